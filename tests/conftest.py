@@ -1,0 +1,12 @@
+"""Settings of the whole suite: one thread, repeatable examples."""
+
+import os
+
+# Small products are slower with threads, and the suite must not depend on what else runs here.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+from hypothesis import settings
+
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("suite")

@@ -1,0 +1,62 @@
+"""textgen: character-level text generation with recurrent networks.
+
+    >>> import textgen
+    >>> model = textgen.load("checkpoints/corpus/best.safetensors")
+    >>> print(model.sample(prime="ROMEO:"))
+
+Names are loaded when they are first used, so that importing textgen costs next to nothing and
+only training needs torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CharTokenizer": "tokenizer",
+    "Checkpoint": "checkpoint",
+    "CheckpointError": "errors",
+    "Interrupted": "errors",
+    "MachineError": "errors",
+    "ModelConfig": "config",
+    "NumericsError": "errors",
+    "RunInUseError": "errors",
+    "SampleConfig": "config",
+    "TextError": "errors",
+    "TextModel": "textmodel",
+    "TextgenError": "errors",
+    "TrainConfig": "config",
+    "TrainResult": "training",
+    "UsageError": "errors",
+    "load": "textmodel",
+    "train": "training",
+}
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from textgen.checkpoint import Checkpoint as Checkpoint
+    from textgen.config import ModelConfig as ModelConfig
+    from textgen.config import SampleConfig as SampleConfig
+    from textgen.config import TrainConfig as TrainConfig
+    from textgen.errors import CheckpointError as CheckpointError
+    from textgen.errors import Interrupted as Interrupted
+    from textgen.errors import MachineError as MachineError
+    from textgen.errors import NumericsError as NumericsError
+    from textgen.errors import RunInUseError as RunInUseError
+    from textgen.errors import TextError as TextError
+    from textgen.errors import TextgenError as TextgenError
+    from textgen.errors import UsageError as UsageError
+    from textgen.textmodel import TextModel as TextModel
+    from textgen.textmodel import load as load
+    from textgen.tokenizer import CharTokenizer as CharTokenizer
+    from textgen.training import TrainResult as TrainResult
+    from textgen.training import train as train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'textgen' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"textgen.{_HOMES[name]}"), name)

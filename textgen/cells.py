@@ -1,0 +1,168 @@
+"""The recurrent layers: torch.nn's equations, names and parameters, and a faster GRU on the CPU.
+
+Thirteenth module of the walk, beside model. A layer is one of torch.nn's with num_layers=1, so
+its weights fit torch.nn's; LSTM and RNN run as they are. torch.nn.GRU has no fused kernel on the
+CPU and builds a graph of dozens of nodes a step, so `GRU` there runs the steps itself with a
+hand-written backward: three small operations a step, and one product for all weight gradients.
+
+Shapes: x_TBE -> out_TBH; states h_BH (and c_BH).
+
+    >>> layer = make_layer("gru", 64, 512)
+    >>> out_TBH, state = layer(x_TBE, (h_BH,))
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LayerState = tuple[Tensor, ...]
+
+
+def make_layer(cell: str, inputs: int, hidden: int) -> RecurrentLayer:
+    """Return one recurrent layer on the meta device; `to_empty` and an initialisation follow."""
+    return LAYERS[cell](inputs, hidden, device="meta")
+
+
+class RNN(nn.RNN):
+    """h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)."""
+
+    def forward(self, x_TBE: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:  # type: ignore[override]
+        """Return out_TBH and the state after the last step."""
+        out_TBH, last = super().forward(x_TBE, state[0][None])
+        return out_TBH, (last[0],)
+
+
+class LSTM(nn.LSTM):
+    """i, f, g, o from W_ih x + W_hh h; c = f c + i g; h = o tanh(c) (Hochreiter, Gers)."""
+
+    def forward(self, x_TBE: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:  # type: ignore[override]
+        """Return out_TBH and the state (h, c) after the last step."""
+        out_TBH, last = super().forward(x_TBE, (state[0][None], state[1][None]))
+        return out_TBH, (last[0][0], last[1][0])
+
+
+class GRU(nn.GRU):
+    """r, z from W_ih x + W_hh h; n = tanh(x_n + r (W_n h + b_n)); h = (1 - z) n + z h (Cho)."""
+
+    def forward(self, x_TBE: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:  # type: ignore[override]
+        """Return out_TBH and the state after the last step."""
+        out_TBH: Tensor
+        if x_TBE.device.type != "cpu":
+            out_TBH, last = super().forward(x_TBE, state[0][None])
+            return out_TBH, (last[0],)
+        w_ih, w_hh, b_ih, b_hh = self.parameters()
+        projected = nn.functional.linear(x_TBE, w_ih, b_ih)
+        out_TBH = GRUSteps.apply(projected, state[0], w_hh, b_hh)  # type: ignore[no-untyped-call]
+        return out_TBH, (out_TBH[-1],)
+
+
+RecurrentLayer = RNN | LSTM | GRU
+LAYERS: dict[str, type[RecurrentLayer]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+
+
+class GRUSteps(torch.autograd.Function):
+    """All time steps of a GRU layer on the CPU, given the projected inputs.
+
+    Inside, the gates stand in the order n, r, z instead of torch's r, z, n. The gradients of the
+    recurrent side (r n, r, z) and of the input side (r, z, n) are then two overlapping runs of one
+    slab of four gates, and each of the two products reads its run without a copy.
+
+    dG = dh K, where K is known before the backward loop starts, since every gate's derivative is
+    a product of saved values: the loop is one multiplication, one product and two additions.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, h_BH: Tensor, w_hh: Tensor, b_hh: Tensor) -> Tensor:
+        """projected: (T, B, 3H), W_ih x + b_ih in torch's gate order. Returns out_TBH."""
+        steps, rows, width = len(projected), *h_BH.shape
+        weight = torch.cat([w_hh[2 * width :], w_hh[: 2 * width]])
+        bias = torch.cat([b_hh[2 * width :], b_hh[: 2 * width]])
+        product = Product(weight, rows)
+        h = projected.new_empty(steps + 1, rows, width)
+        rz = projected.new_empty(steps, rows, 2 * width)
+        n, inner = torch.empty_like(h[1:]), torch.empty_like(h[1:])
+        h[0] = h_BH
+        views = _steps(projected[..., : 2 * width], projected[..., 2 * width :], h, rz, n, inner)
+        for t, (x_rz, x_n, h_t, rz_t, n_t, inner_t) in enumerate(views):
+            recurrent = product(h_t, bias)
+            torch.add(recurrent[:, width:], x_rz, out=rz_t).sigmoid_()
+            inner_t.copy_(recurrent[:, :width])
+            torch.addcmul(x_n, rz_t[:, :width], inner_t, out=n_t).tanh_()
+            torch.lerp(n_t, h_t, rz_t[:, width:], out=h[t + 1])
+        ctx.save_for_backward(h, rz, n, inner, weight)
+        return h[1:]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dout_TBH: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the gradients of projected, h_BH, w_hh and b_hh."""
+        h, rz, n, inner, weight = ctx.saved_tensors
+        steps, rows, width = n.shape
+        z = rz[..., width:]
+        slab = _gate_derivatives(h[:-1], rz[..., :width], z, n, inner)
+        product = Product(weight.t(), rows)
+        flat = slab.view(steps, rows, 4 * width)
+        views = list(_steps(slab, flat[..., : 3 * width], z, dout_TBH))
+        dh = torch.zeros_like(h[0])
+        for gates, recurrent, z_t, dout in reversed(views):
+            dh = dh + dout
+            gates.mul_(dh[:, None])
+            dh = torch.addcmul(product(recurrent), dh, z_t)
+        flat = flat.view(steps * rows, 4 * width)
+        dw = flat[:, : 3 * width].t() @ h[:-1].reshape(steps * rows, width)
+        db = flat[:, : 3 * width].sum(0)
+        dprojected = flat[:, width:].view(steps, rows, 3 * width)
+        back = [torch.cat([g[width:], g[:width]]) for g in (dw, db)]
+        return dprojected, dh, back[0], back[1]
+
+
+def _steps(*tensors: Tensor) -> Any:
+    """Iterate over the time steps of several tensors at once, as views made in one call each."""
+    return zip(*(tensor.unbind(0) for tensor in tensors), strict=False)
+
+
+def _gate_derivatives(h: Tensor, r: Tensor, z: Tensor, n: Tensor, inner: Tensor) -> Tensor:
+    """Return K (T, B, 4, H): the derivative of h_t by each gate's sum, as a factor of dh.
+
+    For the inner sum of n (what r multiplies), r, z, and the outer sum of n.
+    """
+    slab = n.new_empty(*n.shape[:2], 4, n.shape[2])
+    by_inner, by_r, by_z, by_n = slab.unbind(2)
+    torch.mul(n, n, out=by_n).neg_().add_(1)  # 1 - n^2
+    by_n.addcmul_(by_n, z, value=-1)  # (1 - n^2)(1 - z)
+    torch.mul(by_n, r, out=by_inner)
+    torch.mul(by_inner, inner, out=by_r)
+    by_r.addcmul_(by_r, r, value=-1)
+    torch.sub(h, n, out=by_z).mul_(z)
+    by_z.addcmul_(by_z, z, value=-1)
+    return slab
+
+
+class Product:
+    """x @ weight.t() (+ bias) for one weight (N, K) and many x of `rows` rows, on the CPU.
+
+    oneDNN packs the weight once for all steps of a window; without it, or in float64, the plain
+    product serves.
+    """
+
+    def __init__(self, weight: Tensor, rows: int) -> None:
+        self.packed = None
+        if weight.dtype == torch.float32 and HAS_ONEDNN:
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+        else:
+            self.plain = weight.t().contiguous()
+
+    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the product (rows, N)."""
+        if self.packed is not None:
+            return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, "none", [], "")  # type: ignore[no-any-return]
+        return x @ self.plain if bias is None else torch.addmm(bias, x, self.plain)
+
+
+# The two operations are private to torch; they are what its compiler uses for CPU inference.
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
+    hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
+)

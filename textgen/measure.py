@@ -1,0 +1,164 @@
+"""How good a model is, in nats and bits, counted so that the figures can be compared.
+
+Eighth module of the walk. It knows a model only as a `Stepper`, which both the torch model and
+the numpy engine are, so that both are measured by the same code.
+
+Two protocols: `stateful` reads the text once, in one stream from the zero state, and counts
+every character; `nanogpt` averages over random windows of 256 characters from an empty state, as
+nanoGPT's estimate_loss does. `streamed` is a fast estimate of `stateful` for use while training.
+
+Shapes: T time steps, B streams; nats_TB[t, b] is the cost of y_TB[t, b] after x_TB[:t + 1, b].
+
+    >>> evaluate(model, tokenizer, text, "stateful").bits_per_char
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from textgen.errors import TextError
+from textgen.tokenizer import CODE_POINTS, UNKNOWN, CharTokenizer
+
+CHUNK = 256  # time steps computed at a time
+WARM_UP = 256  # uncounted characters before a stream of `streamed`
+NANOGPT_WINDOW, NANOGPT_BATCH, NANOGPT_BATCHES = 256, 64, 200
+
+
+class Stepper(Protocol):
+    """What can be measured: a model that carries its state from call to call."""
+
+    def nats(self, x_TB: np.ndarray, y_TB: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
+        ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """Nats per character over counted characters, and the same in other units.
+
+    unknown_chars of the characters are outside the alphabet; each costs the nats of <unk> plus
+    ln 1,114,112 for saying which. bits_per_byte divides by the text's UTF-8 bytes.
+    """
+
+    protocol: str
+    nats_per_char: float
+    chars: int
+    unknown_chars: int
+    bytes_per_char: float
+
+    @property
+    def bits_per_char(self) -> float:
+        """Bits per character."""
+        return self.nats_per_char / math.log(2)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per UTF-8 byte, the figure that compares across tokenizers."""
+        return self.bits_per_char / self.bytes_per_char
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per character)."""
+        return math.exp(min(self.nats_per_char, 700))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all figures under the names that the command line documents."""
+        values = asdict(self)
+        del values["bytes_per_char"]
+        derived = ("bits_per_char", "bits_per_byte", "perplexity")
+        return values | {name: getattr(self, name) for name in derived}
+
+
+def evaluate(model: Stepper, tokenizer: CharTokenizer, text: str, protocol: str) -> Result:
+    """Return how well model predicts text (at least 1 character) under one of PROTOCOLS."""
+    ids = tokenizer.encode(text, "replace")
+    costs = PROTOCOLS[protocol](model, ids, tokenizer.counts)
+    bytes_per_char = len(text.encode("utf-8", "surrogatepass")) / len(text)
+    unknown = int((ids == UNKNOWN).sum())
+    return Result(protocol, float(costs.mean()), len(costs), unknown, bytes_per_char)
+
+
+def first_distribution(counts: np.ndarray) -> np.ndarray:
+    """Return the probabilities (V,) of a text's first character: training counts plus one.
+
+    The one keeps the cost of a character that the training text never held finite.
+    """
+    smoothed = counts.astype(np.float64) + 1
+    return np.asarray(smoothed / smoothed.sum())
+
+
+def stateful(model: Stepper, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return each character's nats (n,), read as one stream from the zero state.
+
+    ids: (n,) with 0 for unknown characters, n >= 1. The first character costs what the training
+    counts (V,) say, so that n characters give n costs.
+    """
+    costs = np.empty(len(ids))
+    costs[0] = -np.log(first_distribution(counts)[ids[0]])
+    state = None
+    for start in range(0, len(ids) - 1, CHUNK):
+        piece = ids[start : start + CHUNK + 1].astype(np.int64)[:, None]
+        nats_TB, state = model.nats(piece[:-1], piece[1:], state)
+        costs[start + 1 : start + len(piece)] = nats_TB[:, 0]
+    return np.asarray(costs + unknown_costs(ids))
+
+
+def streamed(model: Stepper, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return each character's nats (n,), read as up to 16 streams at once.
+
+    Each stream is warmed, uncounted, on the 256 characters before it; the first one starts from
+    the zero state. It approaches `stateful` as far as a model forgets what is further back.
+    """
+    n = len(ids)
+    streams = max(1, min(16, n // (4 * WARM_UP)))
+    length = -(-n // streams)
+    starts_B = np.arange(streams) * length
+    costs = np.empty((length, streams))
+
+    def targets(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        positions_TB = starts_B + np.arange(first, last)[:, None]
+        return ids[np.clip(positions_TB - 1, 0, n - 1)], ids[np.clip(positions_TB, 0, n - 1)]
+
+    x_TB, y_TB = targets(-WARM_UP, 1)
+    nats_TB, state = model.nats(x_TB.astype(np.int64), y_TB.astype(np.int64), None)
+    costs[0] = nats_TB[-1]
+    costs[0, 0] = -np.log(first_distribution(counts)[ids[0]])
+    for layer in state:
+        for part in layer:
+            part[0] = 0  # the first stream was warmed on nothing
+    for first in range(1, length, CHUNK):
+        last = min(first + CHUNK, length)
+        x_TB, y_TB = targets(first, last)
+        costs[first:last], state = model.nats(x_TB.astype(np.int64), y_TB.astype(np.int64), state)
+    return np.asarray(costs.T.reshape(-1)[:n] + unknown_costs(ids))
+
+
+def nanogpt(model: Stepper, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the nats of 200 batches of 64 windows of 256 characters, each from an empty state.
+
+    The starts are random but the same at every call. counts is unused: an empty state has no
+    first character to charge. Raises TextError when n < 257. Source: nanoGPT, estimate_loss.
+    """
+    if len(ids) <= NANOGPT_WINDOW:
+        problem = f"{len(ids)} characters are too few for windows of {NANOGPT_WINDOW}"
+        raise TextError("--protocol nanogpt", problem, "use --protocol stateful")
+    draws = np.random.Generator(np.random.Philox(key=NANOGPT_WINDOW))
+    costs = []
+    for _ in range(NANOGPT_BATCHES):
+        starts_B = draws.integers(0, len(ids) - NANOGPT_WINDOW, NANOGPT_BATCH)
+        block_TB = ids[starts_B + np.arange(NANOGPT_WINDOW + 1)[:, None]].astype(np.int64)
+        nats_TB, _ = model.nats(block_TB[:-1], block_TB[1:], None)
+        costs.append((nats_TB + unknown_costs(block_TB[1:])).reshape(-1))
+    return np.concatenate(costs)
+
+
+def unknown_costs(ids: np.ndarray) -> np.ndarray:
+    """Return ln 1,114,112 where ids is <unk>, else 0: the price of saying which code point."""
+    return np.where(ids == UNKNOWN, math.log(CODE_POINTS), 0.0)
+
+
+PROTOCOLS = {"stateful": stateful, "nanogpt": nanogpt, "streamed": streamed}

@@ -1,0 +1,172 @@
+"""The command line's shape: parsers whose options are the fields of the configs.
+
+Next to last in the walk, before cli. It imports no numpy and no torch, so that --help is at once.
+
+    >>> make_parser().parse_args(["sample", "--top-k", "5"]).top_k
+    5
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import textgen
+from textgen.config import DEVICES, SampleConfig, TrainConfig, option_name
+from textgen.errors import UsageError
+
+EXAMPLES = """examples:
+  textgen train corpus.txt              train on a text for ten minutes
+  textgen sample --prime "ROMEO:"       write text with the newest run
+  textgen eval RUN --part val           measure a run on its validation part"""
+
+COMMANDS = {
+    "train": "train a model on a text file",
+    "sample": "write text with a trained model",
+    "eval": "measure a model on a text",
+    "info": "say what a checkpoint or a text file is",
+    "corpus": "list and build texts to train on",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises UsageError, with the nearest valid option as the fix."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError for what argparse found wrong."""
+        if match := re.match(r"argument (\S+?)[:/ ].*?: (.*)", message):
+            raise UsageError(match[1], match[2], f"see {self.prog} --help")
+        raise UsageError(self.prog, message, f"see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and name the nearest valid option when one is not known."""
+        parsed, extra = super().parse_known_args(args, namespace)
+        for word in extra:
+            known = [text for text in self._option_string_actions if text.startswith("--")]
+            close = difflib.get_close_matches(word.partition("=")[0], known, 1)
+            fix = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
+            kind = "unknown option" if word.startswith("-") else "unexpected argument"
+            raise UsageError(word, kind, fix)
+        return parsed, extra
+
+
+def make_parser() -> Parser:
+    """Return the parser of the whole command line."""
+    parser = Parser(
+        prog="textgen",
+        description="Train a character-level recurrent network on a text, and write more of it.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("--version", action="version", version=f"textgen {textgen.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, help in COMMANDS.items():
+        command = commands.add_parser(name, help=help, description=help.capitalize() + ".")
+        FILLERS[name](command)
+    return parser
+
+
+def check_command(argv: Sequence[str]) -> None:
+    """Raise UsageError when the first word is not a command, naming the nearest one."""
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        close = difflib.get_close_matches(argv[0], COMMANDS, 1)
+        fix = f"did you mean {close[0]}?" if close else "choose " + ", ".join(COMMANDS)
+        raise UsageError(argv[0], "unknown command", fix)
+
+
+def _train(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", help="text to train on, UTF-8")
+    parser.add_argument("--resume", metavar="RUN", help="go on with this stopped run")
+    add_fields(parser, TrainConfig)
+
+
+def _sample(parser: Parser) -> None:
+    help = "file or run folder (default: the newest run, else the demo)"
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help=help)
+    add_fields(parser, SampleConfig)
+    help = "read the prime from a file, or from standard input (-)"
+    parser.add_argument("--prime-file", metavar="FILE", help=help)
+    parser.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
+    parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
+
+
+def _eval(parser: Parser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file or run folder")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="text to measure on, UTF-8")
+    help = "measure on this part of the run's own text"
+    parser.add_argument("--part", metavar="train|val|test", help=help)
+    help = "one stream over all of it, or nanoGPT's random windows (default: stateful)"
+    parser.add_argument("--protocol", default="stateful", metavar="stateful|nanogpt", help=help)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
+
+
+def _info(parser: Parser) -> None:
+    help = "a checkpoint file, a run folder, or a text file"
+    parser.add_argument("path", metavar="PATH", help=help)
+
+
+def _corpus(parser: Parser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    help = "list the texts that can be built"
+    actions.add_parser("list", help=help, description=help.capitalize() + ".")
+    help = "build a text below corpora/"
+    build = actions.add_parser("build", help=help, description=help.capitalize() + ".")
+    build.add_argument("name", metavar="NAME", help="a name from textgen corpus list")
+    build.add_argument("--out", metavar="FILE", help="write here (default: corpora/NAME.txt)")
+
+
+DEVICE_HELP = "where to compute (default: cpu)"
+FILLERS: dict[str, Callable[[Parser], None]] = {
+    "train": _train,
+    "sample": _sample,
+    "eval": _eval,
+    "info": _info,
+    "corpus": _corpus,
+}
+
+
+def add_fields(parser: Parser, config: type) -> None:
+    """Add an option for each field of a config dataclass."""
+    for one in dataclasses.fields(config):
+        kind = str(one.type).removesuffix(" | None")
+        repeatable = kind.startswith("tuple")
+        help = one.metadata["help"]
+        if one.default is not None and one.default not in ("", ()):
+            help += f" (default: {one.default})"
+        metavar = "|".join(one.metadata.get("choices", ())) or METAVARS[kind]
+        parser.add_argument(
+            option_name(one.name),
+            action="append" if repeatable else "store",
+            type=TYPES[kind],
+            metavar=one.metadata.get("metavar", metavar),
+            help=help.replace("%", "%%"),
+        )
+
+
+def given(arguments: argparse.Namespace, config: type) -> dict[str, Any]:
+    """Return the fields of a config that stand on the command line."""
+    names = [one.name for one in dataclasses.fields(config)]
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def unescape(text: str) -> str:
+    r"""Return text with \n, \t and \\ replaced by what they stand for."""
+    return re.sub(r"\\([nt\\])", lambda match: {"n": "\n", "t": "\t"}.get(match[1], "\\"), text)
+
+
+METAVARS = {"int": "N", "float": "X", "str": "TEXT", "tuple[str, ...]": "TEXT"}
+TYPES: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "tuple[str, ...]": str,
+}

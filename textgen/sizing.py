@@ -1,0 +1,89 @@
+"""The sizes and the recipe, chosen from plain numbers so that nobody has to choose them.
+
+Third module of the walk, beside config: a pure function of the corpus (characters, alphabet), the
+budget (seconds, or characters to train on) and the machine (device kind, measured speed). What
+the user set is kept.
+
+    >>> fill(TrainConfig(minutes=10), Facts(1_000_000, 600, None, "cpu", 128)).hidden
+    640
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from textgen.config import TrainConfig
+
+WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
+CHARS_PER_WEIGHT = 7  # characters to train on for each recurrent weight, found by ablation
+EFFICIENCY = 0.8  # of the probed speed that training reaches
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What sizing depends on. One of seconds and budget_chars is set, the other None.
+
+    characters: of the training part; gflops: the probe's speed, a power of two.
+    """
+
+    characters: int
+    seconds: float | None
+    budget_chars: float | None
+    device: str
+    gflops: float
+
+
+def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
+    """Return config with every size and rate set."""
+    gpu = facts.device != "cpu"
+    layers = config.layers or 1
+    embedding = config.embedding or 64
+    hidden = config.hidden or width(facts, layers)
+    seen = facts.budget_chars or affordable(facts, weights(hidden, layers))
+    epochs = seen / facts.characters
+    filled: dict[str, Any] = {
+        "cell": config.cell or "gru",
+        "layers": layers,
+        "hidden": hidden,
+        "embedding": embedding,
+        "batch": config.batch or (64 if gpu else 16),
+        "window": config.window or 64,
+        "lr": config.lr or 3e-3 * min(1.0, (512 / hidden) ** 0.5),
+        "dropout": dropout(epochs) if config.dropout is None else config.dropout,
+    }
+    return dataclasses.replace(config, **filled)
+
+
+def width(facts: Facts, layers: int) -> int:
+    """Return the rung of the ladder whose weights the budget can feed with characters enough."""
+    fitting = [
+        rung
+        for rung in WIDTHS
+        if affordable(facts, weights(rung, layers)) >= CHARS_PER_WEIGHT * weights(rung, layers)
+        and weights(rung, layers) <= 20 * facts.characters
+    ]
+    return fitting[-1] if fitting else WIDTHS[0]
+
+
+def weights(hidden: int, layers: int) -> float:
+    """Return about how many weights a GRU of that size multiplies with for each character."""
+    return 3 * hidden * hidden * (2 * layers - 1) + 4 * 64 * hidden
+
+
+def affordable(facts: Facts, weights: float) -> float:
+    """Return how many characters a network of so many weights can train on in the budget.
+
+    Each costs 6 operations a weight: 2 forwards, 4 backwards.
+    """
+    if facts.budget_chars is not None:
+        return facts.budget_chars
+    assert facts.seconds is not None
+    return EFFICIENCY * facts.seconds * facts.gflops * 1e9 / (6 * weights)
+
+
+def dropout(epochs: float) -> float:
+    """Return the dropout rate for a text that is read so many times: more for more."""
+    return round(min(0.5, max(0.0, 0.15 * math.log2(1 + epochs) - 0.1)), 2)

@@ -1,0 +1,120 @@
+"""A trained model as a library user meets it: load, sample, stream, score.
+
+Fifteenth module of the walk. On a CPU it needs no torch.
+
+    >>> model = load("checkpoints/demo.safetensors")
+    >>> text = model.sample(prime="ROMEO:", length=200, seed=1)
+    >>> text += model.sample(length=200, state=model.state)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgen import measure, runs
+from textgen.checkpoint import Checkpoint
+from textgen.config import SampleConfig
+from textgen.engine import Engine
+from textgen.errors import TextError, UsageError
+from textgen.sampling import Continuation, generate, new_seed
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a model finds a text. nats: (n,), the cost of each of its n characters."""
+
+    nats: np.ndarray
+    nats_per_char: float
+    bits_per_char: float
+    unknown_chars: int
+
+
+class TextModel:
+    """A checkpoint that writes and scores text.
+
+    state: where the last text stopped; pass it as `state` to go on from there. seed: the one
+    that the last text was drawn with.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+        self.checkpoint = checkpoint
+        self.tokenizer = checkpoint.tokenizer
+        self.state: Continuation | None = None
+        self.seed: int | None = None
+        self._stepper: Any = _stepper(checkpoint, device)
+
+    def sample(self, prime: str = "", *, state: Continuation | None = None, **options: Any) -> str:
+        """Return prime followed by new text.
+
+        options: the fields of SampleConfig: length, temperature, top_k, top_p, min_p, stop, seed,
+        unknown. With state the text goes on where that one stopped, with its seed and draws.
+        """
+        return prime + "".join(self.stream(prime, state=state, **options))
+
+    def stream(
+        self, prime: str = "", *, state: Continuation | None = None, **options: Any
+    ) -> Iterator[str]:
+        """Yield the new text of `sample`, without the prime, piece by piece."""
+        config = make_config(prime=prime, **options)
+        if config.num != 1:
+            raise UsageError("num", "one text at a time", "use batch(num=...)")
+        for pieces in self._generate(config, state):
+            if pieces[0]:
+                yield pieces[0]
+
+    def batch(self, prime: str = "", **options: Any) -> list[str]:
+        """Return options["num"] texts written at once; each as `sample` would with that row."""
+        config = make_config(prime=prime, **options)
+        texts = [prime] * config.num
+        for pieces in self._generate(config, None):
+            texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
+        return texts
+
+    def score(self, text: str) -> Score:
+        """Return what each character of text costs, read as one stream from the zero state."""
+        if not text:
+            raise TextError("text", "empty", "give at least 1 character")
+        ids = self.tokenizer.encode(text, "replace")
+        nats = measure.stateful(self._stepper, ids, self.tokenizer.counts)
+        mean = float(nats.mean())
+        return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()))
+
+    def _generate(self, config: SampleConfig, state: Continuation | None) -> Iterator[list[str]]:
+        if config.seed is None and (state is None or state.seed is None):
+            config = dataclasses.replace(config, seed=new_seed())
+        self.seed = config.seed if state is None else state.seed
+        self.state = state
+        for pieces, reached in generate(self._stepper, self.tokenizer, config, state):
+            self.state = reached
+            yield pieces
+
+
+def load(path: str | Path, device: str = "cpu") -> TextModel:
+    """Return the model in a checkpoint file or run folder; raise CheckpointError if damaged."""
+    return TextModel(Checkpoint.load(runs.find_checkpoint(path)), device)
+
+
+def make_config(**options: Any) -> SampleConfig:
+    """Return a SampleConfig, with a single stop text or a list of them made a tuple."""
+    if "stop" in options:
+        stop = options["stop"]
+        options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    return SampleConfig(**options)
+
+
+def _stepper(checkpoint: Checkpoint, device: str) -> Any:
+    if device == "cpu":
+        return Engine(checkpoint.model, checkpoint.weights)
+    from textgen.device import choose_device
+    from textgen.model import CharRNN, TorchStepper
+
+    model = CharRNN(checkpoint.model)
+    model.load(checkpoint.weights)
+    return TorchStepper(model.to(choose_device(device)))
