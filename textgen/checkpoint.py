@@ -5,7 +5,7 @@ nothing in it can run code. `__metadata__` holds two strings: `textgen`, canonic
 `sha256`, the digest of the whole file with its own 64 digits set to zeros. Equal content gives
 equal bytes.
 
-    >>> write(Path("model.safetensors"), {"head.bias": np.zeros(3, np.float32)}, {"note": "x"})
+    >>> write(Path("model.safetensors"), {"head.bias": np.zeros(3, np.float32)}, {"format": 1})
     >>> tensors, meta = read(Path("model.safetensors"))
 
 A file is verified in full when it is read: sizes against the file before anything is allocated,
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,13 +54,18 @@ Tensors = dict[str, np.ndarray]
 def write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Write tensors and meta to path; a reader sees the old file or the whole new one."""
     text = json.dumps(meta, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    arrays = {name: np.ascontiguousarray(tensors[name]) for name in _order(tensors)}
+    arrays = {name: _stored(tensors[name]) for name in _order(tensors)}
     header = _header(arrays, text, NO_DIGEST)
     digest = hashlib.sha256(header)
     for array in arrays.values():
         digest.update(array.data.cast("B") if array.size else b"")
     bodies = [array.data.cast("B") for array in arrays.values() if array.size]
     write_atomically(path, [_header(arrays, text, digest.hexdigest()), *bodies])
+
+
+def _stored(array: np.ndarray) -> np.ndarray:
+    """Return array as it lies in the file: contiguous, least significant byte first."""
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
 def _order(tensors: Mapping[str, np.ndarray]) -> list[str]:
@@ -93,7 +99,10 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
     _check_digest(path, data, str(metadata["sha256"]))
     tensors = {}
     for name, (dtype, shape, start, end) in spans.items():
-        array = np.frombuffer(body[start:end], dtype=dtype).reshape(shape)
+        try:
+            array = np.frombuffer(body[start:end], dtype=dtype).reshape(shape)
+        except ValueError as error:  # more dimensions, or a longer one, than an array can have
+            raise CheckpointError(str(path), f"damaged header: {name}: {error}", RETRAIN) from None
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise CheckpointError(str(path), f"{name} holds numbers that are not finite", RETRAIN)
         tensors[name] = array
@@ -101,11 +110,11 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def _read_bytes(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # unlike Path's, these never raise
         raise CheckpointError(str(path), "is not a file", "name a .safetensors file or a run")
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
         raise CheckpointError(str(path), "no such file", "check the path") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -181,7 +190,7 @@ def _check_spans(
 
 
 def _check_digest(path: Path, data: bytes, stated: str) -> None:
-    place = data.find(b'"sha256":"' + stated.encode() + b'"')
+    place = data.find(b'"sha256":"' + stated.encode("utf-8", "surrogatepass") + b'"')
     start = place + len(b'"sha256":"')
     digest = hashlib.sha256(memoryview(data)[:start])
     digest.update(NO_DIGEST.encode())

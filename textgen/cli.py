@@ -136,7 +136,9 @@ def _sample_options(arguments: Namespace) -> dict[str, Any]:
         raise UsageError("--prime-file", "cannot be combined with --prime", "keep one")
     if "prime" in options:
         options["prime"] = unescape(options["prime"])
-    if arguments.prime_file:
+    if arguments.prime_file == "-":
+        options["prime"] = corpus.from_bytes(Path("standard input"), sys.stdin.buffer.read()).text
+    elif arguments.prime_file:
         options["prime"] = corpus.read(arguments.prime_file).text
     if "stop" in options:
         options["stop"] = tuple(unescape(stop) for stop in options["stop"])
@@ -146,8 +148,11 @@ def _sample_options(arguments: Namespace) -> dict[str, Any]:
 def _texts(model: TextModel, options: dict[str, Any]) -> Iterator[str]:
     """Yield the pieces to write: the prime and its text, or several texts with lines between."""
     if options.get("num", 1) == 1:
+        pieces = model.stream(**options)
+        first = next(pieces, "")  # before the prime is shown: it may be refused
         yield options.get("prime", "")
-        yield from model.stream(**options)
+        yield first
+        yield from pieces
     else:
         yield BETWEEN.join(model.batch(**options))
 

@@ -84,7 +84,9 @@ class ModelConfig:
 class TrainConfig:
     """How to train. What is None is chosen from the corpus, the machine and the time budget."""
 
-    out: str | None = option(None, "run folder (default: checkpoints/NAME, or NAME-2 ...)")
+    out: str | None = option(
+        None, "run folder (default: checkpoints/NAME, or NAME-2 ...)", metavar="RUN"
+    )
     cell: str | None = option(None, "recurrent cell", choices=CELLS)
     layers: int | None = option(None, "recurrent layers", low=1, high=64)
     hidden: int | None = option(None, "units of a layer", low=1, high=16384)
@@ -97,10 +99,12 @@ class TrainConfig:
     epochs: float | None = option(None, "budget in passes over the text", above=0)
     steps: int | None = option(None, "budget in updates of the weights", low=1)
     patience: int | None = option(None, "stop after so many validations without a gain", low=1)
-    split: str = option("0.9,0.05,0.05", "shares for training, validation and test")
+    split: str = option(
+        "0.9,0.05,0.05", "shares for training, validation and test", metavar="SHARES"
+    )
     val: str | None = option(None, "validate on this text instead of a share", metavar="FILE")
     seed: int = option(0, "seed of initial weights, data order and dropout", low=0, high=2**63)
-    threads: int | None = option(None, "CPU threads (default: all cores)", low=1, high=1024)
+    threads: int | None = option(None, "CPU threads (default: what is fastest)", low=1, high=1024)
     device: str = option("auto", "where to train", choices=DEVICES)
     init: str | None = option(None, "start from this checkpoint's weights", metavar="FILE")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,11 @@ def read(path: str | Path, need: int = 1) -> Corpus:
     and line of the first fault).
     """
     path = Path(path)
-    data = _read_bytes(path)
+    return from_bytes(path, _read_bytes(path), need)
+
+
+def from_bytes(path: Path, data: bytes, need: int = 1) -> Corpus:
+    """Return the corpus in a file's bytes; path names it in errors, which are those of `read`."""
     body = data.removeprefix(BOM)
     try:
         text = body.decode("utf-8")
@@ -93,13 +98,13 @@ def read(path: str | Path, need: int = 1) -> Corpus:
 
 
 def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's, os.path's questions never raise
         raise TextError(str(path), "is a folder", "name a text file")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise TextError(str(path), "is not a regular file", "name a text file")
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
         raise TextError(str(path), "no such file", "check the path") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

@@ -55,7 +55,7 @@ class RunLog:
         self.bar = tqdm(
             desc="training", initial=done, total=total, unit="step", disable=None, leave=False,
             dynamic_ncols=True, file=sys.stderr,
-            bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {postfix} {remaining} left",
+            bar_format="{desc} {n_fmt}/{total_fmt} |{bar:20}| {remaining} left{postfix}",
         )  # fmt: skip
 
     def step(self, train_nats: float, chars_per_second: float) -> None:

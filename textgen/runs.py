@@ -51,7 +51,7 @@ def new_folder(text: Path, wanted: str | None) -> Path:
 def existing_folder(name: str | Path) -> Path:
     """Return the folder of a run to go on with; raise CheckpointError when there is none."""
     folder = Path(name)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike Path.is_dir it never raises
         raise CheckpointError(str(folder), "no such run", "name a folder below checkpoints")
     return folder
 
@@ -74,6 +74,7 @@ def save_last(folder: Path, checkpoint: Checkpoint) -> None:
             spare.unlink(missing_ok=True)
             os.link(last, spare)
             os.replace(spare, previous)
+            spare.unlink(missing_ok=True)  # it stays where both were one file already
     checkpoint.save(last)
 
 
@@ -105,7 +106,7 @@ def _resumable(path: Path) -> Checkpoint:
 def find_checkpoint(name: str | Path) -> Path:
     """Return the checkpoint file that a user means by a file or a run folder."""
     path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir it never raises
         best = path / BEST
         if not best.exists():
             fix = "name a run that has been validated"

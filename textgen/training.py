@@ -182,7 +182,7 @@ class Run:
         total, count = self.progress.get("train", (0.0, 0))
         self.progress["train"] = (total + nats, count + 1)
         self.progress["lr"] = rate
-        self.log.step(nats, self._speed())
+        self.log.step((total + nats) / (count + 1), self._speed())
 
     def _speed(self) -> float:
         """Characters a second since this process began to train."""

@@ -1,0 +1,34 @@
+# make demo   from nothing to generated text, in about three minutes
+# make test   format check, lint, types and the test suite
+
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test docs clean
+
+demo: .venv/installed
+	$(BIN)/textgen corpus build shakespeare
+	$(BIN)/textgen train corpora/shakespeare.txt --minutes 2
+	$(BIN)/textgen sample --prime "ROMEO:\n" --length 600
+
+test: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+docs: .venv/installed-dev
+	$(BIN)/python docs/make_cli.py
+
+clean:
+	rm -rf .venv
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "textgen needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,87 @@
+"""The documentation says what the code does."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import textgen
+from textgen.cli import main
+from textgen.options import make_parser
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("corpora/*.md")])
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language):
+    """The fenced code blocks of the README in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
+
+
+def test_cli_page_is_what_the_parser_says():
+    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
+    make_cli = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_cli)
+    written = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    assert written == make_cli.render(), "run: python docs/make_cli.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_repository_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_commands_of_the_readme_are_understood():
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines if line.startswith("textgen ")]
+    assert len(words) >= 8
+    for command in words:
+        make_parser().parse_args(command[1:])
+
+
+def test_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "The quick brown fox jumps over the lazy dog.\nROMEO: and JULIET:\n" * 40
+    (tmp_path / "corpus.txt").write_text(text)
+    options = ["--steps=3", "--hidden=8", "--batch=2", "--window=8", "--threads=1"]
+    assert main(["train", "corpus.txt", *options]) == 0
+    for block in blocks("python"):
+        quick = re.sub(r"minutes=\d+", "steps=2, hidden=8, threads=1", block)
+        exec(compile(quick, "README.md", "exec"), {})
+
+
+def test_changelog_and_package_agree_on_the_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(r"^## \[(\d\S*)\]", changelog, re.M)[1] == textgen.__version__
+
+
+def test_every_dependency_is_explained():
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    names = re.search(r"^dependencies = \[(.*?)\]", project, re.S | re.M)[1]
+    section = README.partition("## Dependencies")[2]
+    for name in re.findall(r'"([a-z]+)', names):
+        assert f"**{name}**" in section, name
+
+
+def test_every_module_is_in_the_readme_and_in_the_walk():
+    walk = (ROOT / "docs" / "walk.md").read_text("utf-8")
+    for path in (ROOT / "textgen").glob("*.py"):
+        if not path.stem.startswith("__"):
+            assert f"`{path.stem}`" in walk, path.stem
+
+
+def test_the_project_holds_no_path_of_a_machine():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    pattern = re.compile(rb"/(root|home|work)/[a-z]")
+    for name in listed.stdout.split():
+        path = ROOT / name
+        if path.exists() and path.suffix != ".safetensors":
+            assert not pattern.search(path.read_bytes().replace(pattern.pattern, b"")), name

@@ -1,0 +1,332 @@
+"""Whole runs: what they leave behind, and that stopping and going on changes nothing."""
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import textgen
+from textgen import runs
+from textgen.checkpoint import Checkpoint
+from textgen.evaluation import evaluate
+from textgen.files import locked
+from textgen.trainer import Trainer
+
+TINY = {"hidden": 8, "embedding": 4, "batch": 2, "window": 8, "threads": 1}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A text of 2,400 characters, repetitive enough to be learnt."""
+    words = "the cat sat on the mat and the dog ran to the cat\n"
+    path = tmp_path / "corpus.txt"
+    path.write_text(words * 48, encoding="utf-8")
+    return path
+
+
+def weights(folder, name=runs.LAST):
+    return Checkpoint.load(folder / name).weights
+
+
+def same(a, b):
+    return all(np.array_equal(a[name], b[name]) for name in a) and a.keys() == b.keys()
+
+
+def stop_after(steps):
+    """A `stop` that asks the run to end after so many more steps."""
+    left = iter(range(steps - 1, -1, -1))
+    return lambda: signal.SIGTERM if next(left, 0) == 0 else None
+
+
+def interrupted_run(corpus, folder, at, **options):
+    with pytest.raises(textgen.Interrupted) as stopped:
+        textgen.train(corpus, out=str(folder), stop=stop_after(at), **options)
+    assert stopped.value.exit_code == 143
+    return textgen.train(resume=folder)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("at", [1, 7, 10, 11, 23])
+def test_stopping_and_going_on_ends_with_the_same_bytes(corpus, tmp_path, cell, at):
+    options = {**TINY, "cell": cell, "layers": 2, "dropout": 0.3, "steps": 24}
+    textgen.train(corpus, out=str(tmp_path / "whole"), **options)
+    interrupted_run(corpus, tmp_path / "parts", at, **options)
+    for name in (runs.LAST, runs.BEST):
+        assert same(weights(tmp_path / "whole", name), weights(tmp_path / "parts", name)), name
+
+
+def test_a_run_stopped_at_every_step_ends_with_the_same_bytes(corpus, tmp_path):
+    options = {**TINY, "dropout": 0.2, "steps": 12}
+    textgen.train(corpus, out=str(tmp_path / "whole"), **options)
+    folder = tmp_path / "parts"
+    with pytest.raises(textgen.Interrupted):
+        textgen.train(corpus, out=str(folder), stop=stop_after(1), **options)
+    for _ in range(10):
+        with pytest.raises(textgen.Interrupted):
+            textgen.train(resume=folder, stop=stop_after(1))
+    textgen.train(resume=folder)
+    assert same(weights(tmp_path / "whole"), weights(folder))
+
+
+def test_the_comparison_notices_a_forgotten_state(corpus, tmp_path, monkeypatch):
+    options = {**TINY, "steps": 24}
+    textgen.train(corpus, out=str(tmp_path / "whole"), **options)
+    restore = Trainer.restore
+
+    def forgetful(self, tensors, step):
+        blank = {n: np.zeros_like(t) if n.startswith("state.") else t for n, t in tensors.items()}
+        restore(self, blank, step)
+
+    monkeypatch.setattr(Trainer, "restore", forgetful)
+    interrupted_run(corpus, tmp_path / "parts", 11, **options)
+    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_metrics_of_an_interrupted_run_read_like_those_of_a_whole_one(corpus, tmp_path):
+    options = {**TINY, "steps": 40}
+    textgen.train(corpus, out=str(tmp_path / "whole"), **options)
+    interrupted_run(corpus, tmp_path / "parts", 17, **options)
+
+    def lines(folder):
+        text = (folder / "metrics.jsonl").read_text()
+        clock = ("seconds", "chars_per_second")
+        return [
+            {k: v for k, v in json.loads(x).items() if k not in clock} for x in text.splitlines()
+        ]
+
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
+    assert [line["step"] for line in lines(tmp_path / "whole")] == list(range(4, 41, 4))
+
+
+def test_metrics_have_the_documented_fields(corpus, tmp_path):
+    textgen.train(corpus, out=str(tmp_path / "run"), steps=10, **TINY)
+    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert set(line) == {
+        "step", "epoch", "seconds", "chars_seen", "train_nats", "val_nats", "val_bits", "lr",
+        "grad_norm", "chars_per_second",
+    }  # fmt: skip
+    assert line["chars_seen"] == 10 * 2 * 8
+    assert line["val_bits"] == pytest.approx(line["val_nats"] / math.log(2))
+
+
+def test_a_line_logged_after_the_last_save_is_replaced(corpus, tmp_path):
+    options = {**TINY, "steps": 40}
+    folder = tmp_path / "run"
+    with pytest.raises(textgen.Interrupted):
+        textgen.train(corpus, out=str(folder), stop=stop_after(17), **options)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 20, "val_nats": 0}\n{"step": 24, "val')
+    textgen.train(resume=folder)
+    steps = [json.loads(x)["step"] for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(4, 41, 4))
+
+
+def test_evaluating_and_sampling_do_not_change_the_training(corpus, tmp_path, monkeypatch):
+    textgen.train(corpus, out=str(tmp_path / "a"), steps=24, **TINY)
+    monkeypatch.setattr("textgen.plan.VALIDATIONS", 1)
+    textgen.train(corpus, out=str(tmp_path / "b"), steps=24, **TINY)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_global_random_states_are_untouched_and_without_effect(corpus, tmp_path):
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    textgen.train(corpus, out=str(tmp_path / "a"), steps=8, dropout=0.3, **TINY)
+    assert random.getstate() == before[0]
+    assert all(np.array_equal(x, y) for x, y in zip(np.random.get_state(), before[1], strict=True))
+    assert torch.equal(torch.get_rng_state(), before[2])
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    textgen.train(corpus, out=str(tmp_path / "b"), steps=8, dropout=0.3, **TINY)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_seeds_differ(corpus, tmp_path):
+    for seed in (0, 1):
+        textgen.train(corpus, out=str(tmp_path / str(seed)), steps=3, seed=seed, **TINY)
+    assert not same(weights(tmp_path / "0"), weights(tmp_path / "1"))
+
+
+def test_training_learns(corpus, tmp_path):
+    options = {**TINY, "hidden": 32, "lr": 0.02, "steps": 300}
+    result = textgen.train(corpus, out=str(tmp_path / "run"), **options)
+    assert result.val_nats < 0.5
+    model = textgen.load(result.best)
+    assert "the cat sat on the mat" in model.sample(length=200, temperature=0.5, seed=1)
+
+
+@pytest.mark.parametrize("n", [3, 5, 17, 60, 300])
+def test_short_texts_train(tmp_path, n, capsys):
+    path = tmp_path / "short.txt"
+    path.write_text(("to be or not to be, " * 20)[:n])
+    result = textgen.train(path, out=str(tmp_path / "run"), steps=3, hidden=4, quiet=False)
+    assert result.best.exists()
+    assert "the text is short" in capsys.readouterr().out
+    textgen.load(result.best).sample(length=5, seed=1)
+
+
+def test_without_a_validation_part_the_last_weights_are_the_best(corpus, tmp_path):
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=5, split="1,0", **TINY)
+    assert result.val_nats is None
+    assert same(weights(result.folder), weights(result.folder, runs.BEST))
+
+
+def test_best_is_the_checkpoint_that_validated_best(corpus, tmp_path):
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=60, lr=0.5, **TINY)
+    lines = (result.folder / "metrics.jsonl").read_text().splitlines()
+    best = min(map(json.loads, lines), key=lambda line: line["val_nats"])
+    assert Checkpoint.load(result.best).facts["metrics"]["step"] == best["step"]
+
+
+def test_patience_ends_a_run_that_gains_nothing(corpus, tmp_path):
+    options = {**TINY, "steps": 200, "patience": 2, "lr": 1.0}
+    result = textgen.train(corpus, out=str(tmp_path / "run"), **options)
+    assert result.steps < 200
+    again = textgen.train(resume=result.folder)
+    assert again.steps == result.steps
+
+
+def test_a_finished_run_stays_as_it_is_and_can_be_extended(corpus, tmp_path):
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=10, **TINY)
+    before = weights(result.folder)
+    assert textgen.train(resume=result.folder).steps == 10
+    assert same(before, weights(result.folder))
+    assert textgen.train(resume=result.folder, steps=15).steps == 15
+
+
+def test_a_time_budget_is_kept(corpus, tmp_path):
+    start = time.monotonic()
+    textgen.train(corpus, out=str(tmp_path / "run"), minutes=0.1, **TINY)
+    assert 3 < time.monotonic() - start < 12
+
+
+def test_a_stop_before_the_plan_leaves_nothing(corpus, tmp_path):
+    with pytest.raises(textgen.Interrupted, match="before there was anything to save"):
+        textgen.train(corpus, out=str(tmp_path / "run"), minutes=1, stop=stop_after(2), **TINY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_separate_validation_text(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("the dog ran to the zoo\n" * 9)
+    result = textgen.train(corpus, out=str(tmp_path / "run"), val=str(other), steps=5, **TINY)
+    measured = evaluate(result.folder, part="val")
+    assert (measured.chars, measured.unknown_chars) == (9 * 23, 9)
+
+
+class TestInit:
+    def test_rows_move_by_character(self, corpus, tmp_path):
+        first = textgen.train(corpus, out=str(tmp_path / "first"), steps=5, **TINY)
+        other = tmp_path / "other.txt"
+        other.write_text("a cat! zebra? the quick one.\n" * 30)
+        options = {**TINY, "steps": 1, "lr": 1e-12, "init": str(first.best)}
+        second = textgen.train(other, out=str(tmp_path / "second"), **options)
+        old, new = Checkpoint.load(first.best), Checkpoint.load(second.folder / runs.LAST)
+        for char in "acet \n":
+            i, j = old.tokenizer.encode(char)[0], new.tokenizer.encode(char)[0]
+            np.testing.assert_allclose(
+                old.weights["head.weight"][i], new.weights["head.weight"][j], atol=1e-6
+            )
+        name = "layers.0.weight_hh_l0"
+        np.testing.assert_allclose(old.weights[name], new.weights[name], atol=1e-6)
+
+    def test_other_sizes_are_refused(self, corpus, tmp_path):
+        first = textgen.train(corpus, out=str(tmp_path / "first"), steps=2, **TINY)
+        with pytest.raises(textgen.UsageError, match="--hidden"):
+            textgen.train(corpus, init=str(first.best), hidden=9, steps=2)
+
+
+class TestErrors:
+    def test_divergence_is_caught_before_the_update(self, corpus, tmp_path, monkeypatch):
+        # The network's outputs are bounded, so that only a broken weight gives a broken loss.
+        folder = tmp_path / "run"
+        with pytest.raises(textgen.Interrupted):
+            textgen.train(corpus, out=str(folder), stop=stop_after(3), steps=9, **TINY)
+        update = Trainer.update
+
+        def poisoned(self, rate):
+            with torch.no_grad():
+                self.model.head.bias[0] = math.nan
+            return update(self, rate)
+
+        monkeypatch.setattr(Trainer, "update", poisoned)
+        before = weights(folder)
+        with pytest.raises(textgen.NumericsError, match="step 4: the loss is not finite"):
+            textgen.train(resume=folder)
+        assert same(before, weights(folder))
+
+    def test_an_existing_run_is_never_overwritten(self, corpus, tmp_path):
+        (tmp_path / "run").mkdir()
+        with pytest.raises(textgen.UsageError, match="exists already"):
+            textgen.train(corpus, out=str(tmp_path / "run"), steps=1, **TINY)
+
+    def test_default_names_count_up(self, corpus, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        folders = [textgen.train(corpus, steps=1, **TINY).folder.name for _ in range(3)]
+        assert folders == ["corpus", "corpus-2", "corpus-3"]
+
+    def test_a_changed_text_is_refused(self, corpus, tmp_path):
+        folder = tmp_path / "run"
+        with pytest.raises(textgen.Interrupted):
+            textgen.train(corpus, out=str(folder), stop=stop_after(3), steps=9, **TINY)
+        corpus.write_text(corpus.read_text() + "!")
+        with pytest.raises(textgen.TextError, match="not the text of this run"):
+            textgen.train(resume=folder)
+
+    def test_a_moved_text_can_be_named(self, corpus, tmp_path):
+        folder = tmp_path / "run"
+        with pytest.raises(textgen.Interrupted):
+            textgen.train(corpus, out=str(folder), stop=stop_after(3), steps=9, **TINY)
+        moved = corpus.rename(tmp_path / "moved.txt")
+        with pytest.raises(textgen.TextError, match="no such file"):
+            textgen.train(resume=folder)
+        shutil.move(folder, tmp_path / "elsewhere")
+        assert textgen.train(moved, resume=tmp_path / "elsewhere").steps == 9
+
+    def test_a_damaged_last_falls_back_to_the_one_before(self, corpus, tmp_path, capsys):
+        options = {**TINY, "steps": 24}
+        textgen.train(corpus, out=str(tmp_path / "whole"), **options)
+        folder = tmp_path / "run"
+        with pytest.raises(textgen.Interrupted):
+            textgen.train(corpus, out=str(folder), stop=stop_after(17), **options)
+        (folder / runs.LAST).write_bytes((folder / runs.LAST).read_bytes()[:-100])
+        textgen.train(resume=folder, quiet=False)
+        assert "going on from" in capsys.readouterr().out
+        assert same(weights(tmp_path / "whole"), weights(folder))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+class TestSignals:
+    @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+    def test_a_signal_saves_and_the_run_goes_on(self, corpus, tmp_path, name, code):
+        options = {**TINY, "steps": 3000}
+        words = [f"--{k}={v}" for k, v in options.items()]
+        command = [sys.executable, "-m", "textgen", "train", str(corpus), *words]
+        command += ["--out", str(tmp_path / "run")]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+                                   stdout=subprocess.DEVNULL)  # fmt: skip
+        while not (tmp_path / "run" / "metrics.jsonl").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(getattr(signal, name))
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert "go on with: textgen train --resume" in err and "Traceback" not in err
+        assert textgen.train(resume=tmp_path / "run").steps == 3000
+
+    def test_two_trainers_do_not_share_a_folder(self, corpus, tmp_path):
+        folder = tmp_path / "run"
+        with pytest.raises(textgen.Interrupted):
+            textgen.train(corpus, out=str(folder), stop=stop_after(3), steps=9, **TINY)
+        with locked(folder):
+            command = [sys.executable, "-m", "textgen", "train", "--resume", str(folder)]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 6
+        assert done.stderr.count("\n") == 1 and "another process" in done.stderr

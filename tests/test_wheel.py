@@ -1,0 +1,102 @@
+"""The wheel that users install, unpacked into an empty folder and used there."""
+
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("hatchling", reason="building a wheel needs the extra dev")
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder on the module path that holds nothing but the contents of a freshly built wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+@pytest.fixture
+def textgen(installed, tmp_path):
+    """Run the installed command line in an empty folder."""
+
+    def call(*words):
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        command = [sys.executable, "-m", "textgen", *map(str, words)]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    return call
+
+
+def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(installed):
+    tops = {path.name for path in installed.iterdir()}
+    assert {name for name in tops if not name.endswith(".dist-info")} == {"textgen"}
+    assert (installed / "textgen/data/demo.safetensors").stat().st_size < 4_000_000
+    assert (installed / "textgen/data/corpora.toml").exists()
+    assert (installed / "textgen/py.typed").exists()
+
+
+def test_the_demo_writes_text_from_an_empty_folder(textgen, installed):
+    done = textgen("sample", "--prime", "ROMEO:\\n", "--length", 300, "--seed", 1)
+    assert done.returncode == 0, done.stderr
+    assert str(installed) in done.stderr and "demo.safetensors" in done.stderr
+    assert len(done.stdout) == 307
+    words = done.stdout.lower().split()
+    common = {"the", "and", "to", "of", "i", "you", "my", "a", "that", "in", "is", "not", "me"}
+    assert sum(word.strip(".,;:!?") in common for word in words) > len(words) / 8
+
+
+def test_corpora_are_listed_from_an_empty_folder(textgen):
+    done = textgen("corpus", "list")
+    assert done.returncode == 0 and "shakespeare" in done.stdout
+
+
+def test_training_works_from_an_empty_folder(textgen, tmp_path):
+    (tmp_path / "own.txt").write_text("all work and no play makes jack a dull boy\n" * 30)
+    sizes = ["--steps", 5, "--hidden", 8, "--threads", 1]
+    assert textgen("train", "own.txt", *sizes).returncode == 0
+    done = textgen("sample", "--length", 10)
+    assert done.returncode == 0 and "checkpoints/own/best.safetensors" in done.stderr
+
+
+def test_sampling_is_quick_and_never_imports_torch(installed, tmp_path):
+    """At most 0.5 s for the whole process; the best of several, as machines are noisy."""
+    code = (
+        "import sys, textgen.cli\n"
+        "code = textgen.cli.main(['sample', '--prime', 'The ', '--length', '200'])\n"
+        "sys.exit('torch' in sys.modules or code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True
+        )
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+    assert min(times) < 0.5, times
+
+
+@pytest.mark.parametrize("words", [["--help"], ["sample", "--help"]])
+def test_help_is_at_once(installed, words):
+    """At most 0.12 s more than Python itself takes to start is far above what it should be."""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "textgen", *words]
+        subprocess.run(command, env=environment, capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.12, times
