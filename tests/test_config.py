@@ -173,11 +173,13 @@ def test_shares_are_read_as_decimals(split, shares):
     assert tuple(map(str, split_shares(split))) == shares
 
 
-@pytest.mark.parametrize(
-    "split",
-    ["", "1", "0.9", "0.9;0.1", "0.9,0.2", "0.9,0.05", "0,1", "-0.1,1.1", "1.1,-0.1", "nan,1"]
-    + ["inf,0", "sNaN,1", "0.5,0.2,0.2,0.1", "a,b", "0.9,", "1e400,0"],
-)
+NO_SPLITS = [
+    *("", "1", "0.9", "0.9;0.1", "0.9,0.2", "0.9,0.05", "0,1", "-0.1,1.1", "1.1,-0.1"),
+    *("0.5,0.2,0.2,0.1", "nan,1", "inf,0", "sNaN,1", "1e400,0", "a,b", "0.9,"),
+]
+
+
+@pytest.mark.parametrize("split", NO_SPLITS)
 def test_shares_that_are_no_split_are_refused(split):
     with pytest.raises(UsageError) as caught:
         split_shares(split)

@@ -187,17 +187,26 @@ def test_larger_p_keeps_more(logits, p, q):
     assert (kept(min_p(logits, q)) <= kept(min_p(logits, p))).all()
 
 
+def assert_fewest_that_hold(keep, row, p):
+    """The kept ones come first by (probability, id), hold p, and would not with one less."""
+    chances = softmax(row)
+    order = sorted(range(len(row)), key=lambda i: (-row[i], i))
+    count = int(keep.sum())
+    assert keep[order[:count]].all()
+    assert chances[order[:count]].sum() >= p - 1e-9
+    assert count == 1 or chances[order[: count - 1]].sum() < p
+
+
 @given(logits_BV, st.floats(1e-6, 0.999))
 def test_top_p_keeps_the_fewest_that_hold_p(logits, p):
-    """One less would hold less than p; ties go by id. Sums are taken with exact fractions off."""
     for row in logits:
-        chances = softmax(row)
-        keep = kept(top_p(row, p))
-        order = sorted(range(len(row)), key=lambda i: (-row[i], i))
-        count = int(keep.sum())
-        assert keep[order[:count]].all()
-        assert chances[order[:count]].sum() >= p - 1e-9
-        assert count == 1 or chances[order[: count - 1]].sum() < p + 1e-9
+        assert_fewest_that_hold(kept(top_p(row, p)), row, p)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_more_or_one_less_than_the_fewest_is_noticed(count):
+    with pytest.raises(AssertionError):
+        assert_fewest_that_hold(np.arange(4) >= 4 - count, TENTHS, 0.6)
 
 
 @given(logits_BV, st.floats(1e-3, 1))
@@ -242,9 +251,3 @@ def test_temperature_orders_as_the_logits_do(logits):
 
 def test_float32_logits_are_filtered_in_float64():
     assert filtered(np.zeros(3, np.float32)).dtype == np.float64
-
-
-def test_monotonicity_check_notices_a_filter_that_keeps_at_random():
-    rng = np.random.default_rng(0)
-    sabotaged = [rng.random(9) < p for p in np.linspace(0.1, 0.9, 9)]
-    assert not all((a <= b).all() for a, b in zip(sabotaged, sabotaged[1:], strict=False))

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "textgen"
 
 # The walk, from text file to text. A module may import only modules above it.
 ORDER = """
-    errors files config sizing tokenizer corpus registry streams measure checkpoint runs
+    errors files config sizing tokenizer corpus sources registry streams measure checkpoint runs
     engine filters sampling device cells model textmodel evaluation optim plan runlog trainer
     setup training options cli
 """.split()

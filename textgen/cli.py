@@ -120,7 +120,8 @@ def _sample(arguments: Namespace) -> None:
         from textgen.sampling import new_seed
 
         options["seed"] = new_seed()
-    print(f"textgen: {path}, seed {options['seed']}", file=sys.stderr)
+    with_what = f"seed {options['seed']}, {model.threads} thread(s)"
+    print(f"textgen: {visible(str(path))}, {with_what}", file=sys.stderr)
     if arguments.out:
         _write_file(Path(arguments.out), _texts(model, options))
     else:

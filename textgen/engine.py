@@ -22,6 +22,8 @@ Array = np.ndarray
 LayerState = tuple[Array, ...]
 State = tuple[LayerState, ...]
 
+quiet = np.errstate(over="ignore", invalid="ignore")  # the sampler reports what is not finite
+
 
 class Engine:
     """Steps a network over B rows of text at once.
@@ -29,6 +31,7 @@ class Engine:
     weights: the parameters of model.shapes(); their dtype is the dtype of the arithmetic.
     """
 
+    @quiet
     def __init__(self, model: ModelConfig, weights: dict[str, Array]) -> None:
         self.model = model
         self.dtype = weights["head.weight"].dtype
@@ -52,6 +55,7 @@ class Engine:
         zeros = np.zeros((rows, self.model.hidden), dtype=self.dtype)
         return tuple((zeros,) * parts for _ in range(self.model.layers))
 
+    @quiet
     def step(self, ids_B: Array, state: State | None) -> tuple[Array, State]:
         """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
         state = state or self.initial_state(len(ids_B))

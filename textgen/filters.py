@@ -17,6 +17,8 @@ from textgen.config import SampleConfig
 
 Array = np.ndarray
 
+ROUNDING = 1e-12  # relative; a sum of tenths must not miss 0.9 by its last digit
+
 
 def apply_filters(logits: Array, config: SampleConfig) -> Array:
     """Return logits after the filters of config, temperature first."""
@@ -54,13 +56,13 @@ def top_p(logits: Array, p: float) -> Array:
     probabilities = softmax(np.take_along_axis(logits, order, axis=-1))
     before = np.cumsum(probabilities, axis=-1) - probabilities
     keep = np.zeros(logits.shape, dtype=bool)
-    np.put_along_axis(keep, order, before < p, axis=-1)
+    np.put_along_axis(keep, order, before * (1 + ROUNDING) < p, axis=-1)
     return np.where(keep, logits, -np.inf)
 
 
 def min_p(logits: Array, p: float) -> Array:
     """Keep what is at least p times as likely as the likeliest (Nguyen et al., 2024)."""
-    limit = logits.max(axis=-1, keepdims=True) + np.log(p)
+    limit = logits.max(axis=-1, keepdims=True) + np.log(p) - ROUNDING
     return np.where(logits >= limit, logits, -np.inf)
 
 

@@ -97,7 +97,7 @@ class Dropout(nn.Module):
             seed = self.generator.initial_seed()
             self.generator = torch.Generator(x.device).manual_seed(seed)
         mask = torch.empty_like(x).bernoulli_(1 - rate, generator=self.generator)
-        return torch.mul(x, mask.div_(1 - rate))
+        return x.mul(mask.div_(1 - rate))
 
 
 def initialise(model: CharRNN, seed: int) -> None:
@@ -128,8 +128,8 @@ def initialise(model: CharRNN, seed: int) -> None:
 def orthogonal(block: Tensor) -> Tensor:
     """Return the orthogonal factor of a square matrix, with the signs made unique."""
     q, r = torch.linalg.qr(block)
-    signs: Tensor = r.diagonal().sign()
-    return q * signs
+    oriented: Tensor = q * r.diagonal().sign()
+    return oriented
 
 
 class TorchStepper:

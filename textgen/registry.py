@@ -150,7 +150,7 @@ def _check_value(subject: str, key: str, value: object) -> None:
 
 def _file_sha256(path: Path) -> str | None:
     """Return the digest of a file, None when there is none that can be read."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
         return None
     try:
         with path.open("rb") as file:
@@ -162,7 +162,7 @@ def _file_sha256(path: Path) -> str | None:
 def _check_new(path: Path) -> None:
     if os.path.lexists(path):
         raise UsageError("--out", f"{path} exists already", "choose another file")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise UsageError("--out", f"there is no folder {path.parent}", "make the folder first")
 
 

@@ -21,7 +21,7 @@ from textgen.config import SampleConfig
 from textgen.errors import NumericsError
 from textgen.filters import apply_filters, softmax
 from textgen.measure import first_distribution
-from textgen.tokenizer import CharTokenizer
+from textgen.tokenizer import UNKNOWN, CharTokenizer
 
 DRAW_BLOCK = 256  # uniform numbers made at a time
 
@@ -89,7 +89,7 @@ def generate(
 ) -> Iterator[tuple[list[str], Continuation]]:
     """Yield for each step the new text of each of config.num rows, and where to go on from.
 
-    The prime is read but not yielded. A row that met a stop text yields "" from then on; text
+    A length of 0 yields once, without text. The prime is read but not yielded. A row that met a stop text yields "" from then on; text
     that might be the beginning of a stop text is held back until that is decided. Ids that the
     training text never held are never drawn. config.seed must be set, unless start has one.
     Raises TextError for unknown characters in the prime, NumericsError for broken logits.
@@ -105,9 +105,12 @@ def generate(
         logits_BV = np.tile(np.log(first_distribution(tokenizer.counts)), (config.num, 1))
     rows = [StopFilter(config.stop) for _ in range(config.num)]
     draws = [uniforms(seed, row, start.position) for row in range(config.num)]
-    untrained = tokenizer.counts == 0
+    barred = tokenizer.counts == 0
+    barred[UNKNOWN] = True
+    if config.length == 0:
+        yield [""] * config.num, Continuation(state, logits_BV, start.position, seed)
     for made in range(1, config.length + 1):
-        ids_B = _draw_rows(logits_BV, untrained, config, draws)
+        ids_B = _draw_rows(logits_BV, barred, config, draws)
         logits_BV, state = model.step(ids_B, state)
         pieces = [row.feed(char) for row, char in zip(rows, tokenizer.decode(ids_B), strict=True)]
         if made == config.length:
@@ -119,14 +122,14 @@ def generate(
 
 def _draw_rows(
     logits_BV: np.ndarray,
-    untrained: np.ndarray,
+    barred: np.ndarray,
     config: SampleConfig,
     draws: list[Iterator[float]],
 ) -> np.ndarray:
     if not np.isfinite(logits_BV).all():
         problem = "the model's scores are not finite"
         raise NumericsError("sample", problem, "the checkpoint diverged; use an earlier one")
-    allowed = apply_filters(np.where(untrained, -np.inf, logits_BV), config)
+    allowed = apply_filters(np.where(barred, -np.inf, logits_BV), config)
     return np.array([draw(row, next(u)) for row, u in zip(allowed, draws, strict=True)])
 
 

@@ -89,6 +89,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
+        """Return the request to go on with; raise MachineError when it would leave https."""
         if is_safe(newurl):
             return super().redirect_request(req, fp, code, msg, headers, newurl)
         fp.close()
@@ -196,8 +197,8 @@ SPEAKER = re.compile(r"\*\*([^*]+?):?\*\*")
 MARK = re.compile(
     r"""\\(?P<escaped>[!-/:-@\[-`{-~])             # \[ is a bracket
     | \\$                                          # a line break
-    | !?\[(?P<words>[^\]]*)\]\([^)]*\)             # a link or a picture
-    | </?[A-Za-z][^>]*>                            # an HTML tag
+    | !?\[(?P<words>[^][]*)\]\([^()]*\)               # a link or a picture
+    | </?[A-Za-z][^<>]*>                           # an HTML tag
     | (?P<entity>&(?:\#\d+|\#x[\da-fA-F]+|\w+);)
     | \*+(?=\S) | (?<=\S)\*+                       # emphasis; a lone star is a star
     | (?<!\w)_+(?=\S) | (?<=\S)_+(?!\w)            # emphasis; snake_case keeps its own

@@ -1,0 +1,99 @@
+"""Choice of the device, settings that are put back, and the speed probe."""
+
+import os
+
+import pytest
+import torch
+
+from textgen import device
+from textgen.errors import MachineError
+
+
+def pretend(monkeypatch, cuda=False, mps=False):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cuda", "mps", "expected"),
+    [
+        ("cpu", True, True, "cpu"),
+        ("cuda", True, False, "cuda"),
+        ("mps", False, True, "mps"),
+        ("auto", True, True, "cuda"),
+        ("auto", False, True, "cpu"),
+        ("auto", False, False, "cpu"),
+    ],
+)
+def test_choice_of_the_device(monkeypatch, wanted, cuda, mps, expected):
+    pretend(monkeypatch, cuda, mps)
+    assert device.choose_device(wanted) == torch.device(expected)
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "mps"])
+def test_device_that_is_not_there_is_an_error_and_never_another_one(monkeypatch, wanted):
+    pretend(monkeypatch)
+    with pytest.raises(MachineError, match=f"--device {wanted}") as caught:
+        device.choose_device(wanted)
+    assert caught.value.exit_code == 5
+    assert "--device cpu" in caught.value.fix
+
+
+def smallest_product():
+    """Half of the smallest normal float: a denormal number, or zero where those are flushed."""
+    smallest = torch.full((64,), torch.finfo(torch.float32).tiny)
+    return (smallest * 0.5).max().item()
+
+
+def test_tuned_sets_threads_and_flushes_denormals_and_puts_both_back():
+    threads = torch.get_num_threads()
+    assert smallest_product() > 0
+    with device.tuned(threads + 1):
+        assert torch.get_num_threads() == threads + 1
+        assert smallest_product() == 0
+    assert torch.get_num_threads() == threads
+    assert smallest_product() > 0
+
+
+def test_tuned_puts_everything_back_after_an_error():
+    threads = torch.get_num_threads()
+    with pytest.raises(KeyError), device.tuned(threads + 1):
+        raise KeyError
+    assert torch.get_num_threads() == threads
+    assert smallest_product() > 0
+
+
+def test_tuned_works_where_the_c_library_has_no_such_setting(monkeypatch):
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: object())
+    with device.tuned(1):
+        assert torch.get_num_threads() == 1
+
+
+def test_available_cores_are_those_this_process_may_use(monkeypatch):
+    assert 1 <= device.available_cores() <= os.cpu_count()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2, 5, 7}, raising=False)
+    assert device.available_cores() == 3
+
+
+def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert device.available_cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ([0.01, 0.01, 0.01, 0.01, 0.01], 256),  # 2 * 1024^3 / 0.01 s = 215 GFLOP/s
+        ([0.1, 0.1, 0.02, 0.1, 0.1], 128),  # the best of five counts: 107
+        ([0.012, 0.014, 0.02, 0.013, 0.03], 128),  # 179 is nearer to 128 than to 256, just
+        ([4.0] * 5, 0.5),  # 0.54
+    ],
+)
+def test_probe_rounds_the_best_speed_to_a_power_of_two(monkeypatch, seconds, expected):
+    times = [
+        t for number, one in enumerate(seconds) for t in (100.0 * number, 100.0 * number + one)
+    ]
+    ticks = iter(times)
+    monkeypatch.setattr(device.time, "perf_counter", lambda: next(ticks))
+    assert device.probe(torch.device("cpu")) == expected

@@ -1,0 +1,279 @@
+"""A loaded model: sample, stream, batch, score; and that none of it needs torch."""
+
+import json
+import math
+import subprocess
+import sys
+
+import naive
+import numpy as np
+import pytest
+
+import textgen
+from textgen import measure
+from textgen.checkpoint import Checkpoint
+from textgen.config import CELLS, ModelConfig
+from textgen.engine import Engine
+from textgen.errors import CheckpointError, MachineError, TextError, UsageError
+from textgen.tokenizer import CharTokenizer
+
+LETTERS = CharTokenizer.from_text("abcdefgh\n " * 3)
+
+
+def checkpoint(cell="gru"):
+    config = ModelConfig(vocab=LETTERS.size, cell=cell, layers=2, hidden=8, embedding=4)
+    weights = naive.random_weights(config, seed=0, scale=0.7)
+    return Checkpoint(config, LETTERS, {n: w.astype(np.float32) for n, w in weights.items()})
+
+
+@pytest.fixture
+def model():
+    return textgen.TextModel(checkpoint())
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "run" / "best.safetensors"
+    path.parent.mkdir()
+    checkpoint().save(path)
+    return path
+
+
+# Loading
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_load_from_a_file_and_from_its_run_folder(file, model, as_text):
+    expected = model.sample("ab", length=50, seed=1)
+    for path in (file, file.parent):
+        loaded = textgen.load(str(path) if as_text else path)
+        assert loaded.sample("ab", length=50, seed=1) == expected
+
+
+def test_load_of_a_folder_without_a_model_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no best"):
+        textgen.load(tmp_path)
+
+
+def test_load_of_a_missing_or_damaged_file_is_an_error(file):
+    with pytest.raises(CheckpointError, match="no such file"):
+        textgen.load(file.with_name("other.safetensors"))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match="checksum") as caught:
+        textgen.load(file)
+    assert caught.value.exit_code == 4
+
+
+def test_device_that_is_not_there_is_an_error(file, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(MachineError, match="--device cuda"):
+        textgen.load(file, device="cuda")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_torch_behind_the_same_interface_scores_and_writes_the_same(cell, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    numpy_model = textgen.TextModel(checkpoint(cell))
+    torch_model = textgen.TextModel(checkpoint(cell), device="auto")
+    one, other = numpy_model.score("abcab\n"), torch_model.score("abcab\n")
+    np.testing.assert_allclose(one.nats, other.nats, rtol=0, atol=2e-5)
+    texts = [m.sample("ab", length=40, seed=1) for m in (numpy_model, torch_model)]
+    assert texts[0] == texts[1]
+
+
+# Writing
+
+
+def test_sample_is_the_prime_and_the_streamed_pieces(model):
+    text = model.sample("ab", length=60, seed=1)
+    pieces = list(model.stream("ab", length=60, seed=1))
+    assert text == "ab" + "".join(pieces)
+    assert len(text) == 62 and len(pieces) == 60
+
+
+def test_sample_with_a_stop_text_is_the_prime_and_the_pieces_before_it(model):
+    free = model.sample("ab", length=60, seed=1)
+    stop = free[30:32]
+    text = model.sample("ab", length=60, seed=1, stop=stop)
+    assert text == "ab" + free[2:].partition(stop)[0]
+    assert text == "ab" + "".join(model.stream("ab", length=60, seed=1, stop=[stop]))
+
+
+def test_text_without_a_prime(model):
+    assert len(model.sample(length=30, seed=1)) == 30
+    assert model.sample(length=30, seed=1) == model.sample("", length=30, seed=1)
+
+
+@pytest.mark.parametrize("cuts", [(1, 59), (30, 30), (0, 60), (20, 0, 40)])
+def test_carried_state_continues_as_if_never_stopped(model, cuts):
+    expected = model.sample("ab", length=60, seed=1)
+    text = model.sample("ab", length=cuts[0], seed=1)
+    for length in cuts[1:]:
+        text += model.sample(length=length, state=model.state)
+    assert text == expected
+
+
+def test_carried_state_is_a_value(model):
+    first = model.sample("ab", length=20, seed=1)
+    state = model.state
+    expected = model.sample("ab", length=60, seed=1)
+    model.sample("hh", length=50, seed=9)
+    assert first + model.sample(length=40, state=state) == expected
+
+
+def test_text_without_the_carried_state_is_noticed(model):
+    expected = model.sample("ab", length=60, seed=1)
+    text = model.sample("ab", length=20, seed=1)
+    assert text + model.sample(length=40, seed=1) != expected
+
+
+def test_stream_that_is_left_early_can_be_continued(model):
+    expected = model.sample("ab", length=60, seed=1)
+    stream = model.stream("ab", length=60, seed=1)
+    text = "ab" + next(stream) + next(stream) + next(stream)
+    stream.close()
+    assert text + model.sample(length=57, state=model.state) == expected
+
+
+def test_batch_holds_as_many_different_texts_and_the_first_is_sample(model):
+    texts = model.batch("ab", num=5, length=30, seed=1)
+    assert len(set(texts)) == 5
+    assert {len(text) for text in texts} == {32}
+    assert texts[0] == model.sample("ab", length=30, seed=1)
+    assert model.batch("ab", num=2, length=30, seed=1) == texts[:2]
+
+
+def test_batch_cuts_each_text_at_the_stop_text(model):
+    free = model.batch("ab", num=4, length=50, seed=1)
+    stop = free[2][20:22]
+    stopped = model.batch("ab", num=4, length=50, seed=1, stop=stop)
+    assert stopped == ["ab" + text[2:].partition(stop)[0] for text in free]
+
+
+def test_without_a_seed_texts_differ_and_the_seed_that_was_used_is_known(model):
+    first = model.sample(length=40)
+    seed = model.seed
+    assert model.sample(length=40) != first
+    assert model.sample(length=40, seed=seed) == first
+
+
+def test_seed_is_the_one_of_the_carried_state(model):
+    model.sample("ab", length=5, seed=7)
+    model.sample(length=5, state=model.state, seed=8)
+    assert model.seed == 7
+
+
+@pytest.mark.parametrize("unknown", ["skip", "replace"])
+def test_prime_with_unknown_characters_stays_in_the_text_as_it_was(model, unknown):
+    text = model.sample("aßb", length=10, seed=1, unknown=unknown)
+    assert text.startswith("aßb") and len(text) == 13
+    assert "\ufffd" not in text
+
+
+def test_errors_of_sampling(model):
+    with pytest.raises(TextError, match="'ß'"):
+        model.sample("aßb")
+    with pytest.raises(UsageError, match="batch"):
+        model.sample(num=2)
+    with pytest.raises(UsageError, match="--top-p"):
+        model.sample(top_p=1.5)
+    with pytest.raises(UsageError, match="--stop"):
+        model.sample(stop="")
+    with pytest.raises(TypeError):
+        model.sample(tempreature=1)
+
+
+def test_state_of_several_texts_is_refused_for_one(model):
+    model.batch("ab", num=3, length=5, seed=1)
+    with pytest.raises(UsageError, match="state"):
+        model.sample(length=5, state=model.state)
+
+
+# Scoring
+
+
+def naive_nats(text):
+    """The first character costs what the counts plus one say; the others follow the equations."""
+    loaded = checkpoint()
+    weights = {name: array.astype(np.float64) for name, array in loaded.weights.items()}
+    ids = LETTERS.encode(text, "replace").astype(int)
+    smoothed = LETTERS.counts.astype(float) + 1
+    logits, _ = naive.network(loaded.model, weights, ids[:-1])
+    costs = [-math.log(smoothed[ids[0]] / smoothed.sum())]
+    costs += [naive.nats(y, target) for y, target in zip(logits, ids[1:], strict=True)]
+    return np.array(costs) + np.where(ids == 0, math.log(1_114_112), 0)
+
+
+@pytest.mark.parametrize("text", ["a", "ab", "abcdefgh\n " * 30, "aßb", "ß", "ßé"])
+def test_score_equals_the_written_equations(model, text):
+    score = model.score(text)
+    np.testing.assert_allclose(score.nats, naive_nats(text), rtol=0, atol=2e-5)
+    assert score.nats_per_char == pytest.approx(naive_nats(text).mean(), abs=2e-5)
+    assert score.bits_per_char == pytest.approx(score.nats_per_char / math.log(2))
+    assert score.unknown_chars == sum(char in "ßé" for char in text)
+
+
+def test_score_sums_to_what_measure_finds(model):
+    text = "abcdefgh\n " * 60
+    engine = Engine(checkpoint().model, checkpoint().weights)
+    expected = measure.stateful(engine, LETTERS.encode(text), LETTERS.counts)
+    assert model.score(text).nats.sum() == expected.sum()
+    evaluated = measure.evaluate(engine, LETTERS, text, "stateful")
+    assert model.score(text).bits_per_char == pytest.approx(evaluated.bits_per_char, rel=1e-12)
+
+
+def test_score_of_a_start_is_the_start_of_the_score(model):
+    text = "abcdefgh\n " * 40
+    whole = model.score(text).nats
+    np.testing.assert_allclose(model.score(text[:300]).nats, whole[:300], rtol=0, atol=1e-12)
+
+
+def test_scoring_and_sampling_do_not_disturb_each_other(model):
+    expected = model.sample("ab", length=40, seed=1)
+    text = model.sample("ab", length=20, seed=1)
+    state = model.state
+    model.score("hhh")
+    assert model.state is state
+    assert text + model.sample(length=20, state=state) == expected
+
+
+def test_score_of_nothing_is_an_error(model):
+    with pytest.raises(TextError, match="empty"):
+        model.score("")
+
+
+# Without torch
+
+
+def run_python(code, *args):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+USE = """
+import json, sys, textgen
+model = textgen.load(sys.argv[1], device=sys.argv[2])
+text = model.sample("ab", length=20, seed=1)
+text += model.sample(length=20, state=model.state)
+score = model.score("abc")
+print(json.dumps([text, len(score.nats), "torch" in sys.modules]))
+"""
+
+
+def test_cpu_use_never_imports_torch_and_gives_the_same_text(file, model):
+    text, costs, imported = run_python(USE, file, "cpu")
+    assert text == model.sample("ab", length=40, seed=1)
+    assert costs == 3
+    assert not imported
+
+
+def test_import_of_torch_would_be_noticed(file):
+    assert run_python(USE, file, "auto")[2]
