@@ -279,6 +279,7 @@ class TestErrors:
         (["train", "corpus.txt", "--out", "checkpoints/corpus"], 2, ["--out", "exists already"]),
         (["train", "corpus.txt", "--device", "cuda"], 5, ["--device cuda", "--device cpu"]),
         (["train", "corpus.txt", "--out", "corpus.txt/x"], 5, ["corpus.txt/x"]),
+        (["train", "--resume", "checkpoints/corpus", "--lr", "1"], 2, ["--lr", "settled"]),
         (["train", "--resume", "nothing"], 4, ["nothing", "no such run"]),
         (["trian"], 2, ["trian", "did you mean train?"]),
         (["--verison"], 2, ["--verison", "--version"]),

@@ -163,4 +163,4 @@ class TorchStepper:
             losses = nn.functional.cross_entropy(
                 logits_TBV.flatten(0, 1), target.flatten(), reduction="none"
             )
-        return losses.view(y_TB.shape).double().cpu().numpy(), state
+        return losses.view(y_TB.shape).cpu().double().numpy(), state

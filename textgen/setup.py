@@ -21,7 +21,7 @@ import torch
 import textgen
 from textgen import corpus, runs, sizing
 from textgen.checkpoint import Checkpoint, Tensors
-from textgen.config import ModelConfig, TrainConfig, from_json, to_json
+from textgen.config import ModelConfig, TrainConfig, from_json, option_name, to_json
 from textgen.device import available_cores, choose_device, probe, tuned
 from textgen.errors import CheckpointError, TextError, UsageError
 from textgen.model import CharRNN
@@ -189,6 +189,7 @@ def adopt(model: CharRNN, tokenizer: CharTokenizer, first: Checkpoint) -> str:
 
 def resume_setup(folder: Path, path: str | Path | None, wanted: TrainConfig) -> Setup:
     """Return the setup of the run in folder, exactly as it was when it was saved."""
+    _refuse_changes(wanted)
     checkpoint, note = runs.load_last(folder)
     facts = dict(checkpoint.facts)
     saved = facts.pop("resume")
@@ -221,6 +222,15 @@ def resume_setup(folder: Path, path: str | Path | None, wanted: TrainConfig) -> 
     )
     _extend(setup, wanted)
     return setup
+
+
+def _refuse_changes(wanted: TrainConfig) -> None:
+    """Raise UsageError for an option that a run which goes on cannot take."""
+    changeable = ("minutes", "epochs", "steps", "threads")
+    for one in dataclasses.fields(wanted):
+        if one.name not in changeable and getattr(wanted, one.name) != one.default:
+            fix = "leave it out, or start a new run with --init"
+            raise UsageError(option_name(one.name), "is settled for a run that goes on", fix)
 
 
 def _extend(setup: Setup, wanted: TrainConfig) -> None:

@@ -66,13 +66,14 @@ class TextModel:
     def stream(
         self, prime: str = "", *, state: Continuation | None = None, **options: Any
     ) -> Iterator[str]:
-        """Yield the new text of `sample`, without the prime, piece by piece."""
+        """Return an iterator over the new text of `sample`, without the prime, piece by piece."""
         config = make_config(prime=prime, **options)
         if config.num != 1:
             raise UsageError("num", "one text at a time", "use batch(num=...)")
-        for pieces in self._generate(config, state):
-            if pieces[0]:
-                yield pieces[0]
+        if state is not None and state.logits_BV is not None and len(state.logits_BV) != 1:
+            problem = f"is where {len(state.logits_BV)} texts stopped"
+            raise UsageError("state", problem, "pass the state after a single text")
+        return (pieces[0] for pieces in self._generate(config, state) if pieces[0])
 
     def batch(self, prime: str = "", **options: Any) -> list[str]:
         """Return options["num"] texts written at once; each as `sample` would with that row."""

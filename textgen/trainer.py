@@ -39,7 +39,8 @@ class Trainer:
         self._state: State = model.initial_state(streams.batch)
         for parameter in model.parameters():  # so that a snapshot can be taken before any step
             zeros = {moment: torch.zeros_like(parameter) for moment in MOMENTS}
-            self.optimizer.state[parameter] = {"step": torch.tensor(0.0), **zeros}
+            steps = torch.tensor(0.0, device=self.device)
+            self.optimizer.state[parameter] = {"step": steps, **zeros}
 
     def update(self, learning_rate: float) -> float:
         """Train on the next window; return its nats per character.
@@ -103,7 +104,8 @@ class Trainer:
             if any(value.shape != parameter.shape for value in moments.values()):
                 raise KeyError(name)
             moments = {m: value.to(self.device) for m, value in moments.items()}
-            self.optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+            steps = torch.tensor(float(step), device=self.device)
+            self.optimizer.state[parameter] = {"step": steps, **moments}
         self._state = tuple(
             tuple(
                 torch.tensor(tensors[f"state.{layer}.{part}"]).to(self.device).view_as(value)
