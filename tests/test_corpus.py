@@ -195,7 +195,7 @@ def test_a_text_that_is_too_short_says_how_long_it_must_be(tmp_path):
     [b"\xff", b"\x80", b"\xc0\xaf", b"\xe2\x82", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf8"],
     ids=lambda data: data.hex(),
 )
-@pytest.mark.parametrize("before", [b"", b"one\ntwo\r\nthree ", b"x" * 65535 + b"\n"])
+@pytest.mark.parametrize("before", [b"", b"\none\ntwo\r\nthree ", b"x" * 65535 + b"\n"])
 @pytest.mark.parametrize("mark", [b"", BOM])
 def test_bytes_that_are_not_utf8_are_found_at_their_offset_and_line(tmp_path, mark, before, bad):
     error = failing_bytes(tmp_path, mark + before + bad + b"\nmore\n")
@@ -208,6 +208,15 @@ def test_bytes_that_are_not_utf8_are_found_at_their_offset_and_line(tmp_path, ma
 def test_utf16_with_a_mark_is_recognised(tmp_path, encoding):
     text = "some text" if encoding == "utf-16" else "\ufeffsome text"
     assert "UTF-16" in failing_bytes(tmp_path, text.encode(encoding)).fix
+
+
+def test_bytes_are_read_like_the_file_that_holds_them(tmp_path):
+    path = tmp_path / "corpus.txt"
+    for data in (BOM + "né\r\n".encode(), b"x"):
+        path.write_bytes(data)
+        assert corpus.from_bytes(path, data) == read(path)
+    with pytest.raises(TextError, match="empty"):
+        corpus.from_bytes(path, b"")
 
 
 def test_latin1_is_not_taken_for_utf16(tmp_path):

@@ -82,6 +82,26 @@ def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("kind", "abilities", "expected"),
+    [
+        ("cpu", {"avx2": True, "avx512_bf16": True}, True),
+        ("cpu", {"amx_bf16": True, "avx512_bf16": False}, True),
+        ("cpu", {"avx2": True, "avx512_bf16": False}, False),
+        ("cpu", {}, False),
+        ("cuda", {"avx512_bf16": True}, False),
+    ],
+)
+def test_bfloat16_is_multiplied_by_a_cpu_that_says_so(monkeypatch, kind, abilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
+    assert device.multiplies_bfloat16(torch.device(kind)) is expected
+
+
+def test_cpu_that_cannot_be_asked_multiplies_no_bfloat16(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not device.multiplies_bfloat16(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
     ("seconds", "expected"),
     [
         ([0.01, 0.01, 0.01, 0.01, 0.01], 256),  # 2 * 1024^3 / 0.01 s = 215 GFLOP/s

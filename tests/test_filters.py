@@ -103,6 +103,14 @@ def test_top_k_keeps_exactly_k_of_equals_the_lowest_ids(k):
     assert np.flatnonzero(kept(top_k(logits, k))).tolist() == [1, 2, 3, 5][:k]
 
 
+def test_lowest_ids_win_among_many_equals():
+    """Sorting in numpy keeps the order of a few equals by itself, but not of many."""
+    logits = np.tile([0.0, 1.0], 500)
+    assert np.flatnonzero(kept(top_k(logits, 300))).tolist() == list(range(1, 600, 2))
+    share = 300 * np.e / (500 * (1 + np.e))
+    assert np.flatnonzero(kept(top_p(logits, share))).tolist() == list(range(1, 600, 2))
+
+
 def test_temperature_zero_takes_the_lowest_id_of_the_largest():
     assert np.flatnonzero(kept(filtered([0.0, 5.0, 1.0, 5.0], temperature=0.0))).tolist() == [1]
 

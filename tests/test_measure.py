@@ -31,6 +31,7 @@ class Counting:
     """Its costs depend on the character, the one before, and how many it has ever read."""
 
     def nats(self, x_TB, y_TB, state):
+        assert x_TB.size, "asked for nothing"
         seen_B1 = state[0][0].copy() if state else np.zeros((x_TB.shape[1], 1))
         nats_TB = np.empty(x_TB.shape)
         for t in range(len(x_TB)):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from textgen import optim
 from textgen.config import CELLS, GATES, ModelConfig
-from textgen.model import CharRNN, Dropout, TorchStepper
+from textgen.model import CharRNN, Dropout, TorchStepper, orthogonal
 from textgen.streams import Streams
 from textgen.trainer import Trainer
 
@@ -215,6 +215,16 @@ def test_share_of_dropped_features_and_their_scale(rate, share):
     assert out[kept].sub(1 / expected).abs().max() < 1e-12
 
 
+def test_embedding_is_dropped_a_quarter_as_often_as_each_layers_output():
+    config = ModelConfig(vocab=VOCAB, layers=2, hidden=64, embedding=64)
+    model, shares = random_model(config, dropout=0.4), []
+    model.dropout.register_forward_hook(
+        lambda module, inputs, out: shares.append((out == 0).double().mean().item())
+    )
+    model(torch.from_numpy(random_ids(50, 20)))
+    assert shares == pytest.approx([0.1, 0.4, 0.4], abs=0.01)  # 64,000 features each: 5 sigma
+
+
 def test_dropout_scales_the_gradient_by_the_same_mask():
     dropout = Dropout(0.5)
     x = torch.ones(50, requires_grad=True)
@@ -259,6 +269,13 @@ def test_recurrent_blocks_are_orthogonal_one_a_gate(cell):
         for block in blocks:
             torch.testing.assert_close(block @ block.T, torch.eye(8).double(), rtol=0, atol=1e-5)
         assert not any(torch.equal(a, b) for i, a in enumerate(blocks) for b in blocks[:i])
+
+
+def test_orthogonal_factor_is_the_one_whose_remainder_has_a_positive_diagonal():
+    block = torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    remainder = orthogonal(block).T @ block
+    torch.testing.assert_close(remainder, remainder.triu(), rtol=0, atol=1e-12)
+    assert (remainder.diagonal() > 0).all()
 
 
 def test_forget_bias_is_one_and_the_other_biases_zero():

@@ -48,6 +48,13 @@ def test_validations_cost_at_most_a_tenth_of_the_training(steps, chars, availabl
     assert plan.val_chars <= 250_000
 
 
+@given(st.integers(10, 10**6), CHARS_PER_STEP, AVAILABLE)
+def test_validations_read_as_much_as_they_may(steps, chars, available):
+    plan = by_steps(steps, chars, available)
+    read = math.ceil(steps / plan.every) * plan.val_chars
+    assert read >= 0.03 * 3 * steps * chars or plan.val_chars == min(available, 250_000)
+
+
 def test_a_small_validation_part_is_read_whole():
     plan = by_steps(5000, 1024, 40_000)
     assert plan.val_chars == plan.final_chars == 40_000

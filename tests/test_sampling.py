@@ -128,6 +128,12 @@ def test_ends_of_the_unit_interval_never_draw_probability_zero(weights, u):
     assert weights[drawn] > 0
 
 
+def test_sum_that_rounding_leaves_below_one_does_not_draw_what_underflowed():
+    """Ten tenths sum to 1 - 2^-53, the largest u there is; the eleventh has probability zero."""
+    assert np.cumsum(np.full(10, 0.1))[-1] == 1 - 2.0**-53
+    assert draw(np.array([0.0] * 10 + [-2000.0]), 1 - 2.0**-53) == 9
+
+
 def test_many_draws_never_hit_probability_zero():
     rng = np.random.default_rng(0)
     zero = np.arange(300) % 3 != 1

@@ -1,9 +1,9 @@
 """The recurrent layers: torch.nn's equations, names and parameters, and a faster GRU on the CPU.
 
-Thirteenth module of the walk, beside model. A layer is one of torch.nn's with num_layers=1, so
-its weights fit torch.nn's; LSTM and RNN run as they are. torch.nn.GRU has no fused kernel on the
-CPU and builds a graph of dozens of nodes a step, so `GRU` there runs the steps itself with a
-hand-written backward: three small operations a step, and one product for all weight gradients.
+In the walk after `device`. A layer is one of torch.nn's with num_layers=1, so its weights fit
+torch.nn's; LSTM and RNN run as they are. torch.nn.GRU has no fused kernel on the CPU and builds a
+graph of dozens of nodes a step, so `GRU` there runs the steps itself with a hand-written backward:
+three small operations a step, and one product for all weight gradients.
 
 Shapes: x_TBE -> out_TBH; states h_BH (and c_BH).
 
@@ -45,7 +45,13 @@ class LSTM(nn.LSTM):
 
 
 class GRU(nn.GRU):
-    """r, z from W_ih x + W_hh h; n = tanh(x_n + r (W_n h + b_n)); h = (1 - z) n + z h (Cho)."""
+    """r, z from W_ih x + W_hh h; n = tanh(x_n + r (W_n h + b_n)); h = (1 - z) n + z h (Cho).
+
+    reduced: while training on the CPU, take the factors of the matrix products in bfloat16;
+    sums, gates, state, weights and gradients stay in float32.
+    """
+
+    reduced = False
 
     def forward(self, x_TBE: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:  # type: ignore[override]
         """Return out_TBH and the state after the last step."""
@@ -54,8 +60,12 @@ class GRU(nn.GRU):
             out_TBH, last = super().forward(x_TBE, state[0][None])
             return out_TBH, (last[0],)
         w_ih, w_hh, b_ih, b_hh = self.parameters()
-        projected = nn.functional.linear(x_TBE, w_ih, b_ih)
-        out_TBH = GRUSteps.apply(projected, state[0], w_hh, b_hh)  # type: ignore[no-untyped-call]
+        reduced = self.reduced and self.training
+        if reduced:
+            projected = nn.functional.linear(x_TBE.bfloat16(), w_ih.bfloat16()).float() + b_ih
+        else:
+            projected = nn.functional.linear(x_TBE, w_ih, b_ih)
+        out_TBH = GRUSteps.apply(projected, state[0], w_hh, b_hh, reduced)  # type: ignore[no-untyped-call]
         return out_TBH, (out_TBH[-1],)
 
 
@@ -75,48 +85,53 @@ class GRUSteps(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, h_BH: Tensor, w_hh: Tensor, b_hh: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, projected: Tensor, h_BH: Tensor, w_hh: Tensor, b_hh: Tensor, reduced: bool
+    ) -> Tensor:
         """projected: (T, B, 3H), W_ih x + b_ih in torch's gate order. Returns out_TBH."""
         steps, rows, width = len(projected), *h_BH.shape
         weight = torch.cat([w_hh[2 * width :], w_hh[: 2 * width]])
-        bias = torch.cat([b_hh[2 * width :], b_hh[: 2 * width]])
-        product = Product(weight, rows)
+        product = Product(weight, rows, reduced)
+        x_rz = projected[..., : 2 * width] + b_hh[: 2 * width]
         h = projected.new_empty(steps + 1, rows, width)
-        rz = projected.new_empty(steps, rows, 2 * width)
+        factors = torch.empty_like(h[1:], dtype=torch.bfloat16) if reduced else h[:-1]
         n, inner = torch.empty_like(h[1:]), torch.empty_like(h[1:])
         h[0] = h_BH
-        views = _steps(projected[..., : 2 * width], projected[..., 2 * width :], h, rz, n, inner)
-        for t, (x_rz, x_n, h_t, rz_t, n_t, inner_t) in enumerate(views):
-            recurrent = product(h_t, bias)
-            torch.add(recurrent[:, width:], x_rz, out=rz_t).sigmoid_()
-            inner_t.copy_(recurrent[:, :width])
-            torch.addcmul(x_n, rz_t[:, :width], inner_t, out=n_t).tanh_()
-            torch.lerp(n_t, h_t, rz_t[:, width:], out=h[t + 1])
-        ctx.save_for_backward(h, rz, n, inner, weight)
+        views = _steps(x_rz, projected[..., 2 * width :], h, h[1:], factors, n, inner)
+        for x_rz_t, x_n_t, h_t, next_t, factor_t, n_t, inner_t in views:
+            if reduced:
+                factor_t.copy_(h_t)
+            recurrent = product(factor_t)
+            rz_t = x_rz_t.add_(recurrent[:, width:]).sigmoid_()
+            torch.add(recurrent[:, :width], b_hh[2 * width :], out=inner_t)
+            torch.addcmul(x_n_t, rz_t[:, :width], inner_t, out=n_t).tanh_()
+            torch.lerp(n_t, h_t, rz_t[:, width:], out=next_t)
+        ctx.save_for_backward(h, x_rz, n, inner, weight, factors)
         return h[1:]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dout_TBH: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, dout_TBH: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of projected, h_BH, w_hh and b_hh."""
-        h, rz, n, inner, weight = ctx.saved_tensors
+        h, rz, n, inner, weight, factors = ctx.saved_tensors
         steps, rows, width = n.shape
         z = rz[..., width:]
         slab = _gate_derivatives(h[:-1], rz[..., :width], z, n, inner)
-        product = Product(weight.t(), rows)
-        flat = slab.view(steps, rows, 4 * width)
-        views = list(_steps(slab, flat[..., : 3 * width], z, dout_TBH))
+        gates = torch.empty_like(slab, dtype=factors.dtype) if factors.dtype != slab.dtype else slab
+        product = Product(weight.t(), rows, reduced=factors.dtype == torch.bfloat16)
+        flat = gates.view(steps, rows, 4 * width)
+        views = list(_steps(slab, gates, flat[..., : 3 * width], z, dout_TBH))
         dh = torch.zeros_like(h[0])
-        for gates, recurrent, z_t, dout in reversed(views):
-            dh = dh + dout
-            gates.mul_(dh[:, None])
-            dh = torch.addcmul(product(recurrent), dh, z_t)
+        for slab_t, gates_t, recurrent_t, z_t, dout_t in reversed(views):
+            dh = dh + dout_t
+            torch.mul(slab_t, dh[:, None], out=gates_t)
+            dh = torch.addcmul(product(recurrent_t), dh, z_t)
         flat = flat.view(steps * rows, 4 * width)
-        dw = flat[:, : 3 * width].t() @ h[:-1].reshape(steps * rows, width)
-        db = flat[:, : 3 * width].sum(0)
-        dprojected = flat[:, width:].view(steps, rows, 3 * width)
+        dw = (flat[:, : 3 * width].t() @ factors.reshape(steps * rows, width)).to(dh.dtype)
+        db = flat[:, : 3 * width].sum(0, dtype=dh.dtype)
+        dprojected = flat[:, width:].view(steps, rows, 3 * width).to(dh.dtype)
         back = [torch.cat([g[width:], g[:width]]) for g in (dw, db)]
-        return dprojected, dh, back[0], back[1]
+        return dprojected, dh, back[0], back[1], None
 
 
 def _steps(*tensors: Tensor) -> Any:
@@ -142,24 +157,25 @@ def _gate_derivatives(h: Tensor, r: Tensor, z: Tensor, n: Tensor, inner: Tensor)
 
 
 class Product:
-    """x @ weight.t() (+ bias) for one weight (N, K) and many x of `rows` rows, on the CPU.
+    """x @ weight.t() for one weight (N, K) and many x of `rows` rows, on the CPU.
 
     oneDNN packs the weight once for all steps of a window; without it, or in float64, the plain
-    product serves.
+    product serves. reduced: x and weight are bfloat16.
     """
 
-    def __init__(self, weight: Tensor, rows: int) -> None:
+    def __init__(self, weight: Tensor, rows: int, reduced: bool) -> None:
         self.packed = None
-        if weight.dtype == torch.float32 and HAS_ONEDNN:
+        weight = weight.bfloat16() if reduced else weight
+        if weight.dtype != torch.float64 and HAS_ONEDNN:
             self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
         else:
             self.plain = weight.t().contiguous()
 
-    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         """Return the product (rows, N)."""
         if self.packed is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, "none", [], "")  # type: ignore[no-any-return]
-        return x @ self.plain if bias is None else torch.addmm(bias, x, self.plain)
+            return torch.ops.mkldnn._linear_pointwise(x, self.packed, None, "none", [], "")  # type: ignore[no-any-return]
+        return x @ self.plain
 
 
 # The two operations are private to torch; they are what its compiler uses for CPU inference.

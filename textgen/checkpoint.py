@@ -1,6 +1,6 @@
 """One file that holds a model: tensors, alphabet, settings, and a digest over all of it.
 
-Ninth module of the walk. The file is a .safetensors file, so any tool of that format reads it;
+In the walk after `measure`. The file is a .safetensors file, so any tool of that format reads it;
 nothing in it can run code. `__metadata__` holds two strings: `textgen`, canonical JSON, and
 `sha256`, the digest of the whole file with its own 64 digits set to zeros. Equal content gives
 equal bytes.
@@ -278,6 +278,7 @@ def _tokenizer(path: Path, tensors: Tensors, facts: dict[str, Any], vocab: int) 
         and counts.shape == (vocab,)
         and bool((np.diff(codepoints.astype(np.int64)) > 0).all())
         and int(codepoints[-1]) < CODE_POINTS
+        and bool(counts[1:].any())
     )
     if not fits:
         problem = f"its {kind!r} alphabet does not fit a vocabulary of {vocab:,}"

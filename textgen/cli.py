@@ -1,6 +1,6 @@
 """The command line: parse, make a config, call the library once, print.
 
-Last module of the walk. It imports numpy and torch only inside the commands that need them.
+In the walk after `options`. It imports numpy and torch only inside the commands that need them.
 
     textgen train corpus.txt
     textgen sample --prime "ROMEO:"

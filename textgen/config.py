@@ -1,8 +1,8 @@
 """What a user can choose, as frozen dataclasses that are checked when they are made.
 
-Third module of the walk: numbers and names only, no files, no numpy. The command line's options
-are generated from these fields, so a field's name is its option and its help is its
-documentation. None means "not set": sizing fills it in, or the feature is off.
+In the walk after `files`: numbers and names only, no files, no numpy. The command line's options
+are generated from these fields, so a field's name is its option and its help is its documentation.
+None means "not set": sizing fills it in, or the feature is off.
 
     >>> TrainConfig(hidden=256).dropout is None
     True
@@ -26,6 +26,7 @@ Config = TypeVar("Config")
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in a layer's weights
 CELLS = tuple(GATES)
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("float32", "bfloat16")
 UNKNOWN_POLICIES = ("error", "skip", "replace")
 CODE_POINTS = 0x110000  # of Unicode
 
@@ -106,6 +107,9 @@ class TrainConfig:
     seed: int = option(0, "seed of initial weights, data order and dropout", low=0, high=2**63)
     threads: int | None = option(None, "CPU threads (default: what is fastest)", low=1, high=1024)
     device: str = option("auto", "where to train", choices=DEVICES)
+    precision: str | None = option(
+        None, "factors of the GRU's products on a CPU (default: what it has)", choices=PRECISIONS
+    )
     init: str | None = option(None, "start from this checkpoint's weights", metavar="FILE")
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """The machine that training runs on: device, threads, allocator, and how fast it is.
 
-Fifteenth module of the walk. Nothing here happens at import.
+In the walk after `sampling`. Nothing here happens at import.
 
     >>> device = choose_device("auto")
 """
@@ -62,6 +62,14 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether this CPU has instructions for products of bfloat16 numbers."""
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    abilities = torch.cpu.get_capabilities()
+    return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def probe(device: torch.device) -> float:

@@ -1,6 +1,6 @@
 """A trained network in numpy: the same equations as torch.nn, one step at a time.
 
-Tenth module of the walk: checkpoint -> engine -> sampling. It needs no torch, so that text comes
+In the walk after `runs`: checkpoint -> engine -> sampling. It needs no torch, so that text comes
 at once, and it is fast at one step: the first layer's input projection is a table indexed by id,
 and one product covers all gates.
 

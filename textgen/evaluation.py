@@ -1,6 +1,6 @@
 """Measuring a checkpoint on a text, or on a part of the text it was trained on.
 
-Twentieth module of the walk.
+In the walk after `textmodel`.
 
     >>> evaluate("checkpoints/corpus", part="val").nats_per_char
 """

@@ -1,8 +1,8 @@
 """Files that are either the old one or the complete new one.
 
-Second module of the walk. Everything textgen writes whole goes through `write_atomically`:
-a temporary file beside the target, fsync, rename, fsync of the folder, so that a crash or a
-power cut leaves a complete file, old or new.
+In the walk after `errors`. Everything textgen writes whole goes through `write_atomically`: a
+temporary file beside the target, fsync, rename, fsync of the folder, so that a crash or a power
+cut leaves a complete file, old or new.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Which characters may be drawn: pure functions from logits to logits.
 
-Eleventh module of the walk, beside sampling. Each takes and returns logits over the last axis in
-float64 and never changes its input; what is filtered out becomes -inf. At least one candidate
-always survives. Names, ranges and order are those of Hugging Face's generation: temperature,
-top-k, top-p, min-p.
+In the walk after `engine`. Each takes and returns logits over the last axis in float64 and never
+changes its input; what is filtered out becomes -inf. At least one candidate always survives.
+Names, ranges and order are those of Hugging Face's generation: temperature, top-k, top-p, min-p.
 
     >>> top_k(np.log([0.1, 0.2, 0.3, 0.4]), 2)
     array([       -inf,        -inf, -1.2039728 , -0.91629073])

@@ -1,6 +1,6 @@
 """How good a model is, in nats and bits, counted so that the figures can be compared.
 
-Eighth module of the walk. It knows a model only as a `Stepper`, which both the torch model and
+In the walk after `streams`. It knows a model only as a `Stepper`, which both the torch model and
 the numpy engine are, so that both are measured by the same code.
 
 Two protocols: `stateful` reads the text once, in one stream from the zero state, and counts
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from textgen.errors import TextError
+from textgen.errors import NumericsError, TextError
 from textgen.tokenizer import CODE_POINTS, UNKNOWN, CharTokenizer
 
 CHUNK = 256  # time steps computed at a time
@@ -76,10 +76,19 @@ class Result:
 def evaluate(model: Stepper, tokenizer: CharTokenizer, text: str, protocol: str) -> Result:
     """Return how well model predicts text (at least 1 character) under one of PROTOCOLS."""
     ids = tokenizer.encode(text, "replace")
-    costs = PROTOCOLS[protocol](model, ids, tokenizer.counts)
+    costs = finite(PROTOCOLS[protocol](model, ids, tokenizer.counts))
     bytes_per_char = len(text.encode("utf-8", "surrogatepass")) / len(text)
     unknown = int((ids == UNKNOWN).sum())
     return Result(protocol, float(costs.mean()), len(costs), unknown, bytes_per_char)
+
+
+def finite(costs: np.ndarray) -> np.ndarray:
+    """Return costs; raise NumericsError when one of them is not a finite number."""
+    if not np.isfinite(costs).all():
+        place = int(np.argmin(np.isfinite(costs)))
+        problem = f"the model's score of character {place + 1:,} is not finite"
+        raise NumericsError("evaluation", problem, "the model diverged; use an earlier checkpoint")
+    return costs
 
 
 def first_distribution(counts: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The network that is trained: embedding -> recurrent layers -> head.
 
-Fourteenth module of the walk. State is a value that is passed in and returned; nothing is hidden
-in the module. Modules are made on the meta device and filled by our own initialisation, and
-dropout draws from a generator of its own, so that no global random state is ever touched.
+In the walk after `cells`. State is a value that is passed in and returned; nothing is hidden in
+the module. Modules are made on the meta device and filled by our own initialisation, and dropout
+draws from a generator of its own, so that no global random state is ever touched.
 
 Shapes: T time steps, B streams, V vocabulary, E embedding, H hidden, L layers.
 

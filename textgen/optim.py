@@ -1,6 +1,6 @@
 """How weights move: AdamW, the learning rate of each step, and the clipped gradient.
 
-Sixteenth module of the walk.
+In the walk after `evaluation`.
 
     >>> optimizer = make_optimizer(model)
     >>> learning_rate(step=0, peak=3e-3, warmup=100, steps=None)

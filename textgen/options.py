@@ -1,6 +1,6 @@
 """The command line's shape: parsers whose options are the fields of the configs.
 
-Next to last in the walk, before cli. It imports no numpy and no torch, so that --help is at once.
+In the walk after `training`. It imports no numpy and no torch, so that --help is at once.
 
     >>> make_parser().parse_args(["sample", "--top-k", "5"]).top_k
     5

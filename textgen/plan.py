@@ -1,7 +1,7 @@
 """How long to train and when to validate: numbers fixed once, before most of the training.
 
-Seventeenth module of the walk: arithmetic only. Everything after the warm-up depends on the plan
-and the step, never on the clock, so a plan that is saved makes a run repeatable.
+In the walk after `optim`: arithmetic only. Everything after the warm-up depends on the plan and
+the step, never on the clock, so a plan that is saved makes a run repeatable.
 
     >>> by_steps(5000, chars_per_step=1024, val_available=100_000).every
     500

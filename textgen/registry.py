@@ -1,7 +1,7 @@
 """The corpora registry: texts that anybody can build again, byte for byte.
 
-In the walk beside corpus, before any text file: corpora.toml -> registry -> text file. A table of
-the file is a corpus, and its `kind` says where the text comes from:
+In the walk after `sources`: corpora.toml -> registry -> text file. A table of the file is a
+corpus, and its `kind` says where the text comes from:
 
     url           a file that is served over https
     wheel         texts inside a wheel on PyPI

@@ -1,6 +1,6 @@
 """What a run tells: metrics.jsonl for programs, samples.txt, and a progress line for people.
 
-Seventeenth module of the walk.
+In the walk after `plan`.
 
     >>> log = RunLog(Path("checkpoints/corpus"), quiet=False)
     >>> log.validation({"step": 100, "val_nats": 1.6}, "sample text")

@@ -1,6 +1,6 @@
 """The folder of a run: which files it has, how they are replaced, and how a run is found.
 
-Ninth module of the walk, beside checkpoint.
+In the walk after `checkpoint`.
 
     best.safetensors      the weights that validated best
     last.safetensors      the newest weights, with all that going on needs

@@ -1,8 +1,8 @@
 """Drawing characters, and the generator that everything which writes text goes through.
 
-Twelfth module of the walk: engine -> sampling -> text. One draw a character and row, by inverting
-the cumulative distribution in id order with u(seed, row, position), so a character of
-probability zero cannot be drawn and row i of a batch draws as it would alone.
+In the walk after `filters`: engine -> sampling -> text. One draw a character and row, by inverting
+the cumulative distribution in id order with u(seed, row, position), so a character of probability
+zero cannot be drawn and row i of a batch draws as it would alone.
 
     >>> for pieces in generate(engine, tokenizer, SampleConfig(prime="A", seed=1), start):
     ...     print(pieces[0], end="")
@@ -75,10 +75,7 @@ def uniforms(seed: int, row: int, position: int) -> Iterator[float]:
 def draw(logits: np.ndarray, u: float) -> int:
     """Return the id at which the cumulative distribution of logits (V,) first exceeds u."""
     cumulative = np.cumsum(softmax(logits))
-    drawn = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
-    if drawn < len(logits) and logits[drawn] > -np.inf:
-        return drawn
-    return int(np.flatnonzero(logits > -np.inf)[-1])  # u so near 1 that rounding went past the end
+    return int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
 
 
 def generate(
@@ -89,9 +86,10 @@ def generate(
 ) -> Iterator[tuple[list[str], Continuation]]:
     """Yield for each step the new text of each of config.num rows, and where to go on from.
 
-    A length of 0 yields once, without text. The prime is read but not yielded. A row that met a stop text yields "" from then on; text
-    that might be the beginning of a stop text is held back until that is decided. Ids that the
-    training text never held are never drawn. config.seed must be set, unless start has one.
+    A length of 0 yields once, without text. The prime is read but not yielded. A row that met a
+    stop text yields "" from then on; text that might be the beginning of a stop text is held back
+    until that is decided. Neither <unk> nor ids that the training text never held are drawn.
+    config.seed must be set, unless start has one.
     Raises TextError for unknown characters in the prime, NumericsError for broken logits.
     """
     start = start or Continuation()

@@ -1,6 +1,6 @@
 """Everything a run needs before its first step, for a new run and for one that goes on.
 
-Eighteenth module of the walk, before train: reads the texts, chooses sizes, builds the trainer.
+In the walk after `trainer`: reads the texts, chooses sizes, builds the trainer.
 
     >>> setup = start_setup("corpus.txt", TrainConfig(steps=100))
     >>> setup.trainer.update(learning_rate=1e-3)
@@ -22,7 +22,13 @@ import textgen
 from textgen import corpus, runs, sizing
 from textgen.checkpoint import Checkpoint, Tensors
 from textgen.config import ModelConfig, TrainConfig, from_json, option_name, to_json
-from textgen.device import available_cores, choose_device, probe, tuned
+from textgen.device import (
+    available_cores,
+    choose_device,
+    multiplies_bfloat16,
+    probe,
+    tuned,
+)
 from textgen.errors import CheckpointError, TextError, UsageError
 from textgen.model import CharRNN
 from textgen.plan import Plan, by_seconds, by_steps
@@ -74,7 +80,8 @@ class Setup:
             (
                 "training",
                 f"{streams.batch} streams, windows of {streams.window}, learning rate "
-                f"{config.lr:.2g}, dropout {config.dropout:g}, seed {config.seed}",
+                f"{config.lr:.2g}, dropout {config.dropout:g}, seed {config.seed}, "
+                f"products in {config.precision}",
             ),
             ("budget", f"{budget}, {self.threads} thread(s), {self.trainer.device.type}"),
         ]
@@ -148,14 +155,19 @@ def _sizes(
     elif config.steps:
         budget = config.steps * float((config.batch or 16) * (config.window or 64))
     speed = probe(device) if seconds else 0.0
-    return sizing.fill(config, sizing.Facts(characters, seconds, budget, device.type, speed))
+    reduced = multiplies_bfloat16(device)
+    facts = sizing.Facts(characters, seconds, budget, device.type, speed, reduced)
+    return sizing.fill(config, facts)
 
 
 def _model(config: TrainConfig, vocab: int) -> CharRNN:
     """Return a freshly initialised model of the filled config."""
     assert config.cell and config.layers and config.hidden and config.embedding
     sizes = ModelConfig(vocab, config.cell, config.layers, config.hidden, config.embedding)
-    return CharRNN(sizes, config.seed, config.dropout or 0.0)
+    model = CharRNN(sizes, config.seed, config.dropout or 0.0)
+    for layer in model.layers:
+        layer.reduced = config.precision == "bfloat16"  # type: ignore[assignment]
+    return model
 
 
 def _trainer(

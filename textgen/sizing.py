@@ -1,8 +1,8 @@
 """The sizes and the recipe, chosen from plain numbers so that nobody has to choose them.
 
-Third module of the walk, beside config: a pure function of the corpus (characters, alphabet), the
-budget (seconds, or characters to train on) and the machine (device kind, measured speed). What
-the user set is kept.
+In the walk after `config`: a pure function of the corpus (characters, alphabet), the budget
+(seconds, or characters to train on) and the machine (device kind, measured speed). What the user
+set is kept.
 
     >>> fill(TrainConfig(minutes=10), Facts(1_000_000, 600, None, "cpu", 128)).hidden
     640
@@ -26,7 +26,8 @@ EFFICIENCY = 0.8  # of the probed speed that training reaches
 class Facts:
     """What sizing depends on. One of seconds and budget_chars is set, the other None.
 
-    characters: of the training part; gflops: the probe's speed, a power of two.
+    characters: of the training part; gflops: the probe's speed, a power of two; bfloat16: whether
+    the CPU multiplies such numbers itself.
     """
 
     characters: int
@@ -34,6 +35,7 @@ class Facts:
     budget_chars: float | None
     device: str
     gflops: float
+    bfloat16: bool = False
 
 
 def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
@@ -52,6 +54,7 @@ def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
         "batch": config.batch or (64 if gpu else 16),
         "window": config.window or 64,
         "lr": config.lr or 3e-3 * min(1.0, (512 / hidden) ** 0.5),
+        "precision": config.precision or ("bfloat16" if facts.bfloat16 else "float32"),
         "dropout": dropout(epochs) if config.dropout is None else config.dropout,
     }
     return dataclasses.replace(config, **filled)

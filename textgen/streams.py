@@ -1,6 +1,6 @@
 """Ids as parallel streams, cut into the windows that truncated backpropagation trains on.
 
-Seventh module of the walk: ids -> streams -> windows. Row b of one window goes on where row b of
+In the walk after `registry`: ids -> streams -> windows. Row b of one window goes on where row b of
 the window before ended, so a state carried from window to window sees an unbroken text.
 
 Shapes: B streams, T time steps; windows are time-major, x_TB and y_TB, and y is x one character

@@ -1,6 +1,6 @@
 """A trained model as a library user meets it: load, sample, stream, score.
 
-Fifteenth module of the walk. On a CPU it needs no torch.
+In the walk after `model`. On a CPU it needs no torch.
 
     >>> model = load("checkpoints/demo.safetensors")
     >>> text = model.sample(prime="ROMEO:", length=200, seed=1)
@@ -89,14 +89,14 @@ class TextModel:
             raise TextError("text", "empty", "give at least 1 character")
         ids = self.tokenizer.encode(text, "replace")
         with self._blas.limit(limits=self.threads):
-            nats = measure.stateful(self._stepper, ids, self.tokenizer.counts)
+            nats = measure.finite(measure.stateful(self._stepper, ids, self.tokenizer.counts))
         mean = float(nats.mean())
         return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()))
 
     def _generate(self, config: SampleConfig, state: Continuation | None) -> Iterator[list[str]]:
         if config.seed is None and (state is None or state.seed is None):
             config = dataclasses.replace(config, seed=new_seed())
-        self.seed = config.seed if state is None else state.seed
+        self.seed = state.seed if state and state.seed is not None else config.seed
         self.state = state
         steps = generate(self._stepper, self.tokenizer, config, state)
         while True:

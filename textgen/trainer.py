@@ -1,8 +1,8 @@
 """One update at a time: the part of training that a checkpoint freezes and thaws.
 
-Eighteenth module of the walk. It knows neither files nor clocks. Everything random in step k is
-a function of the seed and k, so weights, moments, carried state and the step's number are all
-that it takes to go on exactly.
+In the walk after `runlog`. It knows neither files nor clocks. Everything random in step k is a
+function of the seed and k, so weights, moments, carried state and the step's number are all that
+it takes to go on exactly.
 
     >>> trainer = Trainer(model, streams, seed=0)
     >>> trainer.update(learning_rate=1e-3)

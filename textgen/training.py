@@ -1,6 +1,6 @@
 """Training, from a text file to a run folder; the loop reads from top to bottom.
 
-Nineteenth module of the walk.
+In the walk after `setup`.
 
     >>> result = train("corpus.txt", minutes=1)
     >>> result.best, result.val_nats
