@@ -212,7 +212,7 @@ class TestEval:
         assert call(capsys, "eval", run, "--part", "vla")[2].endswith("(did you mean val?)\n")
         (home / "other.txt").write_text("something else")
         code, _, err = call(capsys, "eval", run, "other.txt", "--part", "val")
-        assert code == 3 and "not the text this checkpoint was trained on" in err
+        assert code == 3 and "not the text that was trained on" in err
 
 
 class TestInfo:

@@ -221,6 +221,26 @@ def test_a_separate_validation_text(corpus, tmp_path):
     assert (measured.chars, measured.unknown_chars) == (9 * 23, 9)
 
 
+def test_a_changed_validation_text_is_refused(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("the dog ran to the zoo\n" * 9)
+    options = {**TINY, "steps": 9, "val": str(other)}
+    with pytest.raises(textgen.Interrupted):
+        textgen.train(corpus, out=str(tmp_path / "run"), stop=stop_after(3), **options)
+    other.write_text("the dog ran to the sea\n" * 9)
+    with pytest.raises(textgen.TextError, match="not the text that was trained on"):
+        textgen.train(resume=tmp_path / "run")
+
+
+def test_a_lack_of_memory_is_an_error_with_a_fix(corpus, tmp_path, monkeypatch):
+    def update(self, rate):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    monkeypatch.setattr(Trainer, "update", update)
+    with pytest.raises(textgen.MachineError, match=r"not enough memory .*--batch"):
+        textgen.train(corpus, out=str(tmp_path / "run"), steps=2, **TINY)
+
+
 class TestInit:
     def test_rows_move_by_character(self, corpus, tmp_path):
         first = textgen.train(corpus, out=str(tmp_path / "first"), steps=5, **TINY)
@@ -277,7 +297,7 @@ class TestErrors:
         with pytest.raises(textgen.Interrupted):
             textgen.train(corpus, out=str(folder), stop=stop_after(3), steps=9, **TINY)
         corpus.write_text(corpus.read_text() + "!")
-        with pytest.raises(textgen.TextError, match="not the text of this run"):
+        with pytest.raises(textgen.TextError, match="not the text that was trained on"):
             textgen.train(resume=folder)
 
     def test_a_moved_text_can_be_named(self, corpus, tmp_path):

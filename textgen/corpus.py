@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from textgen.config import split_shares
 from textgen.errors import TextError
@@ -55,6 +57,12 @@ class Corpus:
     def identity(self) -> dict[str, object]:
         """Return the name, size in bytes and sha256 that a checkpoint records."""
         return {"name": self.path.name, "size": self.size, "sha256": self.sha256}
+
+    def require(self, identity: Mapping[str, Any]) -> None:
+        """Raise TextError unless this is the text with that `identity`."""
+        if self.sha256 != identity["sha256"]:
+            problem = f"is not the text that was trained on ({identity['size']:,} bytes then)"
+            raise TextError(str(self.path), problem, "name that text")
 
     def report(self) -> list[tuple[str, str]]:
         """Return what the text is, as (label, value) lines."""

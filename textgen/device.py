@@ -57,6 +57,18 @@ def tuned(threads: int) -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+@contextlib.contextmanager
+def memory_checked() -> Iterator[None]:
+    """Turn a lack of memory into a MachineError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        fix = "use a smaller --hidden, --layers, --batch or --window"
+        raise MachineError("training", "not enough memory", fix) from error
+
+
 def available_cores() -> int:
     """Return the number of cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

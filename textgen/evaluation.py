@@ -48,16 +48,14 @@ def _words(path: Path, loaded: Checkpoint, text: str | Path | None, part: str | 
     source = text or _text_of_run(path, part)
     whole = corpus.read(source)
     split = loaded.facts.get("split")
-    if split is None:  # validated on a text of its own
-        if part == "test":
-            raise TextError(str(source), "this run has no test part", "name a text file")
-        return whole.text
-    if whole.sha256 != loaded.facts["corpus"]["sha256"]:
-        problem = "is not the text this checkpoint was trained on"
-        raise TextError(str(source), problem, "leave --part out to measure on all of it")
-    words = whole.part(part, split)
+    if split is None:  # trained on all of its text and validated on another one
+        whole.require(loaded.facts["validation" if part == "val" else "corpus"])
+        words = "" if part == "test" else whole.text
+    else:
+        whole.require(loaded.facts["corpus"])
+        words = whole.part(part, split)
     if not words:
-        raise TextError(str(source), f"its {part} part is empty (split {split})", "name a text")
+        raise TextError(str(source), f"has no {part} part", "leave --part out to measure all of it")
     return words
 
 

@@ -93,8 +93,11 @@ def start_setup(path: str | Path | None, config: TrainConfig) -> Setup:
         raise UsageError("FILE", "no text to train on", "name a text file")
     if config.minutes is config.epochs is config.steps is None:
         config = dataclasses.replace(config, minutes=DEFAULT_MINUTES)
+    if config.val:  # a run that goes on may be started from another folder
+        config = dataclasses.replace(config, val=str(Path(config.val).resolve()))
     text = corpus.read(path, need=2)
-    train_text, val_text, notes = _parts(text, config)
+    val = corpus.read(config.val) if config.val else None
+    train_text, val_text, notes = _parts(text, val, config)
     tokenizer = CharTokenizer.from_text(train_text)
     device = choose_device(config.device)
     threads = config.threads or available_cores()
@@ -107,7 +110,8 @@ def start_setup(path: str | Path | None, config: TrainConfig) -> Setup:
     trainer, more = _trainer(model.to(device), tokenizer, train_text, config)
     facts = {
         "corpus": text.identity(),
-        "split": None if config.val else config.split,
+        "split": None if val else config.split,
+        "validation": val.identity() if val else None,
         "versions": {"textgen": textgen.__version__, "torch": torch.__version__}
         | {"numpy": np.__version__, "python": platform.python_version()},
     }
@@ -119,10 +123,12 @@ def start_setup(path: str | Path | None, config: TrainConfig) -> Setup:
     return setup
 
 
-def _parts(text: corpus.Corpus, config: TrainConfig) -> tuple[str, str, list[str]]:
+def _parts(
+    text: corpus.Corpus, val: corpus.Corpus | None, config: TrainConfig
+) -> tuple[str, str, list[str]]:
     """Return the texts to train and to validate on, and what to say of them."""
-    if config.val:
-        train_text, val_text = text.text, corpus.read(config.val).text
+    if val:
+        train_text, val_text = text.text, val.text
     else:
         train_text, val_text = text.part("train", config.split), text.part("val", config.split)
     if len(train_text) < 2:
@@ -207,10 +213,11 @@ def resume_setup(folder: Path, path: str | Path | None, wanted: TrainConfig) -> 
     saved = facts.pop("resume")
     config = from_json(TrainConfig, saved["config"])
     text = corpus.read(path or saved["text"], need=2)
-    if text.sha256 != facts["corpus"]["sha256"]:
-        problem = f"is not the text of this run ({facts['corpus']['size']:,} bytes then)"
-        raise TextError(str(text.path), problem, "name the text it was trained on before --resume")
-    train_text, val_text, _ = _parts(text, config)
+    text.require(facts["corpus"])
+    val = corpus.read(config.val) if config.val else None
+    if val:
+        val.require(facts["validation"])
+    train_text, val_text, _ = _parts(text, val, config)
     device = choose_device(config.device)
     model = _model(config, checkpoint.tokenizer.size)
     model.load(checkpoint.weights)

@@ -13,7 +13,6 @@ then on everything depends on the step alone. So a stopped run goes on exactly.
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import torch
 from textgen import measure, runs
 from textgen.checkpoint import Checkpoint
 from textgen.config import SampleConfig, TrainConfig, from_json, to_json
-from textgen.device import tuned
+from textgen.device import memory_checked, tuned
 from textgen.engine import Engine
 from textgen.errors import Interrupted
 from textgen.files import locked
@@ -70,18 +69,19 @@ def train(
     """
     started = time.monotonic() if started is None else started
     config = from_json(TrainConfig, options)
-    if resume is not None:
-        folder = runs.existing_folder(resume)
-        with locked(folder):
-            setup = resume_setup(folder, text, config)
-            return Run(setup, folder, quiet, stop, started).finish()
-    setup = start_setup(text, config)
-    folder = runs.new_folder(setup.text.path, config.out)
-    try:
-        with locked(folder):
-            return Run(setup, folder, quiet, stop, started).finish()
-    finally:
-        runs.discard_if_empty(folder)
+    with memory_checked():
+        if resume is not None:
+            folder = runs.existing_folder(resume)
+            with locked(folder):
+                setup = resume_setup(folder, text, config)
+                return Run(setup, folder, quiet, stop, started).finish()
+        setup = start_setup(text, config)
+        folder = runs.new_folder(setup.text.path, config.out)
+        try:
+            with locked(folder):
+                return Run(setup, folder, quiet, stop, started).finish()
+        finally:
+            runs.discard_if_empty(folder)
 
 
 class Run:
@@ -195,10 +195,9 @@ class Run:
         total, count = self.progress.pop("train")
         nats = self._val_nats(plan.val_chars)
         best = self.progress.get("best")
-        is_best = nats is None or (math.isfinite(nats) and (best is None or nats < best))
+        is_best = nats is None or best is None or nats < best
         self.progress["best"] = nats if is_best else best
         self.progress["stale"] = 0 if is_best else self.progress.get("stale", 0) + 1
-        self.progress["best_step"] = self.trainer.step if is_best else self.progress["best_step"]
         record = {
             "step": self.trainer.step,
             "epoch": round(self.trainer.step / self.trainer.streams.windows, 3),
@@ -211,7 +210,7 @@ class Run:
             "grad_norm": self.trainer.grad_norm,
             "chars_per_second": round(self._speed(), 1),
         }
-        checkpoint = self._checkpoint(record)
+        checkpoint = self._checkpoint({**record, "val_chars": plan.val_chars})
         self.log.validation(record, self._sample(checkpoint))  # first: what is saved is logged
         if is_best:
             checkpoint.save(self.folder / runs.BEST)
@@ -222,7 +221,7 @@ class Run:
             return None
         stepper = TorchStepper(self.trainer.model)
         costs = measure.streamed(stepper, self.val_ids[:chars], self.tokenizer.counts)
-        return float(costs.mean())
+        return float(measure.finite(costs).mean())
 
     def _sample(self, checkpoint: Checkpoint) -> str:
         engine = Engine(checkpoint.model, checkpoint.weights)
