@@ -144,7 +144,10 @@ def test_zero_is_a_value_where_it_has_a_meaning(values):
     "budgets", [{"minutes": 1, "steps": 5}, {"epochs": 1, "steps": 5}, {"minutes": 1, "epochs": 2}]
 )
 def test_only_one_budget_can_be_given(budgets):
-    assert "cannot be combined" in refused(TrainConfig, **budgets).problem
+    one, other = (option_name(name) for name in budgets)
+    error = refused(TrainConfig, **budgets)
+    assert {error.subject, error.problem.rpartition(" ")[2]} == {one, other}
+    assert "cannot be combined" in error.problem
 
 
 def test_a_config_cannot_be_changed_after_its_check():

@@ -39,11 +39,14 @@ def test_each_class_carries_its_documented_exit_code(name, code):
 def test_the_tree_has_no_class_without_a_documented_code():
     found = {kind.__name__ for kind in TextgenError.__subclasses__()}
     assert found == {*CODES, "Interrupted"}
+    assert TextgenError.exit_code == 1
 
 
 @pytest.mark.parametrize(("signal", "code"), [(1, 129), (2, 130), (15, 143)])
 def test_an_interruption_exits_with_128_plus_the_signal(signal, code):
-    assert errors.Interrupted("run", "stopped", "resume it", signal).exit_code == code
+    error = errors.Interrupted("run", "stopped", "resume it", signal)
+    assert error.exit_code == code
+    assert str(error) == "run: stopped (resume it)"
 
 
 def test_the_message_is_subject_problem_and_fix():
@@ -98,6 +101,20 @@ def test_joiners_stay_because_emoji_need_them():
 )
 def test_a_dangerous_character_is_shown_as_its_escape(char, shown):
     assert visible(f"a{char}b") == f"a{shown}b"
+
+
+def test_a_character_is_escaped_exactly_when_it_is_dangerous():
+    overrides = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+    for code in (*range(0x3000), *range(0xD700, 0xE100), 0xFEFF, 0x10FFFF):
+        char = chr(code)
+        dangerous = (
+            unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs")
+            or unicodedata.bidirectional(char) in overrides
+            or "LEFT-TO-RIGHT MARK" in (name := unicodedata.name(char, ""))
+            or name == "RIGHT-TO-LEFT MARK"
+        )
+        assert (visible(char) != char) == dangerous, hex(code)
+        assert_harmless(visible(char))
 
 
 def test_characters_to_keep_are_kept_and_the_others_are_not():

@@ -47,6 +47,20 @@ def test_a_file_that_exists_is_replaced_whole(target):
     assert len(list(target.parent.iterdir())) == 1
 
 
+def test_no_file_stays_open(target):
+    def lowest_free():
+        handle = os.dup(1)
+        os.close(handle)
+        return handle
+
+    before = lowest_free()
+    for _ in range(3):
+        write_atomically(target, [NEW])
+        with locked(target.parent):
+            pass
+    assert lowest_free() == before
+
+
 def interrupt(write, path, error):
     def chunks():
         yield NEW[:5]
@@ -170,6 +184,7 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return(tar
     assert order == [f"sync {len(NEW)} bytes", "rename", "sync folder"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(
     ("moment", "left"),
     [("chunks", OLD), ("fsync", OLD), ("replace", OLD), ("sync_folder", NEW)],

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import sys
+import time
 
 import pytest
 
@@ -99,15 +100,60 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_on_a_terminal_the_progress_line_shows_where_training_is(log, monkeypatch):
+def on_a_terminal(monkeypatch):
+    """Make stderr a terminal for this test; in a fixture it would be undone before the test."""
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
+    return screen
+
+
+def test_on_a_terminal_the_progress_line_shows_where_training_is(log, monkeypatch):
+    screen = on_a_terminal(monkeypatch)
     log.start(40, 100)
-    log.step(2.0, 1234.0)
-    log.close()
-    log.close()  # once more does no harm
-    assert "training" in screen.getvalue()
     assert "40/100" in screen.getvalue()
+    assert "training" in screen.getvalue()
+    log.validation(RECORD, "x")
+    log.step(1.0, 1234.0)
+    time.sleep(0.2)  # the line is drawn anew ten times a second at most
+    log.step(2.0, 2345.0)
+    shown = screen.getvalue()
+    assert "42/100" in shown
+    assert "train 2.0000" in shown
+    assert "val 1.3863" in shown
+    assert "2,345 chars/s" in shown
+    log.close()
+
+
+def test_before_the_first_validation_the_progress_line_has_no_figure_for_it(log, monkeypatch):
+    screen = on_a_terminal(monkeypatch)
+    log.start(0, None)
+    time.sleep(0.2)
+    log.step(2.0, 1234.0)
+    assert "train 2.0000" in screen.getvalue()
+    assert "val" not in screen.getvalue()
+    log.close()
+
+
+def test_the_progress_line_is_taken_away_and_only_one_is_shown(log, monkeypatch):
+    screen = on_a_terminal(monkeypatch)
+    log.start(0, None)
+    first = log.bar
+    log.start(10, 100)
+    assert first.disable
+    second = log.bar
+    log.close()
+    assert second.disable
+    assert screen.getvalue().endswith("\r")
+    log.close()  # once more does no harm
+
+
+def test_quiet_shows_no_progress_line_on_a_terminal_either(tmp_path, monkeypatch):
+    screen = on_a_terminal(monkeypatch)
+    log = RunLog(tmp_path, quiet=True)
+    log.start(0, 10)
+    log.step(1.0, 1.0)
+    log.close()
+    assert screen.getvalue() == ""
 
 
 def test_the_report_names_labels_and_notes(log, capsys):

@@ -68,6 +68,21 @@ def test_a_longer_text_never_gives_a_narrower_network(one, other, seconds, gflop
     assert less <= more
 
 
+@given(CHARACTERS, st.integers(1, 10**6), st.integers(0, 10))
+def test_a_machine_twice_as_fast_needs_half_the_time(characters, seconds, power):
+    slow = Facts(characters, 2.0 * seconds, None, "cpu", 2.0**power)
+    fast = Facts(characters, 1.0 * seconds, None, "cpu", 2.0 ** (power + 1))
+    assert filled(slow) == filled(fast)
+
+
+@given(CHARACTERS, CHARACTERS, st.floats(1, 1e15))
+def test_a_text_that_is_read_more_often_gets_no_less_dropout(one, other, seen):
+    often, seldom = (
+        filled(Facts(n, None, seen, "cpu", 0.0), hidden=64).dropout for n in sorted((one, other))
+    )
+    assert often >= seldom
+
+
 def test_the_budget_matters():
     short, long = (filled(Facts(10**7, s, None, "cpu", 64.0)).hidden for s in (5.0, 50000.0))
     assert short < long
