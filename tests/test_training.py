@@ -321,6 +321,21 @@ class TestErrors:
         assert "going on from" in capsys.readouterr().out
         assert same(weights(tmp_path / "whole"), weights(folder))
 
+    def test_a_failed_save_after_a_fallback_loses_nothing(self, corpus, tmp_path, monkeypatch):
+        folder = tmp_path / "run"
+        with pytest.raises(textgen.Interrupted):
+            textgen.train(corpus, out=str(folder), stop=stop_after(17), steps=24, **TINY)
+        (folder / runs.LAST).write_bytes(b"damaged")
+
+        def full(*arguments):
+            raise textgen.MachineError("disk", "full", "free some space")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("textgen.checkpoint.write_atomically", full)
+            with pytest.raises(textgen.MachineError):
+                textgen.train(resume=folder)
+        assert textgen.train(resume=folder).steps == 24
+
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 class TestSignals:

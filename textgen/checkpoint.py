@@ -147,9 +147,9 @@ def _parse_header(path: Path, data: bytes) -> dict[str, Any]:
 
 def _parse_meta(path: Path, text: Any) -> dict[str, Any]:
     if not isinstance(text, str) or len(text) > LARGEST_META:
-        raise CheckpointError(str(path), "its settings are larger than 1 MB", RETRAIN)
+        raise CheckpointError(str(path), "its settings are no text of at most 1 MB", RETRAIN)
     try:
-        meta = json.loads(text)
+        meta = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(str(path), f"damaged settings: {error}", RETRAIN) from None
     version = meta.get("format") if isinstance(meta, dict) else None
@@ -159,6 +159,10 @@ def _parse_meta(path: Path, text: Any) -> dict[str, Any]:
         problem = f"made by a newer textgen (format {version}; this one reads up to {FORMAT})"
         raise CheckpointError(str(path), problem, "pip install -U textgen-rnn")
     return dict(meta)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _check_spans(

@@ -83,8 +83,10 @@ def locked(folder: Path) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise RunInUseError(
                 str(folder), "another process is training in it", "choose another --out"
             ) from error
+        except OSError:
+            pass  # a file system without locks, as some network ones are
         yield

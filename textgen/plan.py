@@ -17,6 +17,7 @@ VALIDATIONS = 10  # in a run of up to 20,000 steps; one each 2,000 steps in a lo
 VAL_SHARE = 0.08  # of the training work, for all validations together
 FINAL_SHARE = 0.1  # of the training work, for the evaluation at the end
 MOST_VAL_CHARS = 250_000  # of one validation
+MARGIN = 0.04  # of the time left, for a machine that grows slower while it works
 FORWARD = 3  # a character that is trained on costs as much as three that are only read
 
 
@@ -61,7 +62,7 @@ def by_seconds(
     step_seconds: what a step takes, measured on the steps done.
     """
     steps = done + 1
-    left = seconds / step_seconds
+    left = (1 - MARGIN) * seconds / step_seconds
     for _ in range(3):  # the validations' cost depends on the steps; this settles in two rounds
         plan = by_steps(steps, chars_per_step, val_available)
         read = plan.val_chars * math.ceil(steps / plan.every)

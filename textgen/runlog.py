@@ -93,7 +93,7 @@ class RunLog:
         if not path.exists():
             return
         lines = path.read_text("utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        kept = [line for line in lines if _step_of(line) <= step]
         if kept != lines:
             write_atomically(path, [line.encode() for line in kept])
 
@@ -109,6 +109,14 @@ class RunLog:
                 file.write(text)
         except OSError as error:
             raise write_error(self.folder / name, error) from error
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a line of metrics.jsonl; infinity for a torn or foreign line."""
+    try:
+        return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _figures(nats: float) -> str:

@@ -81,7 +81,8 @@ def save_last(folder: Path, checkpoint: Checkpoint) -> None:
 def load_last(folder: Path) -> tuple[Checkpoint, str | None]:
     """Return what to go on from, and a sentence if that had to be `previous`.
 
-    Raises CheckpointError when the folder holds nothing to go on from.
+    A damaged `last` is replaced by `previous`, so call it with the folder locked. Raises
+    CheckpointError when the folder holds nothing to go on from.
     """
     last, previous = folder / LAST, folder / PREVIOUS
     if not last.exists() and not previous.exists():
@@ -92,7 +93,10 @@ def load_last(folder: Path) -> tuple[Checkpoint, str | None]:
     except CheckpointError as error:
         if not previous.exists():
             raise
-        return _resumable(previous), f"{error}; going on from {previous}"
+        checkpoint = _resumable(previous)
+        with contextlib.suppress(OSError):  # else the next save would put the damaged one there
+            os.replace(previous, last)
+        return checkpoint, f"{error}; going on from {PREVIOUS}"
 
 
 def _resumable(path: Path) -> Checkpoint:

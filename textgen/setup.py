@@ -37,6 +37,7 @@ from textgen.tokenizer import CharTokenizer
 from textgen.trainer import Trainer
 
 DEFAULT_MINUTES = 10.0
+SIZES = tuple(one.name for one in dataclasses.fields(ModelConfig) if one.name != "vocab")
 
 
 @dataclass
@@ -75,7 +76,8 @@ class Setup:
             (
                 "model",
                 f"{sizes.cell}, {sizes.layers} layer(s) of {sizes.hidden}, embedding "
-                f"{sizes.embedding}, {sizes.parameters():,} parameters",
+                f"{sizes.embedding}, n-grams up to {sizes.ngrams}, "
+                f"{sizes.parameters():,} parameters",
             ),
             (
                 "training",
@@ -148,7 +150,7 @@ def _sizes(
 ) -> TrainConfig:
     """Return config with sizes from the checkpoint to start from, then from sizing."""
     if first:
-        sizes = {n: getattr(first.model, n) for n in ("cell", "layers", "hidden", "embedding")}
+        sizes = {name: getattr(first.model, name) for name in SIZES}
         for name, value in sizes.items():
             if getattr(config, name) not in (None, value):
                 problem = f"differs from the {value} of --init {config.init}"
@@ -168,8 +170,7 @@ def _sizes(
 
 def _model(config: TrainConfig, vocab: int) -> CharRNN:
     """Return a freshly initialised model of the filled config."""
-    assert config.cell and config.layers and config.hidden and config.embedding
-    sizes = ModelConfig(vocab, config.cell, config.layers, config.hidden, config.embedding)
+    sizes = ModelConfig(vocab, **{name: getattr(config, name) for name in SIZES})
     model = CharRNN(sizes, config.seed, config.dropout or 0.0)
     for layer in model.layers:
         layer.reduced = config.precision == "bfloat16"  # type: ignore[assignment]
@@ -198,7 +199,7 @@ def adopt(model: CharRNN, tokenizer: CharTokenizer, first: Checkpoint) -> str:
     for name, array in first.weights.items():
         if name in ("embedding.weight", "head.weight", "head.bias"):
             weights[name][here] = array[there]
-        else:
+        elif name != "ngrams.weight" or ours == theirs:  # its rows belong to the ids' numbers
             weights[name] = array
     model.load(weights)
     new, gone = len(ours) - len(shared), len(theirs) - len(shared)

@@ -22,8 +22,8 @@ class Streams:
     """B streams over ids (n,), n >= 2.
 
     batch and window shrink to what a short text can fill; the attributes of those names hold
-    what is used. Each epoch starts the streams at a fresh offset below one window, so that the
-    borders of windows and the tail that fills no window move.
+    what is used. Each epoch starts the streams at a fresh offset, anywhere in what does not
+    fill whole windows, so that the windows' borders move and all of the text has its turn.
     """
 
     def __init__(self, ids: np.ndarray, batch: int, window: int, seed: int) -> None:
