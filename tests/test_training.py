@@ -204,7 +204,7 @@ def test_a_finished_run_stays_as_it_is_and_can_be_extended(corpus, tmp_path):
 def test_a_time_budget_is_kept(corpus, tmp_path):
     start = time.monotonic()
     textgen.train(corpus, out=str(tmp_path / "run"), minutes=0.1, **TINY)
-    assert 3 < time.monotonic() - start < 12
+    assert 3 < time.monotonic() - start < 18  # 6 s, on a machine that may be busy
 
 
 def test_a_stop_before_the_plan_leaves_nothing(corpus, tmp_path):

@@ -1,6 +1,6 @@
 """The sizes and the recipe, chosen from plain numbers so that nobody has to choose them.
 
-In the walk after `config`: a pure function of the corpus (characters, alphabet), the budget
+In the walk after `config`: a pure function of the length of the text, the budget
 (seconds, or characters to train on) and the machine (device kind, measured speed). What the user
 set is kept.
 
@@ -43,6 +43,7 @@ class Facts:
 def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
     """Return config with every size and rate set."""
     gpu = facts.device != "cpu"
+    sparse = facts.device != "mps"  # whose torch has no sparse gradients, which n-grams need
     layers = config.layers or 1
     embedding = config.embedding or 64
     hidden = config.hidden or width(facts, layers)
@@ -53,7 +54,7 @@ def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
         "layers": layers,
         "hidden": hidden,
         "embedding": embedding,
-        "ngrams": config.ngrams or (LONGEST_NGRAM if epochs <= NGRAM_EPOCHS else 1),
+        "ngrams": config.ngrams or (LONGEST_NGRAM if sparse and epochs <= NGRAM_EPOCHS else 1),
         "buckets": config.buckets or buckets(facts.characters),
         "batch": config.batch or (64 if gpu else 16),
         "window": config.window or 64,
