@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -193,6 +194,8 @@ def test_a_process_killed_at_any_moment_leaves_a_whole_file(target, moment, left
     code = """
 import os, signal, sys
 from pathlib import Path
+from pathlib import Path
+
 from textgen import files
 def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -294,3 +297,13 @@ def test_a_folder_that_cannot_hold_a_lock_is_a_machine_error(tmp_path):
     pytest.importorskip("fcntl")
     with pytest.raises(MachineError), locked(tmp_path / "missing"):
         pytest.fail("locked a folder that does not exist")
+
+
+def test_shipped_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = files.shipped(Path("corpora"), "corpora.toml")
+    assert found is not None and "tiny-shakespeare" in found.read_text("utf-8")
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "corpora.toml").touch()
+    assert files.shipped(Path("corpora"), "corpora.toml") == Path("corpora/corpora.toml")
+    assert files.shipped(Path("corpora"), "absent.toml") is None

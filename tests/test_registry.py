@@ -329,7 +329,7 @@ class TestFile:
         assert ours["tiny-shakespeare"].size == 1_115_394
 
     def test_the_installed_registry_comes_before_the_checkout(self, home, monkeypatch):
-        monkeypatch.setattr(registry, "__file__", str(home / "site/textgen/registry.py"))
+        monkeypatch.setattr("textgen.files.__file__", str(home / "site/textgen/files.py"))
         with pytest.raises(MachineError, match="install textgen-rnn again"):
             registry.entries()
         for folder, name in (("site/corpora", "checkout"), ("site/textgen/data", "installed")):

@@ -304,13 +304,13 @@ def test_without_a_run_it_is_the_demo(tmp_path):
 @pytest.mark.parametrize("folder", ["empty", "missing"])
 def test_without_any_checkpoint_it_says_how_to_make_one(tmp_path, monkeypatch, folder):
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "package" / "runs.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "package" / "files.py"))
     with pytest.raises(CheckpointError, match="no checkpoint found") as caught:
         runs.newest_checkpoint(tmp_path / folder)
     assert "textgen train" in caught.value.fix
 
 
 def test_the_demo_that_was_installed_with_the_package_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "package" / "runs.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "package" / "files.py"))
     demo = touch(tmp_path / "package" / "data" / "demo.safetensors", 1)
     assert runs.newest_checkpoint(tmp_path / "missing") == demo

@@ -67,6 +67,17 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def shipped(folder: Path, name: str) -> Path | None:
+    """Return a file that comes with textgen, None if it is missing.
+
+    The one in `folder` of the current folder if there is one; else the one that was installed;
+    else, where textgen runs from a checkout, the one in that folder of the checkout.
+    """
+    package = Path(__file__).parent
+    places = (folder / name, package / "data" / name, package.parent / folder / name)
+    return next((path for path in places if path.is_file()), None)
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; raise RunInUseError when another process holds it.

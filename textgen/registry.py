@@ -23,7 +23,7 @@ from typing import Any
 
 from textgen.config import check_choice
 from textgen.errors import MachineError, UsageError
-from textgen.files import write_atomically, write_error
+from textgen.files import shipped, write_atomically, write_error
 from textgen.sources import check_sha256, from_python, from_url, from_wheel, is_safe
 
 CORPORA = Path("corpora")
@@ -113,12 +113,10 @@ def entries() -> dict[str, Entry]:
 
 
 def _registry_file() -> Path:
-    package = Path(__file__).parent
-    installed, checkout = package / "data" / REGISTRY, package.parent / CORPORA / REGISTRY
-    for path in (CORPORA / REGISTRY, installed, checkout):
-        if path.is_file():
-            return path
-    raise MachineError(str(installed), "no such file", "install textgen-rnn again")
+    path = shipped(CORPORA, REGISTRY)
+    if path is None:
+        raise MachineError(REGISTRY, "no such file", "install textgen-rnn again")
+    return path
 
 
 def _entry(path: Path, name: str, table: Any) -> Entry:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from textgen.checkpoint import Checkpoint
 from textgen.errors import CheckpointError, UsageError
-from textgen.files import write_error
+from textgen.files import shipped, write_error
 
 CHECKPOINTS = Path("checkpoints")
 DEMO = "demo.safetensors"
@@ -128,9 +128,8 @@ def newest_checkpoint(folder: Path = CHECKPOINTS) -> Path:
     runs = [path for path in folder.glob(f"*/{BEST}") if path.is_file()]
     if runs:
         return max(runs, key=lambda path: path.stat().st_mtime_ns)
-    for demo in (folder / DEMO, Path(__file__).parent / "data" / DEMO):
-        if demo.is_file():
-            return demo
+    if demo := shipped(folder, DEMO):
+        return demo
     fix = "train one: textgen train corpus.txt"
     raise CheckpointError(str(folder), "no checkpoint found", fix)
 
