@@ -248,7 +248,7 @@ class Checkpoint:
         tensors, facts = read(path)
         try:
             model = from_json(ModelConfig, facts.pop("model"))
-            shapes = model.shapes() if model.parameters() < 1 << 40 else {}
+            shapes = model.shapes()
         except (KeyError, TypeError, AttributeError, UsageError) as error:
             raise CheckpointError(str(path), f"damaged settings: {error}", RETRAIN) from None
         tokenizer = _tokenizer(path, tensors, facts, model.vocab)
