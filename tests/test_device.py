@@ -117,3 +117,21 @@ def test_probe_rounds_the_best_speed_to_a_power_of_two(monkeypatch, seconds, exp
     ticks = iter(times)
     monkeypatch.setattr(device.time, "perf_counter", lambda: next(ticks))
     assert device.probe(torch.device("cpu")) == expected
+
+
+@pytest.mark.parametrize(
+    "words, lacking",
+    [
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", True),
+        ("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes", True),
+        ("CUDA out of memory. Tried to allocate 9 GiB", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("unsupported memory format option", False),
+    ],
+)
+def test_only_a_lack_of_memory_is_called_one(words, lacking):
+    with (
+        pytest.raises(MachineError if lacking else RuntimeError, match="memory"),
+        device.memory_checked(),
+    ):
+        raise RuntimeError(words)

@@ -17,6 +17,8 @@ import torch
 
 from textgen.errors import MachineError
 
+# What torch says in a RuntimeError; an "illegal memory access" is a bug, not a lack.
+NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
@@ -63,7 +65,7 @@ def memory_checked() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
             raise
         fix = "use a smaller --hidden, --layers, --batch or --window"
         raise MachineError("training", "not enough memory", fix) from error
