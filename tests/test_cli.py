@@ -82,8 +82,14 @@ class TestSample:
         assert call(capsys, "sample", "--prime", "It was", "--length", 0)[1] == "It was"
 
     def test_prime_and_stop_are_unescaped(self, home, capsys):
-        out = call(capsys, "sample", "--prime", r"thirteen.\n", "--stop", r"\n", "--length", 200)[1]
-        assert out.startswith("thirteen.\n") and out.count("\n") == 1 and len(out) < 210
+        # What a model trained for a moment writes differs by machine: take a line of its own text.
+        for seed in range(100):
+            words = ["sample", "--prime", r"thirteen.\n", "--length", 200, "--seed", seed]
+            prime, *lines = call(capsys, *words)[1].split("\n")
+            if len(lines) > 1:
+                break
+        assert prime == "thirteen." and len(lines) > 1
+        assert call(capsys, *words, "--stop", r"\n")[1] == f"{prime}\n{lines[0]}"
 
     def test_prime_from_a_file_and_from_standard_input(self, home, capsys):
         (home / "prime.txt").write_text("It was a\n")
