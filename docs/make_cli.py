@@ -18,6 +18,8 @@ TERM with the state saved, 141 whoever read the output has gone. An error is one
 error: `textgen: error: <file or --option>: <what is wrong> (<what to do>)`.
 """
 
+SHAPES = {"?": "[{}]", "+": "{}..."}  # of an argument that may be left out or repeated
+
 
 def commands(parser: Parser) -> Iterator[tuple[str, Parser]]:
     """Yield every command that does something, with its parser."""
@@ -43,7 +45,7 @@ def render() -> str:
     """Return docs/cli.md."""
     parts = [HEAD]
     for name, parser in commands(make_parser()):
-        words = [f"[{a.metavar}]" if a.nargs == "?" else str(a.metavar) for a in arguments(parser)]
+        words = [SHAPES.get(str(a.nargs), "{}").format(a.metavar) for a in arguments(parser)]
         parts.append(f"## {' '.join([name, *words])}\n\n{parser.description}\n")
         rows = "\n".join(line(action) for action in parser._actions)
         parts.append(f"| option | meaning |\n|---|---|\n{rows}\n")

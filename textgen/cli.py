@@ -219,6 +219,22 @@ def _info(arguments: Namespace) -> None:
         print(f"{label + ':':<12} {visible(value)}")
 
 
+def _inspect(arguments: Namespace) -> None:
+    from textgen import gradients
+
+    picture = Path(arguments.out) if arguments.out else None
+    if picture:
+        gradients.check_picture(picture)  # before the work, not after it
+    text, lags = arguments.file, arguments.lags
+    results = [gradients.inspect(path, text, lags) for path in arguments.checkpoints]
+    if picture:
+        gradients.draw(results, picture)
+    if arguments.json:
+        print(json.dumps([one.to_json() for one in results]))
+        return
+    print("\n".join(gradients.table(results)))
+
+
 def _corpus(arguments: Namespace) -> None:
     from textgen import registry
 
@@ -235,5 +251,6 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "sample": _sample,
     "eval": _eval,
     "info": _info,
+    "inspect": _inspect,
     "corpus": _corpus,
 }

@@ -1,6 +1,6 @@
 """How weights move: AdamW, the learning rate of each step, and the clipped gradient.
 
-In the walk after `evaluation`.
+In the walk after `gradients`.
 
     >>> optimizers = make_optimizers(model)
     >>> learning_rate(step=0, peak=3e-3, warmup=100, steps=None)

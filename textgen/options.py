@@ -29,6 +29,7 @@ COMMANDS = {
     "sample": "write text with a trained model",
     "eval": "measure a model on a text",
     "info": "say what a checkpoint or a text file is",
+    "inspect": "look into a trained model",
     "corpus": "list and build texts to train on",
 }
 
@@ -113,6 +114,20 @@ def _info(parser: Parser) -> None:
     parser.add_argument("path", metavar="PATH", help=help)
 
 
+def _inspect(parser: Parser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    help = "show how far back the gradient of one character's loss reaches"
+    gradients = actions.add_parser("gradients", help=help, description=help.capitalize() + ".")
+    help = "one or more files or run folders"
+    gradients.add_argument("checkpoints", metavar="CHECKPOINT", nargs="+", help=help)
+    gradients.add_argument("file", metavar="FILE", help="text to measure on, UTF-8")
+    help = "measure up to N characters back (default: 200)"
+    gradients.add_argument("--lags", type=int, default=200, metavar="N", help=help)
+    help = "draw it too (needs matplotlib)"
+    gradients.add_argument("--out", metavar="PNG", help=help)
+    gradients.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _corpus(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     help = "list the texts that can be built"
@@ -129,6 +144,7 @@ FILLERS: dict[str, Callable[[Parser], None]] = {
     "sample": _sample,
     "eval": _eval,
     "info": _info,
+    "inspect": _inspect,
     "corpus": _corpus,
 }
 
