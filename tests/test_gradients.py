@@ -175,7 +175,7 @@ def test_the_table_holds_the_figures_of_the_json(home, capsys):
     assert lines[8].split()[2:] == [f"{curve['high'][lag]:.1e}" for lag in (0, 1, 2, 5, 10, 12)]
     reach = gru["curves"][0]["reach"]
     where = f"at lag {reach}" if reach is not None else "beyond lag 12"
-    assert lines[-1] == f"layer 1 h: the median falls below 1/100 of that at lag 0 {where}"
+    assert lines[-1] == f"layer 1 h: the median first falls below 1/100 of lag 0's {where}"
 
 
 def test_a_text_that_is_too_short_is_an_error_with_the_numbers(home):
@@ -243,10 +243,11 @@ def test_a_picture_is_written_with_a_panel_for_each_checkpoint(home, capsys, mod
     assert (width, height) == (100 + 320 * len(models), 360)
 
 
-def test_gradients_that_are_zero_can_be_drawn(home):
+def test_zeros_and_names_that_look_like_formulas_can_be_drawn(home):
     pytest.importorskip("matplotlib", reason="pictures need the extra plot")
-    checkpoint("rnn", **{"head.weight": 0}).save(home / "rnn.safetensors")
-    result = inspect("rnn.safetensors", "text.txt", lags=5)
+    checkpoint("rnn", **{"head.weight": 0}).save(home / "$\\x$.safetensors")
+    result = inspect("$\\x$.safetensors", "text.txt", lags=5)
+    assert result.curves[0].reach is None
     assert not any(result.curves[0].high)
     gradients.draw([result], home / "p.png")
     assert (home / "p.png").exists()
