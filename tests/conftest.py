@@ -6,7 +6,19 @@ import os
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402 - torch, which its plugins may load, reads these
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("suite")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The path of a small checkpoint with every kind of content."""
+    from samples import tiny
+
+    path = tmp_path / "model.safetensors"
+    tiny().save(path)
+    assert path.stat().st_size < 2500
+    return path

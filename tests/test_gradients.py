@@ -26,9 +26,9 @@ def small(monkeypatch):
     monkeypatch.setattr(gradients, "WARM_UP", 4)
 
 
-def checkpoint(cell, layers=1, hidden=3, ngrams=1, **changed):
+def checkpoint(cell, layers=1, hidden=3, **changed):
     """A model of random weights, in the float32 of a file; changed: by a part of their name."""
-    sizes = {"layers": layers, "hidden": hidden, "ngrams": ngrams, "buckets": 50}
+    sizes = {"layers": layers, "hidden": hidden}
     config = ModelConfig(vocab=LETTERS.size, cell=cell, embedding=4, **sizes)
     weights = naive.random_weights(config, seed=layers)
     for part, value in changed.items():
@@ -106,16 +106,6 @@ def test_a_forget_gate_is_the_factor_of_c_when_nothing_else_recurs(bias, gate):
     assert not norms_KSP[1:, 0].any()  # h leads nowhere but to the head
 
 
-def test_n_grams_whose_rows_are_zero_change_nothing():
-    model = checkpoint("gru", layers=2, ngrams=3, **{"ngrams.weight": 0})
-    plain = checkpoint("gru", layers=2)
-    for name in plain.weights:
-        plain.weights[name] = model.weights[name]
-    plain.weights["layers.0.weight_ih_l0"] = model.weights["layers.0.weight_ih_l0"][:, :4]
-    ids = some_ids(100)
-    np.testing.assert_allclose(measure(model, ids, 9), measure(plain, ids, 9), rtol=1e-12)
-
-
 def test_positions_measured_in_pieces_are_the_same(monkeypatch):
     model, ids = checkpoint("lstm"), some_ids(200)
     whole = measure(model, ids, 9)
@@ -140,7 +130,7 @@ def home(tmp_path, monkeypatch):
     model = checkpoint("lstm", layers=2)
     model.facts["training"] = {"window": 6}
     model.save(tmp_path / "lstm.safetensors")
-    checkpoint("gru", ngrams=2).save(tmp_path / "gru.safetensors")
+    checkpoint("gru").save(tmp_path / "gru.safetensors")
     (tmp_path / "text.txt").write_text(LETTERS.decode(some_ids(300)))
     return tmp_path
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from textgen.config import CELLS, ModelConfig
 from textgen.model import CharRNN
-from textgen.optim import CLIP, FLOOR, WEIGHT_DECAY, clip, learning_rate, make_optimizers
+from textgen.optim import CLIP, FLOOR, WEIGHT_DECAY, clip, learning_rate, make_optimizer
 
 
 def tiny(cell="gru"):
@@ -81,7 +81,7 @@ def test_only_matrices_of_products_decay(cell):
         for parameter in model.parameters():
             parameter.fill_(2.0)
             parameter.grad = torch.zeros_like(parameter)
-    optimizer = make_optimizers(model)[0]
+    optimizer = make_optimizer(model)
     for group in optimizer.param_groups:
         group["lr"] = 0.1
     optimizer.step()
@@ -91,32 +91,17 @@ def test_only_matrices_of_products_decay(cell):
         torch.testing.assert_close(parameter, torch.full_like(parameter, expected))
 
 
-@pytest.mark.parametrize("ngrams", [1, 3])
-def test_every_parameter_is_optimized_once(ngrams):
-    model = CharRNN(ModelConfig(vocab=5, hidden=4, embedding=4, ngrams=ngrams, buckets=9))
-    groups = [group for one in make_optimizers(model) for group in one.param_groups]
-    optimized = [id(p) for group in groups for p in group["params"]]
+def test_every_parameter_is_optimized_once():
+    model = tiny()
+    optimized = [id(p) for group in make_optimizer(model).param_groups for p in group["params"]]
     assert sorted(optimized) == sorted(id(p) for p in model.parameters())
-
-
-def test_only_rows_of_n_grams_that_were_met_move():
-    model = CharRNN(ModelConfig(vocab=5, hidden=4, embedding=4, ngrams=3, buckets=50))
-    (_, sparse), table = make_optimizers(model), model.ngrams.weight
-    before = table.detach().clone()
-    model.ngrams(torch.tensor([3, 3, 40])).sum().backward()
-    sparse.param_groups[0]["lr"] = 0.1
-    sparse.step()
-    moved = (table.detach() != before).any(dim=1)
-    assert moved.nonzero().flatten().tolist() == [3, 40]
-    # The first corrected moments are g and g^2, as in Adam.
-    torch.testing.assert_close(table.detach()[3], before[3] - 0.1)
 
 
 def test_first_update_moves_each_number_by_the_learning_rate():
     """After one step the corrected moments are g and g^2, so the update is lr * sign(g)."""
     model = tiny()
     set_gradients(model, 1.0)
-    optimizer = make_optimizers(model)[0]
+    optimizer = make_optimizer(model)
     for group in optimizer.param_groups:
         group["lr"] = 0.01
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -131,7 +116,7 @@ def test_rate_of_zero_moves_nothing():
     model = tiny()
     set_gradients(model, 1.0)
     before = [p.detach().clone() for p in model.parameters()]
-    make_optimizers(model)[0].step()
+    make_optimizer(model).step()
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 

@@ -260,7 +260,7 @@ def test_state_of_the_optimizer_lies_on_the_models_device():
         other = Trainer(model, trainer.streams, seed=3)
         if restore:
             other.restore(tensors, 1)
-        parts = [part for one in other.optimizers[0].state.values() for part in one.values()]
+        parts = [part for one in other.optimizer.state.values() for part in one.values()]
         assert {part.device.type for part in parts} == {"meta"}
 
 

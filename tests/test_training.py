@@ -331,7 +331,7 @@ class TestErrors:
             raise textgen.MachineError("disk", "full", "free some space")
 
         with monkeypatch.context() as patched:
-            patched.setattr("textgen.checkpoint.write_atomically", full)
+            patched.setattr("textgen.tensorfile.write_atomically", full)
             with pytest.raises(textgen.MachineError):
                 textgen.train(resume=folder)
         assert textgen.train(resume=folder).steps == 24

@@ -31,6 +31,8 @@ _HOMES = {
     "TrainConfig": "config",
     "TrainResult": "training",
     "UsageError": "errors",
+    "adapt": "evaluation",
+    "evaluate": "evaluation",
     "load": "textmodel",
     "train": "training",
 }
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from textgen.errors import TextError as TextError
     from textgen.errors import TextgenError as TextgenError
     from textgen.errors import UsageError as UsageError
+    from textgen.evaluation import adapt as adapt
+    from textgen.evaluation import evaluate as evaluate
     from textgen.textmodel import TextModel as TextModel
     from textgen.textmodel import load as load
     from textgen.tokenizer import CharTokenizer as CharTokenizer

@@ -115,7 +115,14 @@ def _sample(arguments: Namespace) -> None:
     config = SampleConfig(**options)
     path = arguments.checkpoint
     path = find_checkpoint(path) if path else newest_checkpoint()
-    model = load(path, arguments.device)
+    if arguments.adapt:
+        from textgen.evaluation import adapt
+
+        model, rule = adapt(path, arguments.adapt, arguments.device)
+        learnt = f"learnt from {visible(arguments.adapt)} at rate {rule.lr:g}, decay {rule.decay:g}"
+        print(f"textgen: {learnt}", file=sys.stderr)
+    else:
+        model = load(path, arguments.device)
     if config.seed is None:
         from textgen.sampling import new_seed
 
@@ -198,13 +205,16 @@ def _eval(arguments: Namespace) -> None:
         arguments.part,
         arguments.protocol,
         arguments.device,
+        arguments.dynamic,
     )
     figures = result.to_json()
     if arguments.json:
         print(json.dumps(figures))
         return
     for name, value in figures.items():
-        print(f"{name:<15} {value:.4f}" if isinstance(value, float) else f"{name:<15} {value}")
+        if isinstance(value, float):
+            value = f"{value:.4f}" if value >= 0.01 else f"{value:g}"
+        print(f"{name:<21} {value}")
 
 
 def _info(arguments: Namespace) -> None:

@@ -42,39 +42,27 @@ def option(default: Any, help: str, **extra: Any) -> Any:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The sizes of a network: V ids -> embedding E -> L layers of H units -> V logits."""
+    """The sizes of a network: V ids -> embedding E -> L layers of H units -> V logits.
+
+    ngrams: of the count of n-grams that it is mixed with.
+    """
 
     vocab: int = option(2, "ids, <unk> included", low=2, high=CODE_POINTS + 1)
     cell: str = option("gru", "recurrent cell", choices=CELLS)
     layers: int = option(1, "recurrent layers", low=1, high=64)
     hidden: int = option(512, "units of a layer", low=1, high=16384)
     embedding: int = option(64, "size of a character's embedding", low=1, high=16384)
-    ngrams: int = option(1, "characters in the longest n-gram of the input", low=1, high=16)
-    buckets: int = option(1, "rows for the n-grams of each length", low=1, high=1 << 24)
+    ngrams: int = option(1, "characters in the longest n-gram; 1: none", low=1, high=16)
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-    def ngram_rows(self) -> list[int]:
-        """Return the number of table rows for each n = 2 ... ngrams: never more than n-grams."""
-        return [min(self.buckets, self.vocab**n) for n in range(2, self.ngrams + 1)]
-
-    def ngram_width(self) -> int:
-        """Return the size of an n-gram's row: half a character's embedding."""
-        return max(1, self.embedding // 2)
-
-    def input_width(self) -> int:
-        """Return the size of the first layer's input."""
-        return self.embedding + (self.ngrams - 1) * self.ngram_width()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return every parameter's name and shape, in the order of the data walk."""
         rows = GATES[self.cell] * self.hidden
         shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocab, self.embedding)}
-        if self.ngrams > 1:
-            shapes["ngrams.weight"] = (sum(self.ngram_rows()), self.ngram_width())
         for layer in range(self.layers):
-            width = self.hidden if layer else self.input_width()
+            width = self.hidden if layer else self.embedding
             shapes[f"layers.{layer}.weight_ih_l0"] = (rows, width)
             shapes[f"layers.{layer}.weight_hh_l0"] = (rows, self.hidden)
             shapes[f"layers.{layer}.bias_ih_l0"] = (rows,)
@@ -82,6 +70,12 @@ class ModelConfig:
         shapes["head.weight"] = (self.vocab, self.hidden)
         shapes["head.bias"] = (self.vocab,)
         return shapes
+
+    def describe(self) -> str:
+        """Return the sizes in words."""
+        words = f"{self.cell}, {self.layers} layer(s) of {self.hidden}, embedding {self.embedding}"
+        words += f", {self.parameters():,} parameters"
+        return words + (f"; n-grams up to {self.ngrams}" if self.ngrams > 1 else "")
 
     def parameters(self) -> int:
         """Return the number of trained numbers."""
@@ -93,7 +87,7 @@ class ModelConfig:
         return sum(
             math.prod(shape)
             for name, shape in shapes.items()
-            if len(shape) == 2 and name not in ("embedding.weight", "ngrams.weight")
+            if len(shape) == 2 and name != "embedding.weight"
         )
 
 
@@ -108,8 +102,9 @@ class TrainConfig:
     layers: int | None = option(None, "recurrent layers", low=1, high=64)
     hidden: int | None = option(None, "units of a layer", low=1, high=16384)
     embedding: int | None = option(None, "size of an embedding", low=1, high=16384)
-    ngrams: int | None = option(None, "characters in the longest n-gram", low=1, high=16)
-    buckets: int | None = option(None, "rows for the n-grams of a length", low=1, high=1 << 24)
+    ngrams: int | None = option(
+        None, "characters in the longest n-gram mixed in (1: none)", low=1, high=16
+    )
     dropout: float | None = option(None, "share of features dropped", low=0, below=1)
     batch: int | None = option(None, "parallel streams of text", low=1, high=65536)
     window: int | None = option(None, "characters a gradient reaches back", low=1, high=65536)

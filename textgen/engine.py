@@ -1,11 +1,10 @@
 """A trained network in numpy: the same equations as torch.nn, one step at a time.
 
-In the walk after `ngrams`: checkpoint -> engine -> sampling. It needs no torch, so that text comes
+In the walk after `runs`: checkpoint -> engine -> sampling. It needs no torch, so that text comes
 at once, and it is fast at one step: the first layer's input projection is a table indexed by id,
 and one product covers all gates.
 
-State is a value: one tuple of arrays (B, H) a layer, (h,) or for an LSTM (h, c); with n-grams in
-the input a last tuple holds the ids before (B, ngrams - 1), newest first. None means zeros.
+State is a value: one tuple of arrays (B, H) a layer, (h,) or for an LSTM (h, c). None means zeros.
 
     >>> engine = Engine(checkpoint.model, checkpoint.weights)
     >>> logits_BV, state = engine.step(np.array([5]), None)
@@ -18,7 +17,6 @@ from collections.abc import Callable
 import numpy as np
 
 from textgen.config import ModelConfig
-from textgen.ngrams import indices
 
 Array = np.ndarray
 LayerState = tuple[Array, ...]
@@ -48,45 +46,30 @@ class Engine:
             self._inputs.append((np.ascontiguousarray(w_ih.T), b_ih))
             self._recurrent.append((np.ascontiguousarray(w_hh.T), b_hh))
         w_first, b_first = self._inputs[0]
-        self._table = weights["embedding.weight"] @ w_first[: model.embedding] + b_first
-        self._ngrams = weights.get("ngrams.weight")
-        self._ngram_input = w_first[model.embedding :]
+        self._table = weights["embedding.weight"] @ w_first + b_first
         self._head = np.ascontiguousarray(weights["head.weight"].T), weights["head.bias"]
 
     def initial_state(self, rows: int) -> State:
         """Return the zero state of B rows."""
         parts = 2 if self.model.cell == "lstm" else 1
         zeros = np.zeros((rows, self.model.hidden), dtype=self.dtype)
-        state: State = tuple((zeros,) * parts for _ in range(self.model.layers))
-        if self.model.ngrams > 1:
-            state += ((np.zeros((rows, self.model.ngrams - 1), dtype=np.int64),),)
-        return state
+        return tuple((zeros,) * parts for _ in range(self.model.layers))
 
     @quiet
     def step(self, ids_B: Array, state: State | None) -> tuple[Array, State]:
         """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
         state = state or self.initial_state(len(ids_B))
-        projected, history = self._first_input(ids_B, state)
+        projected = self._table[ids_B]
         total: Array | None = None
         after: list[LayerState] = []
-        for layer, before in enumerate(state[: self.model.layers]):
+        for layer, before in enumerate(state):
             if layer:
                 weight, bias = self._inputs[layer]
                 projected = after[-1][0] @ weight + bias
             after.append(self._step(projected, before, *self._recurrent[layer]))
             total = after[-1][0] if total is None else total + after[-1][0]
         weight, bias = self._head
-        return total @ weight + bias, (*after, *history)
-
-    def _first_input(self, ids_B: Array, state: State) -> tuple[Array, State]:
-        """Return the first layer's projected input, and the ids before the next step."""
-        projected = self._table[ids_B]
-        if self._ngrams is None:
-            return projected, ()
-        last = np.column_stack((ids_B.astype(np.int64), state[-1][0]))
-        rows = np.column_stack(indices(list(last.T), self.model))
-        features = self._ngrams[rows].reshape(len(ids_B), -1)
-        return projected + features @ self._ngram_input, ((last[:, :-1],),)
+        return total @ weight + bias, tuple(after)
 
     def read(self, ids: Array, rows: int, state: State | None = None) -> tuple[Array, State]:
         """Feed the same ids (n,), n >= 1, to every row; return the last logits_BV and the state."""

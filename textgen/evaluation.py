@@ -1,4 +1,4 @@
-"""Measuring a checkpoint on a text, or on a part of the text it was trained on.
+"""Measuring a checkpoint on a text or on a part of its own, and leaning it towards a text.
 
 In the walk after `textmodel`.
 
@@ -7,14 +7,20 @@ In the walk after `textmodel`.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from textgen import corpus, measure, runs
 from textgen.checkpoint import Checkpoint
 from textgen.config import check_choice
 from textgen.device import available_cores, choose_device, tuned
-from textgen.errors import TextError, UsageError
+from textgen.dynamic import DynamicStepper, Rule, choose_rule, learn
+from textgen.errors import TextError, TextgenError, UsageError
+from textgen.mixture import with_ngrams
 from textgen.model import CharRNN, TorchStepper
+from textgen.textmodel import TextModel
+
+TAIL = 10_000  # characters of the training part on which the rule of learning is chosen
 
 
 def evaluate(
@@ -23,20 +29,68 @@ def evaluate(
     part: str | None = None,
     protocol: str = "stateful",
     device: str = "cpu",
+    dynamic: bool = False,
 ) -> measure.Result:
     """Return how well a checkpoint predicts a text file, or a part of the run's own text.
 
-    Raises TextgenError subclasses.
+    dynamic: measure it a second time while it learns from what it has read; how fast it learns
+    is chosen on the end of its training part. Raises TextgenError subclasses.
     """
     check_choice("--protocol", protocol, tuple(measure.PROTOCOLS))
+    if dynamic and protocol != "stateful":
+        problem = f"--protocol {protocol} reads no text from beginning to end"
+        raise UsageError("--dynamic", problem, "use --protocol stateful")
     path = runs.find_checkpoint(checkpoint)
     loaded = Checkpoint.load(path)
     words = _words(path, loaded, text, part)
-    model = CharRNN(loaded.model)
-    model.load(loaded.weights)
-    stepper = TorchStepper(model.to(choose_device(device)))
+    target = choose_device(device)
+    network = CharRNN.from_weights(loaded.model, loaded.weights, target)
     with tuned(available_cores()):
-        return measure.evaluate(stepper, loaded.tokenizer, words, protocol)
+        stepper = with_ngrams(TorchStepper(network), loaded)
+        result = measure.evaluate(stepper, loaded.tokenizer, words, protocol)
+        if not dynamic:
+            return result
+        rule = rule_for(network, path, loaded, text if part else None)
+        stepper = with_ngrams(DynamicStepper(network, rule), loaded)
+        again = measure.evaluate(stepper, loaded.tokenizer, words, protocol)
+    return dataclasses.replace(
+        result,
+        dynamic_nats_per_char=again.nats_per_char,
+        dynamic_lr=rule.lr,
+        dynamic_decay=rule.decay,
+    )
+
+
+def adapt(checkpoint: str | Path, text: str | Path, device: str = "cpu") -> tuple[TextModel, Rule]:
+    """Return a model that has learnt from a text file by reading it once, and how fast it learnt.
+
+    The checkpoint stays as it is. Raises TextgenError subclasses.
+    """
+    path = runs.find_checkpoint(checkpoint)
+    loaded = Checkpoint.load(path)
+    ids = loaded.tokenizer.encode(corpus.read(text).text, "replace")
+    network = CharRNN.from_weights(loaded.model, loaded.weights, choose_device(device))
+    with tuned(available_cores()):
+        rule = rule_for(network, path, loaded, None)
+        weights = learn(network, rule, ids).export()
+    return TextModel(dataclasses.replace(loaded, weights=weights), device), rule
+
+
+def rule_for(network: CharRNN, path: Path, loaded: Checkpoint, text: str | Path | None) -> Rule:
+    """Return how a checkpoint learns from what it reads, chosen on the end of its training part.
+
+    text: where its own text is, else the run in which it lies knows; where the text is gone, as
+    with a checkpoint from somebody else, the rule is the default one.
+    """
+    try:
+        whole = corpus.read(text or _text_of_run(path, "train"))
+        whole.require(loaded.facts["corpus"])
+    except TextgenError:
+        return Rule()
+    split = loaded.facts.get("split")
+    tail = (whole.part("train", split) if split else whole.text)[-TAIL:]
+    ids = loaded.tokenizer.encode(tail, "replace")
+    return choose_rule(network, ids, loaded.tokenizer.counts)
 
 
 def _words(path: Path, loaded: Checkpoint, text: str | Path | None, part: str | None) -> str:

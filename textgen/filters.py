@@ -1,6 +1,6 @@
 """Which characters may be drawn: pure functions from logits to logits.
 
-In the walk after `engine`. Each takes and returns logits over the last axis in float64 and never
+In the walk after `mixture`. Each takes and returns logits over the last axis in float64 and never
 changes its input; what is filtered out becomes -inf. At least one candidate always survives.
 Names, ranges and order are those of Hugging Face's generation: temperature, top-k, top-p, min-p.
 

@@ -42,6 +42,7 @@ class Result:
 
     unknown_chars of the characters are outside the alphabet; each costs the nats of <unk> plus
     ln 1,114,112 for saying which. bits_per_byte divides by the text's UTF-8 bytes.
+    dynamic_nats_per_char: under dynamic evaluation, with the learning rate and decay beside it.
     """
 
     protocol: str
@@ -49,6 +50,9 @@ class Result:
     chars: int
     unknown_chars: int
     bytes_per_char: float
+    dynamic_nats_per_char: float | None = None
+    dynamic_lr: float | None = None
+    dynamic_decay: float | None = None
 
     @property
     def bits_per_char(self) -> float:
@@ -67,10 +71,13 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return all figures under the names that the command line documents."""
-        values = asdict(self)
+        values = {name: value for name, value in asdict(self).items() if value is not None}
         del values["bytes_per_char"]
-        derived = ("bits_per_char", "bits_per_byte", "perplexity")
-        return values | {name: getattr(self, name) for name in derived}
+        for name in ("bits_per_char", "bits_per_byte", "perplexity"):
+            values[name] = getattr(self, name)
+        if self.dynamic_nats_per_char is not None:
+            values["dynamic_bits_per_char"] = self.dynamic_nats_per_char / math.log(2)
+        return values
 
 
 def evaluate(model: Stepper, tokenizer: CharTokenizer, text: str, protocol: str) -> Result:

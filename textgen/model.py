@@ -12,7 +12,6 @@ Shapes: T time steps, B streams, V vocabulary, E embedding, H hidden, L layers.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from torch import Tensor, nn
 
 from textgen.cells import LayerState, make_layer
 from textgen.config import GATES, ModelConfig
-from textgen.ngrams import indices
 
 State = tuple[LayerState, ...]
 
@@ -36,11 +34,7 @@ class CharRNN(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab, config.embedding, device="meta")
-        self.ngrams: nn.Embedding | None = None
-        if config.ngrams > 1:
-            rows = sum(config.ngram_rows())
-            self.ngrams = nn.Embedding(rows, config.ngram_width(), sparse=True, device="meta")
-        widths = [config.input_width()] + [config.hidden] * (config.layers - 1)
+        widths = [config.embedding] + [config.hidden] * (config.layers - 1)
         self.layers = nn.ModuleList(make_layer(config.cell, w, config.hidden) for w in widths)
         self.head = nn.Linear(config.hidden, config.vocab, device="meta")
         self.dropout = Dropout(dropout)
@@ -51,41 +45,28 @@ class CharRNN(nn.Module):
         """Return the zero state of B rows."""
         zeros = self.head.weight.new_zeros(rows, self.config.hidden)
         parts = 2 if self.config.cell == "lstm" else 1
-        state: State = tuple((zeros,) * parts for _ in self.layers)
-        if self.ngrams is not None:
-            before = zeros.new_zeros(rows, self.config.ngrams - 1, dtype=torch.int64)
-            state += ((before,),)
-        return state
+        return tuple((zeros,) * parts for _ in self.layers)
 
     def forward(self, x_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Return logits_TBV of the characters after x_TB, and the state that has read x_TB."""
         state = state or self.initial_state(x_TB.shape[1])
         features = self.dropout(self.embedding(x_TB), EMBEDDING_SHARE)
-        history: State = ()
-        if self.ngrams is not None:
-            found, before_B = self._look_up(self.ngrams, x_TB, state[-1][0])
-            features, history = torch.cat([features, found], dim=-1), ((before_B,),)
         total, after = None, []
-        for layer, before in zip(self.layers, state, strict=False):
+        for layer, before in zip(self.layers, state, strict=True):
             features, last = layer(features, before)
             after.append(last)
             features = self.dropout(features)
             total = features if total is None else total + features
-        return self.head(total), (*after, *history)
+        return self.head(total), tuple(after)
 
-    def _look_up(
-        self, table: nn.Embedding, x_TB: Tensor, before_B: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the n-grams' rows (T, B, width) and the ids before the next window.
-
-        While training, `rate` of the n-grams are dropped whole.
-        """
-        steps, longest = len(x_TB), self.config.ngrams
-        text = torch.cat([before_B.flip(1).T, x_TB])
-        last = [text[longest - 1 - back :][:steps] for back in range(longest)]
-        rows = torch.stack(indices(last, self.config), dim=-1)
-        found = self.dropout(table(rows), whole=True)
-        return found.flatten(2), text[-(longest - 1) :].flip(0).T
+    @classmethod
+    def from_weights(
+        cls, config: ModelConfig, weights: dict[str, np.ndarray], device: torch.device
+    ) -> CharRNN:
+        """Return a network with the parameters of `config.shapes()`, ready to read text."""
+        model = cls(config)
+        model.load(weights)
+        return model.to(device).eval()
 
     def load(self, weights: dict[str, np.ndarray]) -> None:
         """Take over the parameters of `config.shapes()`."""
@@ -120,19 +101,17 @@ class Dropout(nn.Module):
         """Make the masks of the coming step a function of seed and step alone."""
         self.generator.manual_seed((seed * STEPS_APART + step) % 2**63)
 
-    def forward(self, x: Tensor, share: float = 1.0, whole: bool = False) -> Tensor:
-        """Return x with `share * rate` of it dropped while training; whole: by last-axis rows."""
+    def forward(self, x: Tensor, share: float = 1.0) -> Tensor:
+        """Return x with `share * rate` of it dropped while training."""
         dropped = min(255, round(self.rate * share * 256))
         if not self.training or dropped == 0:
             return x
         if self.generator.device != x.device:
             seed = self.generator.initial_seed()
             self.generator = torch.Generator(x.device).manual_seed(seed)
-        shape = (*x.shape[:-1], 1) if whole else x.shape
-        size = math.prod(shape)
-        draws = torch.empty(size // 8 + 1, dtype=torch.int64, device=x.device)
+        draws = torch.empty(x.numel() // 8 + 1, dtype=torch.int64, device=x.device)
         draws.random_(-(2**63), None, generator=self.generator)
-        kept = (draws.view(torch.uint8)[:size] >= dropped).view(shape)
+        kept = (draws.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape)
         return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
 
 
@@ -157,8 +136,6 @@ def initialise(model: CharRNN, seed: int) -> None:
                 parameter.data[width : 2 * width] = 1  # the gate that keeps: LSTM's f, GRU's z
         elif name == "embedding.weight":
             parameter.data.normal_(generator=generator)
-        elif name == "ngrams.weight":
-            parameter.data.normal_(std=0.1, generator=generator)
         else:
             bound = parameter.shape[1] ** -0.5
             parameter.data.uniform_(-bound, bound, generator=generator)

@@ -2,7 +2,7 @@
 
 In the walk after `gradients`.
 
-    >>> optimizers = make_optimizers(model)
+    >>> optimizer = make_optimizer(model)
     >>> learning_rate(step=0, peak=3e-3, warmup=100, steps=None)
     3e-05
 """
@@ -19,29 +19,17 @@ from textgen.model import CharRNN
 BETAS = (0.9, 0.99)
 WEIGHT_DECAY = 0.05  # on matrices; biases and the embedding are left alone
 CLIP = 1.0  # largest norm of the gradient
-TABLE_FACTOR = 3.0  # learning rate of the n-grams' rows, each of which is met seldom
 FLOOR = 0.02  # share of the peak learning rate at the end
 
 
-def make_optimizers(model: CharRNN) -> list[torch.optim.Optimizer]:
-    """Return AdamW, and for a table of n-grams SparseAdam, which moves only the rows it met.
-
-    AdamW (Loshchilov & Hutter, 2019) decays the matrices of products alone. A group's learning
-    rate is that of the step times its "factor".
-    """
+def make_optimizer(model: CharRNN) -> torch.optim.Optimizer:
+    """Return AdamW (Loshchilov & Hutter, 2019), which decays the matrices of products alone."""
     named = dict(model.named_parameters())
-    table = named.pop("ngrams.weight", None)
     decayed = [p for n, p in named.items() if p.dim() == 2 and n != "embedding.weight"]
     others = [p for n, p in named.items() if p.dim() != 2 or n == "embedding.weight"]
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": WEIGHT_DECAY}]
     groups.append({"params": others, "weight_decay": 0.0})
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW([{**g, "factor": 1.0} for g in groups], lr=0.0, betas=BETAS, fused=True)
-    ]
-    if table is not None:
-        group = {"params": [table], "factor": TABLE_FACTOR}
-        optimizers.append(torch.optim.SparseAdam([group], betas=BETAS))
-    return optimizers
+    return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
 
 
 def learning_rate(step: int, peak: float, warmup: int, steps: int | None) -> float:
@@ -60,8 +48,6 @@ def learning_rate(step: int, peak: float, warmup: int, steps: int | None) -> flo
 def clip(model: CharRNN) -> float:
     """Scale the gradient to norm CLIP if it is longer; return its norm before.
 
-    The n-grams' sparse gradient is left alone: each row gets little of it. The norm is not
-    finite when any part of the gradient is not (Pascanu et al., 2013).
+    The norm is not finite when any part of the gradient is not (Pascanu et al., 2013).
     """
-    dense = [p for n, p in model.named_parameters() if n != "ngrams.weight"]
-    return float(torch.nn.utils.clip_grad_norm_(dense, CLIP))
+    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP))

@@ -94,6 +94,8 @@ def _sample(parser: Parser) -> None:
     add_fields(parser, SampleConfig)
     help = "read the prime from a file, or from standard input (-)"
     parser.add_argument("--prime-file", metavar="FILE", help=help)
+    help = "lean the model towards this text first, by learning from it once; nothing is saved"
+    parser.add_argument("--adapt", metavar="FILE", help=help)
     parser.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
     parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
 
@@ -105,6 +107,8 @@ def _eval(parser: Parser) -> None:
     parser.add_argument("--part", metavar="train|val|test", help=help)
     help = "one stream over all of it, or nanoGPT's random windows (default: stateful)"
     parser.add_argument("--protocol", default="stateful", metavar="stateful|nanogpt", help=help)
+    help = "measure also while the model learns from what it has read (takes a minute or two)"
+    parser.add_argument("--dynamic", action="store_true", help=help)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,21 +21,10 @@ from textgen.config import SampleConfig
 from textgen.errors import NumericsError
 from textgen.filters import apply_filters, softmax
 from textgen.measure import first_distribution
+from textgen.mixture import Stepper
 from textgen.tokenizer import UNKNOWN, CharTokenizer
 
 DRAW_BLOCK = 256  # uniform numbers made at a time
-
-
-class Sampleable(Protocol):
-    """What can write text: the numpy engine, or the torch model on its device."""
-
-    def step(self, ids_B: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
-        ...
-
-    def read(self, ids: np.ndarray, rows: int, state: Any) -> tuple[np.ndarray, Any]:
-        """Feed ids (n,) to every row; return the last logits_BV and the state."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +68,7 @@ def draw(logits: np.ndarray, u: float) -> int:
 
 
 def generate(
-    model: Sampleable,
+    model: Stepper,
     tokenizer: CharTokenizer,
     config: SampleConfig,
     start: Continuation | None = None,

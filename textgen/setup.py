@@ -20,7 +20,7 @@ import torch
 
 import textgen
 from textgen import corpus, runs, sizing
-from textgen.checkpoint import Checkpoint, Tensors
+from textgen.checkpoint import Checkpoint
 from textgen.config import ModelConfig, TrainConfig, from_json, option_name, to_json
 from textgen.device import (
     available_cores,
@@ -31,13 +31,14 @@ from textgen.device import (
 )
 from textgen.errors import CheckpointError, TextError, UsageError
 from textgen.model import CharRNN
+from textgen.ngrams import NGrams, longest
 from textgen.plan import Plan, by_seconds, by_steps
 from textgen.streams import Streams
 from textgen.tokenizer import CharTokenizer
 from textgen.trainer import Trainer
 
 DEFAULT_MINUTES = 10.0
-SIZES = tuple(one.name for one in dataclasses.fields(ModelConfig) if one.name != "vocab")
+SIZES = ("cell", "layers", "hidden", "embedding")  # of the network
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Setup:
     tokenizer: CharTokenizer
     config: TrainConfig
     trainer: Trainer
+    ngrams: NGrams | None
     threads: int
     facts: dict[str, Any]
     notes: list[str] = field(default_factory=list)
@@ -73,12 +75,7 @@ class Setup:
         return [
             *self.text.report(),
             ("split", parts),
-            (
-                "model",
-                f"{sizes.cell}, {sizes.layers} layer(s) of {sizes.hidden}, embedding "
-                f"{sizes.embedding}, n-grams up to {sizes.ngrams}, "
-                f"{sizes.parameters():,} parameters",
-            ),
+            ("model", sizes.describe()),
             (
                 "training",
                 f"{streams.batch} streams, windows of {streams.window}, learning rate "
@@ -106,10 +103,14 @@ def start_setup(path: str | Path | None, config: TrainConfig) -> Setup:
     first = Checkpoint.load(runs.find_checkpoint(config.init)) if config.init else None
     with tuned(threads):
         config = _sizes(config, first, len(train_text), device)
+    config = _ngram_length(config, tokenizer.size)
     model = _model(config, tokenizer.size)
     if first:
         notes.append(adopt(model, tokenizer, first))
     trainer, more = _trainer(model.to(device), tokenizer, train_text, config)
+    ngrams = None
+    if model.config.ngrams > 1:
+        ngrams = NGrams.count(trainer.streams.ids, tokenizer.size, model.config.ngrams)
     facts = {
         "corpus": text.identity(),
         "split": None if val else config.split,
@@ -117,7 +118,8 @@ def start_setup(path: str | Path | None, config: TrainConfig) -> Setup:
         "versions": {"textgen": textgen.__version__, "torch": torch.__version__}
         | {"numpy": np.__version__, "python": platform.python_version()},
     }
-    setup = Setup(text, val_text, tokenizer, config, trainer, threads, facts, notes + more)
+    notes += more
+    setup = Setup(text, val_text, tokenizer, config, trainer, ngrams, threads, facts, notes)
     if config.minutes is None:
         per_step = trainer.streams.chars_per_step
         steps = config.steps or math.ceil((config.epochs or 1) * trainer.streams.windows)
@@ -168,9 +170,15 @@ def _sizes(
     return sizing.fill(config, facts)
 
 
+def _ngram_length(config: TrainConfig, vocab: int) -> TrainConfig:
+    """Return config with n-grams no longer than can be counted; raise if that was asked for."""
+    assert config.ngrams
+    return dataclasses.replace(config, ngrams=min(config.ngrams, longest(vocab)))
+
+
 def _model(config: TrainConfig, vocab: int) -> CharRNN:
     """Return a freshly initialised model of the filled config."""
-    sizes = ModelConfig(vocab, **{name: getattr(config, name) for name in SIZES})
+    sizes = ModelConfig(vocab, **{name: getattr(config, name) for name in (*SIZES, "ngrams")})
     model = CharRNN(sizes, config.seed, config.dropout or 0.0)
     for layer in model.layers:
         layer.reduced = config.precision == "bfloat16"  # type: ignore[assignment]
@@ -199,7 +207,7 @@ def adopt(model: CharRNN, tokenizer: CharTokenizer, first: Checkpoint) -> str:
     for name, array in first.weights.items():
         if name in ("embedding.weight", "head.weight", "head.bias"):
             weights[name][here] = array[there]
-        elif name != "ngrams.weight" or ours == theirs:  # its rows belong to the ids' numbers
+        else:
             weights[name] = array
     model.load(weights)
     new, gone = len(ours) - len(shared), len(theirs) - len(shared)
@@ -234,6 +242,7 @@ def resume_setup(folder: Path, path: str | Path | None, wanted: TrainConfig) -> 
         tokenizer=checkpoint.tokenizer,
         config=config,
         trainer=trainer,
+        ngrams=checkpoint.ngrams,
         threads=threads,
         facts=facts,
         notes=notes,

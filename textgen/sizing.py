@@ -19,8 +19,7 @@ from textgen.config import TrainConfig
 
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
 CHARS_PER_WEIGHT = 3  # characters to train on for each weight in a product, found by ablation
-LONGEST_NGRAM = 6
-NGRAM_EPOCHS = 4  # a text that is read more often is learnt by heart from its n-grams
+LONGEST_NGRAM = 8
 EFFICIENCY = 0.8  # of the probed speed that training reaches
 
 
@@ -43,7 +42,6 @@ class Facts:
 def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
     """Return config with every size and rate set."""
     gpu = facts.device != "cpu"
-    sparse = facts.device != "mps"  # whose torch has no sparse gradients, which n-grams need
     layers = config.layers or 1
     embedding = config.embedding or 64
     hidden = config.hidden or width(facts, layers)
@@ -54,8 +52,7 @@ def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
         "layers": layers,
         "hidden": hidden,
         "embedding": embedding,
-        "ngrams": config.ngrams or (LONGEST_NGRAM if sparse and epochs <= NGRAM_EPOCHS else 1),
-        "buckets": config.buckets or buckets(facts.characters),
+        "ngrams": config.ngrams or LONGEST_NGRAM,
         "batch": config.batch or (64 if gpu else 16),
         "window": config.window or 64,
         "lr": config.lr or 3e-3 * min(1.0, (512 / hidden) ** 0.5),
@@ -78,7 +75,7 @@ def width(facts: Facts, layers: int) -> int:
 
 def weights(hidden: int, layers: int) -> float:
     """Return about how many weights a GRU of that size multiplies with for each character."""
-    return 3 * hidden * hidden * (2 * layers - 1) + 3 * 288 * hidden
+    return 3 * hidden * hidden * (2 * layers - 1) + 4 * 64 * hidden
 
 
 def affordable(facts: Facts, weights: float) -> float:
@@ -94,9 +91,4 @@ def affordable(facts: Facts, weights: float) -> float:
 
 def dropout(epochs: float) -> float:
     """Return the dropout rate for a text that is read so many times: more for more."""
-    return round(min(0.5, max(0.0, 0.2 * math.log2(max(1.0, epochs)) - 0.15)), 2)
-
-
-def buckets(characters: int) -> int:
-    """Return the table rows for the n-grams of each length: a power of two near n / 64."""
-    return int(min(65536, max(256, 2 ** round(math.log2(max(1, characters / 64))))))
+    return round(min(0.5, max(0.0, 0.17 * math.log2(max(1.0, epochs)) - 0.17)), 2)

@@ -1,6 +1,6 @@
 """A trained model as a library user meets it: load, sample, stream, score.
 
-In the walk after `model`. On a CPU it needs no torch.
+In the walk after `dynamic`. On a CPU it needs no torch.
 
     >>> model = load("checkpoints/demo.safetensors")
     >>> text = model.sample(prime="ROMEO:", length=200, seed=1)
@@ -23,8 +23,8 @@ from threadpoolctl import ThreadpoolController
 from textgen import measure, runs
 from textgen.checkpoint import Checkpoint
 from textgen.config import SampleConfig
-from textgen.engine import Engine
 from textgen.errors import TextError, UsageError
+from textgen.mixture import make_engine, with_ngrams
 from textgen.sampling import Continuation, generate, new_seed
 
 
@@ -133,10 +133,9 @@ def make_config(**options: Any) -> SampleConfig:
 
 def _stepper(checkpoint: Checkpoint, device: str) -> Any:
     if device == "cpu":
-        return Engine(checkpoint.model, checkpoint.weights)
+        return make_engine(checkpoint)
     from textgen.device import choose_device
     from textgen.model import CharRNN, TorchStepper
 
-    model = CharRNN(checkpoint.model)
-    model.load(checkpoint.weights)
-    return TorchStepper(model.to(choose_device(device)))
+    network = CharRNN.from_weights(checkpoint.model, checkpoint.weights, choose_device(device))
+    return with_ngrams(TorchStepper(network), checkpoint)

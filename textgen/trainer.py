@@ -11,7 +11,6 @@ it takes to go on exactly.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,15 +34,13 @@ class Trainer:
         self.seed = seed
         self.step = 0
         self.grad_norm = math.nan
-        self.optimizers = optim.make_optimizers(model)
+        self.optimizer = optim.make_optimizer(model)
         self.device = model.head.weight.device
         self._state: State = model.initial_state(streams.batch)
-        for optimizer in self.optimizers:  # moments now, so that a snapshot needs no step before
-            sparse = isinstance(optimizer, torch.optim.SparseAdam)
-            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-                slot: dict[str, Any] = {m: torch.zeros_like(parameter) for m in MOMENTS}
-                slot["step"] = 0 if sparse else torch.tensor(0.0, device=self.device)
-                optimizer.state[parameter] = slot
+        for parameter in model.parameters():  # so that a snapshot can be taken before any step
+            zeros = {moment: torch.zeros_like(parameter) for moment in MOMENTS}
+            steps = torch.tensor(0.0, device=self.device)
+            self.optimizer.state[parameter] = {"step": steps, **zeros}
 
     def update(self, learning_rate: float) -> float:
         """Train on the next window; return its nats per character.
@@ -57,14 +54,13 @@ class Trainer:
         logits_TBV, state = self.model(torch.from_numpy(x_TB).to(self.device), state)
         target = torch.from_numpy(y_TB).to(self.device).flatten()
         loss = nn.functional.cross_entropy(logits_TBV.flatten(0, 1), target)
-        self.model.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nats, self.grad_norm = loss.item(), optim.clip(self.model)
         self._check(nats, learning_rate)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group["factor"]
-            optimizer.step()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
         self._state = tuple(tuple(part.detach() for part in layer) for layer in state)
         self.step += 1
         return nats
@@ -73,12 +69,8 @@ class Trainer:
         """Return the carried state with the streams that start anew set to zero."""
         if bool(keep_B.all()):
             return self._state
-        keep_B1 = keep_B.to(self.device)[:, None]
-        return tuple(tuple(part * keep_B1.to(part.dtype) for part in x) for x in self._state)
-
-    def _slot(self, parameter: Tensor) -> dict[str, Any]:
-        """Return what an optimizer keeps of a parameter."""
-        return next(o.state[parameter] for o in self.optimizers if parameter in o.state)
+        factor = keep_B.to(self.device)[:, None].to(self._state[0][0].dtype)
+        return tuple(tuple(part * factor for part in layer) for layer in self._state)
 
     def _check(self, nats: float, learning_rate: float) -> None:
         if math.isfinite(nats) and math.isfinite(self.grad_norm):
@@ -95,7 +87,7 @@ class Trainer:
         tensors = {}
         for name, parameter in self.model.named_parameters():
             for moment in MOMENTS:
-                value = self._slot(parameter)[moment]
+                value = self.optimizer.state[parameter][moment]
                 tensors[f"{moment}.{name}"] = value.cpu().numpy().copy()
         for layer, parts in enumerate(self._state):
             for part, value in enumerate(parts):
@@ -112,10 +104,8 @@ class Trainer:
             if any(value.shape != parameter.shape for value in moments.values()):
                 raise KeyError(name)
             moments = {m: value.to(self.device) for m, value in moments.items()}
-            slot = self._slot(parameter)
-            slot.update(moments)
-            counter = slot["step"]  # a tensor in AdamW, a number in SparseAdam
-            slot["step"] = step if isinstance(counter, int) else torch.full_like(counter, step)
+            steps = torch.tensor(float(step), device=self.device)
+            self.optimizer.state[parameter] = {"step": steps, **moments}
         self._state = tuple(
             tuple(
                 torch.tensor(tensors[f"state.{layer}.{part}"]).to(self.device).view_as(value)

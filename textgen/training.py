@@ -19,15 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from textgen import measure, runs
 from textgen.checkpoint import Checkpoint
 from textgen.config import SampleConfig, TrainConfig, from_json, to_json
 from textgen.device import memory_checked, tuned
-from textgen.engine import Engine
 from textgen.errors import Interrupted
 from textgen.files import locked
+from textgen.mixture import best_share, make_engine, mix, with_ngrams
 from textgen.model import TorchStepper
 from textgen.optim import learning_rate
 from textgen.plan import WARMUP, Plan, by_seconds
@@ -38,6 +39,7 @@ from textgen.setup import Setup, resume_setup, start_setup
 SAVE_EVERY = 60.0  # seconds between saves, at most
 EXIT_SECONDS = 0.5  # kept back of a time budget for the end of the process
 THREAD_TRIALS = 4  # steps with each number of threads
+SHARE = 0.3  # of the n-grams where there is no validation part to choose it on
 SAMPLE = SampleConfig(length=160, seed=0)  # what is written at each validation
 
 
@@ -100,6 +102,7 @@ class Run:
         self.log = RunLog(folder, quiet)
         self.val_ids = setup.tokenizer.encode(setup.val_text, "replace")
         self.progress = setup.progress
+        self.ngram_costs: dict[int, np.ndarray] = {}  # by characters of the validation part
         self.begun = self.saved = time.monotonic()
 
     def finish(self) -> TrainResult:
@@ -193,7 +196,8 @@ class Run:
     def _validate(self, plan: Plan) -> None:
         """Measure, keep the best, and save; weights, streams and random state stay as they are."""
         total, count = self.progress.pop("train")
-        nats = self._val_nats(plan.val_chars)
+        costs = self._val_costs(TorchStepper(self.trainer.model), plan.val_chars)
+        nats, network_nats = self._mixed(costs), _mean(costs)
         best = self.progress.get("best")
         is_best = nats is None or best is None or nats < best
         self.progress["best"] = nats if is_best else best
@@ -206,6 +210,8 @@ class Run:
             "train_nats": total / count,
             "val_nats": nats,
             "val_bits": nats * BITS if nats is not None else None,
+            "network_nats": network_nats,
+            "ngram_share": self.progress.get("share"),
             "lr": self.progress["lr"],
             "grad_norm": self.trainer.grad_norm,
             "chars_per_second": round(self._speed(), 1),
@@ -216,21 +222,36 @@ class Run:
             checkpoint.save(self.folder / runs.BEST)
         self._save(plan)
 
-    def _val_nats(self, chars: int) -> float | None:
+    def _val_costs(self, stepper: measure.Stepper, chars: int) -> np.ndarray:
+        """Return what a model pays for each of the first characters of the validation part."""
         if not len(self.val_ids):
-            return None
-        stepper = TorchStepper(self.trainer.model)
+            return np.zeros(0)
         costs = measure.streamed(stepper, self.val_ids[:chars], self.tokenizer.counts)
-        return float(measure.finite(costs).mean())
+        return measure.finite(costs)
+
+    def _mixed(self, costs: np.ndarray) -> float | None:
+        """Give the n-grams the share that suits the network's costs; return the mixture's nats."""
+        if self.setup.ngrams and len(costs):
+            chars = len(costs)
+            if chars not in self.ngram_costs:  # they are the same at each validation
+                self.ngram_costs[chars] = self._val_costs(self.setup.ngrams, chars)
+            self.progress["share"] = best_share(costs, self.ngram_costs[chars])
+            costs = -mix(-costs, -self.ngram_costs[chars], self.progress["share"])
+        return _mean(costs)
 
     def _sample(self, checkpoint: Checkpoint) -> str:
-        engine = Engine(checkpoint.model, checkpoint.weights)
+        engine = make_engine(checkpoint)
         return "".join(rows[0] for rows, _ in generate(engine, self.tokenizer, SAMPLE))
 
     def _checkpoint(self, record: dict[str, Any]) -> Checkpoint:
         facts = {**self.setup.facts, "training": self.setup.public_config(), "metrics": record}
         return Checkpoint(
-            self.trainer.model.config, self.tokenizer, self.trainer.model.export(), facts
+            self.trainer.model.config,
+            self.tokenizer,
+            self.trainer.model.export(),
+            facts,
+            ngrams=self.setup.ngrams,
+            share=self.progress.get("share", SHARE),
         )
 
     def _save(self, plan: Plan) -> None:
@@ -263,9 +284,15 @@ class Run:
         best = self.folder / runs.BEST
         nats = self.progress.get("best")
         if nats is not None and plan.final_chars > plan.val_chars:
-            self.trainer.model.load(Checkpoint.load(best).weights)
-            nats = self._val_nats(plan.final_chars)
+            checkpoint = Checkpoint.load(best)
+            self.trainer.model.load(checkpoint.weights)
+            stepper = with_ngrams(TorchStepper(self.trainer.model), checkpoint)
+            nats = _mean(self._val_costs(stepper, plan.final_chars))
         if self._out_of_patience():
             self.log.say(f"stopped early: no gain in {self.progress['stale']} validations")
         self.log.summary(best, nats, plan.final_chars, self._seconds())
         return TrainResult(self.folder, best, self.trainer.step, nats)
+
+
+def _mean(costs: np.ndarray) -> float | None:
+    return float(costs.mean()) if len(costs) else None

@@ -1,0 +1,49 @@
+"""What the tests of files share: a small checkpoint, and the error that a damaged one gives."""
+
+import dataclasses
+import time
+import unicodedata
+
+import numpy as np
+import pytest
+
+from textgen.checkpoint import Checkpoint
+from textgen.config import ModelConfig
+from textgen.errors import CheckpointError
+from textgen.ngrams import NGrams
+from textgen.tensorfile import read
+from textgen.tokenizer import CharTokenizer
+
+
+def refused(path, *words, load=read):
+    """The error that reading path raises, checked to be one harmless line with code 4."""
+    before = time.monotonic()
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    error = caught.value
+    assert time.monotonic() - before < 5
+    assert error.exit_code == 4
+    assert error.fix
+    assert not [c for c in str(error) if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs")]
+    for word in words:
+        assert word in str(error)
+    return error
+
+
+def assert_equal_tensors(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes()
+
+
+def tiny(cell="gru", **changes):
+    model = ModelConfig(vocab=4, cell=cell, layers=1, hidden=2, embedding=2, ngrams=3)
+    random = np.random.default_rng(0)
+    weights = {n: random.normal(size=s).astype(np.float32) for n, s in model.shapes().items()}
+    tokenizer = CharTokenizer.from_text("abba\u00e9")
+    made = Checkpoint(model, tokenizer, weights, {"split": "0.9,0.1"})
+    ngrams = NGrams.count(tokenizer.encode("abba\u00e9"), model.vocab, model.ngrams)
+    made = dataclasses.replace(made, ngrams=ngrams, share=0.25)
+    return dataclasses.replace(made, **changes)
