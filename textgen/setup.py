@@ -34,6 +34,7 @@ from textgen.model import CharRNN
 from textgen.ngrams import NGrams, longest
 from textgen.plan import Plan, by_seconds, by_steps
 from textgen.streams import Streams
+from textgen.tensorfile import Tensors
 from textgen.tokenizer import CharTokenizer
 from textgen.trainer import Trainer
 
