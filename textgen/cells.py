@@ -91,22 +91,27 @@ class GRUSteps(torch.autograd.Function):
         """projected: (T, B, 3H), W_ih x + b_ih in torch's gate order. Returns out_TBH."""
         steps, rows, width = len(projected), *h_BH.shape
         weight = torch.cat([w_hh[2 * width :], w_hh[: 2 * width]])
-        product = Product(weight, rows, reduced)
-        x_rz = projected[..., : 2 * width] + b_hh[: 2 * width]
+        b_n = torch.cat([b_hh[2 * width :], b_hh.new_zeros(2 * width)])
+        product = Product(weight, rows, reduced, b_n)
+        rz = projected[..., : 2 * width] + b_hh[: 2 * width]
         h = projected.new_empty(steps + 1, rows, width)
         factors = torch.empty_like(h[1:], dtype=torch.bfloat16) if reduced else h[:-1]
-        n, inner = torch.empty_like(h[1:]), torch.empty_like(h[1:])
+        n, recurrent = torch.empty_like(h[1:]), projected.new_empty(steps, rows, 3 * width)
+        inner, r, z = recurrent[..., :width], rz[..., :width], rz[..., width:]
         h[0] = h_BH
-        views = _steps(x_rz, projected[..., 2 * width :], h, h[1:], factors, n, inner)
-        for x_rz_t, x_n_t, h_t, next_t, factor_t, n_t, inner_t in views:
+        states = _steps(h, h[1:], factors)
+        candidates = _steps(n, projected[..., 2 * width :], inner)
+        gates = _steps(rz, recurrent[..., width:], r, z)
+        for t, (h_t, next_t, factor_t) in enumerate(states):
+            n_t, x_n_t, inner_t = next(candidates)
+            rz_t, recurrent_rz_t, r_t, z_t = next(gates)
             if reduced:
                 factor_t.copy_(h_t)
-            recurrent = product(factor_t)
-            rz_t = x_rz_t.add_(recurrent[:, width:]).sigmoid_()
-            torch.add(recurrent[:, :width], b_hh[2 * width :], out=inner_t)
-            torch.addcmul(x_n_t, rz_t[:, :width], inner_t, out=n_t).tanh_()
-            torch.lerp(n_t, h_t, rz_t[:, width:], out=next_t)
-        ctx.save_for_backward(h, x_rz, n, inner, weight, factors)
+            recurrent[t] = product(factor_t)  # in float32: mixed operands are slow
+            rz_t.add_(recurrent_rz_t).sigmoid_()
+            torch.addcmul(x_n_t, r_t, inner_t, out=n_t).tanh_()
+            torch.lerp(n_t, h_t, z_t, out=next_t)
+        ctx.save_for_backward(h, rz, n, inner, weight, factors)
         return h[1:]
 
     @staticmethod
@@ -118,7 +123,7 @@ class GRUSteps(torch.autograd.Function):
         z = rz[..., width:]
         slab = _gate_derivatives(h[:-1], rz[..., :width], z, n, inner)
         gates = torch.empty_like(slab, dtype=factors.dtype) if factors.dtype != slab.dtype else slab
-        product = Product(weight.t(), rows, reduced=factors.dtype == torch.bfloat16)
+        product = Product(weight.t(), rows, factors.dtype == torch.bfloat16)
         flat = gates.view(steps, rows, 4 * width)
         views = list(_steps(slab, gates, flat[..., : 3 * width], z, dout_TBH))
         dh = torch.zeros_like(h[0])
@@ -157,15 +162,18 @@ def _gate_derivatives(h: Tensor, r: Tensor, z: Tensor, n: Tensor, inner: Tensor)
 
 
 class Product:
-    """x @ weight.t() for one weight (N, K) and many x of `rows` rows, on the CPU.
+    """x @ weight.t() + bias for one weight (N, K) and many x of `rows` rows, on the CPU.
 
     oneDNN packs the weight once for all steps of a window; without it, or in float64, the plain
-    product serves. reduced: x and weight are bfloat16.
+    product serves. reduced: x and weight are bfloat16, and so is the answer.
     """
 
-    def __init__(self, weight: Tensor, rows: int, reduced: bool) -> None:
+    def __init__(
+        self, weight: Tensor, rows: int, reduced: bool, bias: Tensor | None = None
+    ) -> None:
         self.packed = None
         weight = weight.bfloat16() if reduced else weight
+        self.bias = bias.bfloat16() if reduced and bias is not None else bias
         if weight.dtype != torch.float64 and HAS_ONEDNN:
             self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
         else:
@@ -174,8 +182,8 @@ class Product:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the product (rows, N)."""
         if self.packed is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, self.packed, None, "none", [], "")  # type: ignore[no-any-return]
-        return x @ self.plain
+            return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
+        return x @ self.plain if self.bias is None else torch.addmm(self.bias, x, self.plain)
 
 
 # The two operations are private to torch; they are what its compiler uses for CPU inference.

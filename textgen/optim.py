@@ -17,7 +17,7 @@ import torch
 from textgen.model import CharRNN
 
 BETAS = (0.9, 0.99)
-WEIGHT_DECAY = 0.05  # on matrices; biases and the embedding are left alone
+WEIGHT_DECAY = 0.2  # on matrices; biases and the embedding are left alone
 CLIP = 1.0  # largest norm of the gradient
 FLOOR = 0.02  # share of the peak learning rate at the end
 
