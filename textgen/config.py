@@ -106,6 +106,7 @@ class TrainConfig:
         None, "characters in the longest n-gram mixed in (1: none)", low=1, high=16
     )
     dropout: float | None = option(None, "share of features dropped", low=0, below=1)
+    weight_decay: float | None = option(None, "pull of matrices towards zero", low=0, high=10)
     batch: int | None = option(None, "parallel streams of text", low=1, high=65536)
     window: int | None = option(None, "characters a gradient reaches back", low=1, high=65536)
     lr: float | None = option(None, "peak learning rate", above=0, high=1)

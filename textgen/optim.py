@@ -2,7 +2,7 @@
 
 In the walk after `gradients`.
 
-    >>> optimizer = make_optimizer(model)
+    >>> optimizer = make_optimizer(model, weight_decay=0.05)
     >>> learning_rate(step=0, peak=3e-3, warmup=100, steps=None)
     3e-05
 """
@@ -17,17 +17,19 @@ import torch
 from textgen.model import CharRNN
 
 BETAS = (0.9, 0.99)
-WEIGHT_DECAY = 0.2  # on matrices; biases and the embedding are left alone
 CLIP = 1.0  # largest norm of the gradient
 FLOOR = 0.02  # share of the peak learning rate at the end
 
 
-def make_optimizer(model: CharRNN) -> torch.optim.Optimizer:
-    """Return AdamW (Loshchilov & Hutter, 2019), which decays the matrices of products alone."""
+def make_optimizer(model: CharRNN, weight_decay: float) -> torch.optim.Optimizer:
+    """Return AdamW (Loshchilov & Hutter, 2019), which decays the matrices of products alone.
+
+    weight_decay: times the learning rate, what each of their weights loses of itself at a step.
+    """
     named = dict(model.named_parameters())
     decayed = [p for n, p in named.items() if p.dim() == 2 and n != "embedding.weight"]
     others = [p for n, p in named.items() if p.dim() != 2 or n == "embedding.weight"]
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": WEIGHT_DECAY}]
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": weight_decay}]
     groups.append({"params": others, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
 

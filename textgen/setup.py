@@ -189,13 +189,13 @@ def _model(config: TrainConfig, vocab: int) -> CharRNN:
 def _trainer(
     model: CharRNN, tokenizer: CharTokenizer, text: str, config: TrainConfig
 ) -> tuple[Trainer, list[str]]:
-    assert config.batch and config.window
+    assert config.batch and config.window and config.weight_decay is not None
     streams = Streams(tokenizer.encode(text), config.batch, config.window, config.seed)
     notes = []
     if (streams.batch, streams.window) != (config.batch, config.window):
         used = f"{streams.batch} stream(s) and windows of {streams.window} characters"
         notes.append(f"the text is short: {used} instead of {config.batch} and {config.window}")
-    return Trainer(model, streams, config.seed), notes
+    return Trainer(model, streams, config.seed, config.weight_decay), notes
 
 
 def adopt(model: CharRNN, tokenizer: CharTokenizer, first: Checkpoint) -> str:

@@ -58,6 +58,7 @@ def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
         "lr": config.lr or 3e-3 * min(1.0, (512 / hidden) ** 0.5),
         "precision": config.precision or ("bfloat16" if facts.bfloat16 else "float32"),
         "dropout": dropout(epochs) if config.dropout is None else config.dropout,
+        "weight_decay": decay(epochs) if config.weight_decay is None else config.weight_decay,
     }
     return dataclasses.replace(config, **filled)
 
@@ -92,3 +93,8 @@ def affordable(facts: Facts, weights: float) -> float:
 def dropout(epochs: float) -> float:
     """Return the dropout rate for a text that is read so many times: more for more."""
     return round(min(0.5, max(0.0, 0.17 * math.log2(max(1.0, epochs)) - 0.17)), 2)
+
+
+def decay(epochs: float) -> float:
+    """Return the weight decay for a text that is read so many times: more for more."""
+    return round(min(0.3, max(0.05, 0.02 * epochs)), 3)

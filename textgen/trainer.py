@@ -28,13 +28,15 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class Trainer:
     """Stateful truncated backpropagation through time over one model and its streams."""
 
-    def __init__(self, model: CharRNN, streams: Streams, seed: int) -> None:
+    def __init__(
+        self, model: CharRNN, streams: Streams, seed: int, weight_decay: float = 0.05
+    ) -> None:
         self.model = model
         self.streams = streams
         self.seed = seed
         self.step = 0
         self.grad_norm = math.nan
-        self.optimizer = optim.make_optimizer(model)
+        self.optimizer = optim.make_optimizer(model, weight_decay)
         self.device = model.head.weight.device
         self._state: State = model.initial_state(streams.batch)
         for parameter in model.parameters():  # so that a snapshot can be taken before any step
