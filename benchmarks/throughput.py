@@ -1,76 +1,101 @@
-"""How fast the GRU trains, against what one would otherwise write: python benchmarks/throughput.py.
+"""How fast training is, against what one would otherwise write: python benchmarks/throughput.py.
 
-For each size the same update (forward, loss, backward, clipping, AdamW) is timed with
-torch.nn.GRU and with textgen's, in float32 and with factors in bfloat16, in one process, and
-beside them the measured peak of a large float32 product. Prints a table and writes
-throughput.json. Takes about a minute; nothing else should run.
+For each size one update of textgen's trainer (window, forward, loss, backward, clipping, AdamW) is
+timed against the same update written with torch.nn.GRU or torch.nn.LSTM in float32, in one process,
+the two in turn, and beside them the measured peak of a large float32 product. `share` is 6 times
+the weights in products times the characters a second, over that peak. Prints a table and writes
+results/throughput.json. Takes about three minutes; nothing else should run.
 """
 
-import json
-import platform
+from __future__ import annotations
+
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from baselines import BareModel, detached
+from common import save, seconds
+from report import THROUGHPUT, table
 from torch import nn
 
-from textgen.cells import GRU
-from textgen.device import available_cores, tuned
+from textgen.config import ModelConfig
+from textgen.device import available_cores, multiplies_bfloat16, tuned
+from textgen.model import CharRNN
+from textgen.streams import Streams
+from textgen.trainer import Trainer
 
 VOCABULARY, EMBEDDING, WINDOW = 65, 64, 64
-SIZES = ((384, 16), (384, 32), (512, 16), (512, 32), (512, 64), (640, 16), (640, 32))
-ROUNDS = 9
+SIZES = [(hidden, batch) for hidden in (384, 512, 640) for batch in (16, 32)] + [(512, 64)]
+ROUNDS = 15
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    """Return the median time of a call, after two that are not counted."""
-    times = []
-    for _ in range(ROUNDS + 2):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])
-
-
-def updater(layer: nn.GRU, batch: int, bare: bool) -> Callable[[], None]:
-    """Return a function that takes one whole update with the layer."""
-    embedding, head = nn.Embedding(VOCABULARY, EMBEDDING), nn.Linear(layer.hidden_size, VOCABULARY)
-    parameters = [*embedding.parameters(), *layer.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
-    x_TB = torch.randint(VOCABULARY, (WINDOW, batch))
-    target = torch.randint(VOCABULARY, (WINDOW * batch,))
-    h_BH = torch.zeros(batch, layer.hidden_size)
+def bare_update(cell: str, hidden: int, batch: int, ids: np.ndarray) -> Callable[[], None]:
+    """Return a function that takes one update of a loop as one would write it."""
+    recurrent = {"gru": nn.GRU, "lstm": nn.LSTM}[cell](EMBEDDING, hidden)
+    model = BareModel(VOCABULARY, EMBEDDING, recurrent)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    streams = Streams(ids, batch, WINDOW, seed=0)
+    state, step = None, 0
 
     def update() -> None:
+        nonlocal state, step
+        x_TB, y_TB, _ = streams.window_at(*streams.position(step))
+        logits_TBV, after = model(torch.from_numpy(x_TB), state)
+        loss = nn.functional.cross_entropy(
+            logits_TBV.flatten(0, 1), torch.from_numpy(y_TB).flatten()
+        )
         optimizer.zero_grad()
-        out_TBH = layer(embedding(x_TB), h_BH[None] if bare else (h_BH,))[0]
-        nn.functional.cross_entropy(head(out_TBH).flatten(0, 1), target).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        loss.item()
+        state, step = detached(after), step + 1
 
     return update
 
 
-def measure(hidden: int, batch: int, peak: float) -> dict[str, float]:
-    """Return characters a second of each variant, ratios, and shares of the peak."""
-    ours = GRU(EMBEDDING, hidden)
-    ours.train()
-    bare = seconds(updater(nn.GRU(EMBEDDING, hidden), batch, bare=True))
-    full = seconds(updater(ours, batch, bare=False))
-    ours.reduced = True
-    reduced = seconds(updater(ours, batch, bare=False))
-    work = 6 * (3 * hidden * (hidden + EMBEDDING) + hidden * VOCABULARY) * WINDOW * batch
-    return {
-        "hidden": hidden,
-        "batch": batch,
-        "torch_chars_per_second": WINDOW * batch / bare,
-        "float32_ratio": bare / full,
-        "bfloat16_ratio": bare / reduced,
-        "float32_share_of_peak": work / full / peak,
-        "bfloat16_share_of_peak": work / reduced / peak,
+def our_update(
+    cell: str, hidden: int, batch: int, ids: np.ndarray, reduced: bool
+) -> Callable[[], Any]:
+    """Return a function that takes one update of textgen's trainer, without dropout."""
+    model = CharRNN(ModelConfig(VOCABULARY, cell, 1, hidden, EMBEDDING))
+    for layer in model.layers:
+        layer.reduced = reduced
+    trainer = Trainer(model, Streams(ids, batch, WINDOW, seed=0), seed=0)
+    return lambda: trainer.update(1e-3)
+
+
+def in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Return the median seconds of each function, called one after the other, round by round."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(ROUNDS + 2):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found[2:]) for name, found in times.items()}
+
+
+def measured(cell: str, hidden: int, batch: int, peak: float) -> dict[str, Any]:
+    """Return characters a second of the bare loop, ratios to it, and shares of the peak."""
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, 300_000).astype(np.uint8)
+    updates = {
+        "bare": bare_update(cell, hidden, batch, ids),
+        "float32": our_update(cell, hidden, batch, ids, reduced=False),
     }
+    if cell == "gru" and multiplies_bfloat16(torch.device("cpu")):
+        updates["bfloat16"] = our_update(cell, hidden, batch, ids, reduced=True)
+    took = in_turn(updates)
+    products = ModelConfig(VOCABULARY, cell, 1, hidden, EMBEDDING).products()
+    row: dict[str, Any] = {"cell": cell, "hidden": hidden, "batch": batch}
+    row["bare"] = WINDOW * batch / took.pop("bare")
+    for name, one in took.items():
+        row[name] = WINDOW * batch / one / row["bare"]
+        row[f"{name}_share"] = 6 * products * WINDOW * batch / one / peak
+    return row
 
 
 def main() -> None:
@@ -79,17 +104,9 @@ def main() -> None:
     with tuned(available_cores()):
         square = torch.ones(2048, 2048)
         peak = 2 * 2048**3 / seconds(lambda: square @ square)
-        rows = [measure(hidden, batch, peak) for hidden, batch in SIZES]
-    print(f"{platform.processor() or platform.machine()}, {available_cores()} cores, torch "
-          f"{torch.__version__}, peak {peak / 1e9:.0f} GFLOP/s in float32\n")  # fmt: skip
-    print("| H, batch | torch.nn.GRU, chars/s | float32 | bfloat16 | share of peak | bfloat16 |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        print("| {hidden:.0f}, {batch:.0f} | {torch_chars_per_second:,.0f} | {float32_ratio:.2f} x "
-              "| {bfloat16_ratio:.2f} x | {float32_share_of_peak:.2f} "
-              "| {bfloat16_share_of_peak:.2f} |".format(**row))  # fmt: skip
-    with open("throughput.json", "w", encoding="utf-8") as file:
-        json.dump({"peak": peak, "torch": torch.__version__, "rows": rows}, file, indent=1)
+        rows = [measured(cell, *size, peak) for cell in ("gru", "lstm") for size in SIZES]
+    save("throughput", rows, peak_gflops=peak / 1e9)
+    print(f"peak {peak / 1e9:.0f} GFLOP/s in float32\n\n" + table(rows, THROUGHPUT))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""What the benchmarks share: facts about the machine, results as JSON, tables in Markdown."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import textgen
+from textgen.device import available_cores
+
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+
+
+def facts() -> dict[str, Any]:
+    """Return where and with what something was measured."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    )
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit.stdout.strip() or "unknown",
+        "cpu": cpu_name(),
+        "cores": available_cores(),
+        "python": platform.python_version(),
+        "textgen": textgen.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's name where the system tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def save(name: str, rows: Sequence[dict[str, Any]], **more: Any) -> None:
+    """Write results/NAME.json with the command that made it, and rewrite docs/benchmarks.md."""
+    RESULTS.mkdir(exist_ok=True)
+    command = f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(map(shown, sys.argv[1:]))
+    data = {"command": command.strip(), "facts": facts(), **more, "rows": list(rows)}
+    (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    subprocess.run([sys.executable, str(Path(__file__).parent / "report.py")], check=True)
+
+
+def shown(word: str) -> str:
+    """Return a word of the command line without the folders of this machine."""
+    return Path(word).name if "/" in word else word
+
+
+def seconds(function: Callable[[], Any], rounds: int = 9) -> float:
+    """Return the median time of a call, after two that are not counted."""
+    times = []
+    for _ in range(rounds + 2):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[2:])

@@ -1,0 +1,165 @@
+"""How good a text model is after so many minutes: python benchmarks/quality.py TEXT [TEXT ...].
+
+For each text, budget and seed runs `textgen train TEXT --split 0.9,0.1 --minutes M --seed S`, with
+nothing else set, as a process of its own, and measures the result on the validation part: under
+the protocols `stateful` and `nanogpt`, and with dynamic evaluation. Beside it, in this process, on
+the same parts: n-grams alone, char-rnn's default setting for 100 s, and nanoGPT's CPU recipe.
+The best checkpoint of a run and the n-grams' share are chosen on the validation part, as `textgen
+train` does. Nothing else should run. Prints a table and writes results/quality-TEXT.json.
+
+Takes about 45 minutes a text: --minutes and --seeds take less, --no-baselines leaves those out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from baselines import train_char_rnn, train_nanogpt
+from common import save
+from report import QUALITY, table
+
+from textgen import corpus, measure
+from textgen.checkpoint import Checkpoint
+from textgen.device import available_cores, tuned
+from textgen.model import CharRNN, TorchStepper
+from textgen.ngrams import NGrams, longest
+from textgen.tokenizer import CharTokenizer
+
+SPLIT = "0.9,0.1"
+
+
+def textgen_run(text: Path, minutes: float, seed: int, folder: Path) -> dict[str, Any]:
+    """Train with the shipped defaults in a process of its own and measure the result."""
+    run = folder / f"{text.stem}-{minutes:g}-{seed}"
+    words = [str(text), "--split", SPLIT, "--minutes", f"{minutes:g}", "--seed", str(seed)]
+    start = time.monotonic()
+    subprocess.run([*TEXTGEN, "train", *words, "--out", str(run)], check=True, capture_output=True)
+    seconds = time.monotonic() - start
+    best = Checkpoint.load(run / "best.safetensors")
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    stateful = evaluated(run, "--dynamic")
+    return {
+        "model": f"textgen: {best.model.describe().partition(',')[0]} {best.model.hidden}",
+        "budget": f"--minutes {minutes:g}",
+        "seed": seed,
+        "seconds": seconds,
+        "parameters": best.model.parameters(),
+        "chars_seen": last["chars_seen"],
+        "stateful": stateful["nats_per_char"],
+        "network": network_alone(best, text),
+        "nanogpt": evaluated(run, "--protocol", "nanogpt")["nats_per_char"],
+        "dynamic": stateful["dynamic_nats_per_char"],
+        "settings": best.facts["training"],
+        "share": best.share,
+        "dynamic_lr": stateful["dynamic_lr"],
+        "dynamic_decay": stateful["dynamic_decay"],
+    }
+
+
+def network_alone(best: Checkpoint, text: Path) -> float:
+    """Return the nats of a checkpoint's network without its n-grams, under `stateful`."""
+    network = CharRNN.from_weights(best.model, best.weights, torch.device("cpu"))
+    val = corpus.read(text).part("val", SPLIT)
+    with tuned(available_cores()):
+        result = measure.evaluate(TorchStepper(network), best.tokenizer, val, "stateful")
+    return result.nats_per_char
+
+
+TEXTGEN = [sys.executable, "-m", "textgen"]
+
+
+def evaluated(run: Path, *words: str) -> dict[str, Any]:
+    """Return what `textgen eval` says of the validation part."""
+    command = [*TEXTGEN, "eval", str(run), "--part", "val", "--json", *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
+    """Train and measure what one would otherwise use."""
+    whole = corpus.read(text)
+    train, val = whole.part("train", SPLIT), whole.part("val", SPLIT)
+    tokenizer = CharTokenizer.from_text(train)
+    ids, val_ids = tokenizer.encode(train), tokenizer.encode(val, "replace")
+
+    def row(model: str, start: float, **figures: Any) -> dict[str, Any]:
+        return {"model": model, "seconds": time.monotonic() - start, **figures}
+
+    for order in (5, min(8, longest(tokenizer.size))):
+        start = time.monotonic()
+        ngrams = NGrams.count(ids, tokenizer.size, order)
+        name, found = f"Kneser-Ney n-grams up to {order}", row("", start)["seconds"]
+        figures = {
+            p: measure.evaluate(ngrams, tokenizer, val, p).nats_per_char
+            for p in ("stateful", "nanogpt")
+        }
+        yield {"model": name, "seconds": found, "chars_seen": len(ids), **figures}
+    start = time.monotonic()
+    model = train_char_rnn(ids, tokenizer.size, budget, seed=0)
+    done = row("char-rnn's setting, 2 x LSTM 128", start, budget=f"{budget:.0f} s", seed=0)
+    for protocol in ("stateful", "nanogpt"):
+        done[protocol] = measure.evaluate(model, tokenizer, val, protocol).nats_per_char
+    yield done | {"parameters": sum(p.numel() for p in model.parameters())}
+    start = time.monotonic()
+    gpt = train_nanogpt(ids, tokenizer.size, seed=0)
+    done = row("nanoGPT's CPU recipe", start, budget="2,000 updates", seed=0)
+    done |= {"parameters": sum(p.numel() for p in gpt.parameters()), "chars_seen": 2000 * 12 * 64}
+    done["stateful"], done["own_windows"] = gpt.sliding(val_ids), gpt.windows(val_ids)
+    yield done
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean and the spread over seeds of each budget of textgen's."""
+    found = []
+    for budget in dict.fromkeys(row["budget"] for row in rows):
+        same = [row for row in rows if row["budget"] == budget]
+        for name, of in (("mean", statistics.fmean), ("largest - smallest", spread)):
+            figures = {k: of([row[k] for row in same]) for k in QUALITY if k in MEASURED}
+            found.append({"model": name, "budget": budget, **figures})
+    return found
+
+
+MEASURED = ("seconds", "stateful", "network", "nanogpt", "dynamic")
+
+
+def spread(values: list[float]) -> float:
+    """Return the distance between the largest and the smallest."""
+    return max(values) - min(values)
+
+
+def main() -> None:
+    """Measure every text, print a table each, write the JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[100 / 60, 10])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--no-baselines", action="store_true")
+    arguments = parser.parse_args()
+    for text in arguments.texts:
+        with tempfile.TemporaryDirectory() as folder:
+            rows = []
+            for minutes in arguments.minutes:
+                for seed in range(arguments.seeds):
+                    rows.append(textgen_run(text, minutes, seed, Path(folder)))
+                    print(json.dumps(rows[-1]), flush=True)
+        more = summary(rows) if arguments.seeds > 1 else []
+        others = []
+        if not arguments.no_baselines:
+            with tuned(available_cores()):
+                others = list(baselines(text, 100))
+        save(f"quality-{text.stem}", [*rows, *more, *others])
+        print(table([*rows, *more, *others], QUALITY), flush=True)
+
+
+if __name__ == "__main__":
+    main()

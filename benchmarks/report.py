@@ -1,0 +1,103 @@
+"""Writes docs/benchmarks.md from benchmarks/results/*.json: python benchmarks/report.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+TARGET = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+HEAD = """# Benchmarks
+
+Written by `python benchmarks/report.py` from what the benchmarks measured. Each section names the
+command that made it, from a checkout with `pip install -e .`; nothing else should run meanwhile.
+Figures of quality are nats per character on the last tenth of a text, the first nine tenths being
+trained on; bits are 1.4427 times that. `stateful` reads that part once, as one stream, and counts
+every character; `nanogpt` averages over random windows of 256 characters from an empty state;
+`dynamic` goes on learning while it reads. The checkpoint and the n-grams' share are chosen on the
+part that is reported; everything else was chosen on tiny-shakespeare's (docs/log.md).
+"""
+
+QUALITY = {
+    "model": "model",
+    "budget": "budget",
+    "seed": "seed",
+    "seconds": "seconds|.1f",
+    "parameters": "parameters|,",
+    "chars_seen": "characters trained on|,",
+    "stateful": "stateful|.4f",
+    "network": "network alone|.4f",
+    "nanogpt": "nanogpt|.4f",
+    "dynamic": "dynamic|.4f",
+    "own_windows": "its own windows of 64|.4f",
+}
+COMPARISON = {
+    "cell": "cell",
+    "layers": "layers",
+    "hidden": "units",
+    "parameters": "parameters|,",
+    "seconds": "seconds|.0f",
+    "chars_per_second": "characters a second|,.0f",
+    "chars_seen": "characters trained on|,",
+    "val_nats": "validation, nats|.4f",
+}
+THROUGHPUT = {
+    "cell": "cell",
+    "hidden": "units",
+    "batch": "streams",
+    "bare": "torch.nn, characters a second|,.0f",
+    "float32": "textgen, float32|.2f",
+    "bfloat16": "textgen, bfloat16|.2f",
+    "float32_share": "share of peak, float32|.2f",
+    "bfloat16_share": "share of peak, bfloat16|.2f",
+}
+
+
+def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
+    """Return rows as a Markdown table; columns: field -> "heading" or "heading|format".
+
+    Columns that no row fills are left out.
+    """
+    used = {n: c for n, c in columns.items() if any(row.get(n) is not None for row in rows)}
+    lines = []
+    for row in rows:
+        cells = []
+        for name, column in used.items():
+            value, style = row.get(name), column.partition("|")[2]
+            cells.append("" if value is None else format(value, style))
+        lines.append("| " + " | ".join(cells) + " |")
+    heads = [column.partition("|")[0] for column in used.values()]
+    return "\n".join(["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *lines])
+
+
+def sections() -> Iterator[str]:
+    """Yield the page, a section for each file of results."""
+    yield HEAD
+    for path in sorted(RESULTS.glob("quality-*.json")):
+        name = path.stem.partition("-")[2]
+        yield section(f"Quality: {name}", path, QUALITY, "")
+    note = "Networks alone, without n-grams, one seed each.\n\n"
+    yield section("Cells", RESULTS / "cells.json", COMPARISON, note)
+    note = (
+        "The bare loop's speed, how many times that textgen's trainer reaches, and the share of "
+        "the measured peak of a large float32 product, {peak_gflops:.0f} GFLOP/s (6 operations a "
+        "weight and character).\n\n"
+    )
+    yield section("Speed of training", RESULTS / "throughput.json", THROUGHPUT, note)
+
+
+def section(title: str, path: Path, columns: dict[str, str], note: str) -> str:
+    """Return one section, or nothing if it was not measured yet."""
+    if not path.exists():
+        return ""
+    data = json.loads(path.read_text())
+    where = "{date}, commit {commit}, {cpu}, {cores} cores, Python {python}, torch {torch}"
+    made = f"`{data['command']}`: " + where.format(**data["facts"])
+    return f"\n## {title}\n\n{made}.\n\n{note.format(**data)}{table(data['rows'], columns)}\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text("".join(sections()), encoding="utf-8")
