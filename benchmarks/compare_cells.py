@@ -1,8 +1,8 @@
 """Which cell learns most in the same time: python benchmarks/compare_cells.py TEXT.
 
 Trains rnn, lstm and gru of the same width for the same seconds, without n-grams, at several
-budgets, and measures each on the validation part. Nothing else should run. Prints a table and writes
-results/cells.json. Takes about 15 minutes.
+budgets, and measures each on the validation part. Nothing else should run. Prints a table and
+writes results/cells.json. Takes about 15 minutes.
 """
 
 from __future__ import annotations
