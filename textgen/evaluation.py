@@ -45,7 +45,8 @@ def evaluate(
     words = _words(path, loaded, text, part)
     target = choose_device(device)
     network = CharRNN.from_weights(loaded.model, loaded.weights, target)
-    with tuned(available_cores()):
+    # At one row a second thread gains little, and loses much beside other programs.
+    with tuned(1 if protocol == "stateful" else available_cores()):
         stepper = with_ngrams(TorchStepper(network), loaded)
         result = measure.evaluate(stepper, loaded.tokenizer, words, protocol)
         if not dynamic:
@@ -70,7 +71,7 @@ def adapt(checkpoint: str | Path, text: str | Path, device: str = "cpu") -> tupl
     loaded = Checkpoint.load(path)
     ids = loaded.tokenizer.encode(corpus.read(text).text, "replace")
     network = CharRNN.from_weights(loaded.model, loaded.weights, choose_device(device))
-    with tuned(available_cores()):
+    with tuned(1):
         rule = rule_for(network, path, loaded, None)
         weights = learn(network, rule, ids).export()
     return TextModel(dataclasses.replace(loaded, weights=weights), device), rule
