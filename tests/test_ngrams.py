@@ -322,10 +322,11 @@ def test_what_was_counted_fits(order):
         lambda grams, counts: (grams, np.full(len(counts), 2**64 - 1, np.uint64)),
         lambda grams, counts: (grams, np.full(len(counts), 2**62, np.uint64)),
     ],
-    ids=(
-        "falling twice signed float signed-counts float-counts too-large empty zero short-counts "
-        "short-grams matrices matrix-of-counts scalars negative-if-signed overflowing-sums"
-    ).split(),
+    ids=[
+        *("falling", "twice", "signed", "float", "signed-counts", "float-counts", "too-large"),
+        *("empty", "zero", "short-counts", "short-grams", "matrices", "matrix-of-counts"),
+        *("scalars", "negative-if-signed", "overflowing-sums"),
+    ],
 )
 def test_what_cannot_be_ngrams_does_not_fit(damage):
     counted = made(order=4)
