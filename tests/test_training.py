@@ -145,14 +145,16 @@ def test_the_ngrams_are_those_of_the_training_part(corpus, tmp_path):
     assert np.array_equal(best.ngrams.counts, expected.counts)
 
 
-def test_the_final_figure_is_what_eval_measures(corpus, tmp_path):
+def test_the_final_figure_is_what_eval_measures(corpus, tmp_path, one_core):
     result = textgen.train(corpus, out=str(tmp_path / "run"), steps=60, lr=0.02, **TINY)
     measured = evaluate(result.best, corpus, part="val")
     assert measured.chars == 120  # one stream in both
     assert measured.nats_per_char == pytest.approx(result.val_nats, abs=1e-5)
 
 
-def test_the_final_figure_of_several_streams_is_nearly_what_eval_measures(corpus, tmp_path):
+def test_the_final_figure_of_several_streams_is_nearly_what_eval_measures(
+    corpus, tmp_path, one_core
+):
     options = {**TINY, "steps": 100, "lr": 0.02, "split": "0.1,0.9,0"}
     result = textgen.train(corpus, out=str(tmp_path / "run"), **options)
     assert evaluate(result.best, part="val").nats_per_char == pytest.approx(
@@ -160,7 +162,7 @@ def test_the_final_figure_of_several_streams_is_nearly_what_eval_measures(corpus
     )
 
 
-def test_a_run_can_do_without_ngrams(corpus, tmp_path):
+def test_a_run_can_do_without_ngrams(corpus, tmp_path, one_core):
     result = textgen.train(corpus, out=str(tmp_path / "run"), steps=20, ngrams=1, **TINY)
     best = Checkpoint.load(result.best)
     assert best.ngrams is None
@@ -301,7 +303,7 @@ def test_a_stop_before_the_plan_leaves_nothing(corpus, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_separate_validation_text(corpus, tmp_path):
+def test_a_separate_validation_text(corpus, tmp_path, one_core):
     other = tmp_path / "other.txt"
     other.write_text("the dog ran to the zoo\n" * 9)
     result = textgen.train(corpus, out=str(tmp_path / "run"), val=str(other), steps=5, **TINY)
