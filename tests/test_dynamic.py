@@ -183,9 +183,9 @@ def test_a_text_of_one_character_teaches_nothing():
 
 RATES, DECAYS = (1e-4, 0.003, 0.02, 0.3), (0.003, 0.3, 0.9)
 TEXTS = {
-    "noise": np.random.default_rng(1).integers(0, VOCAB, 8 * WINDOW),
-    "periodic": periodic(8 * WINDOW),
-    "changing": np.concatenate([periodic(4 * WINDOW), periodic(4 * WINDOW)[::-1]]),
+    "noise": np.random.default_rng(1).integers(0, VOCAB, 4 * WINDOW),
+    "periodic": periodic(4 * WINDOW),
+    "changing": np.concatenate([periodic(2 * WINDOW), periodic(2 * WINDOW)[::-1]]),
     "one character": np.array([2]),
 }
 
