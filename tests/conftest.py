@@ -22,3 +22,9 @@ def small(tmp_path):
     tiny().save(path)
     assert path.stat().st_size < 2500
     return path
+
+
+@pytest.fixture
+def one_core(monkeypatch):
+    """Evaluation on one thread: on a busy machine several of them are slower by far."""
+    monkeypatch.setattr("textgen.evaluation.available_cores", lambda: 1)

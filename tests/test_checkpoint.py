@@ -1,5 +1,6 @@
 """A model in a file: all of it comes back, and what does not fit is refused."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -29,6 +30,29 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path, cell):
     assert found.tokenizer.counts.tolist() == [0, 2, 2, 1]
     assert_equal_tensors(found.weights, made.weights)
     assert_equal_tensors(found.resume, resume)
+
+
+def test_ngrams_and_their_share_come_back(tmp_path):
+    made = tiny()
+    made.save(tmp_path / "model")
+    found = Checkpoint.load(tmp_path / "model")
+    assert found.share == made.share == 0.25
+    assert (found.ngrams.vocab, found.ngrams.order) == (4, 3)
+    for name in ("grams", "counts"):
+        array = getattr(made.ngrams, name)
+        assert_equal_tensors({name: getattr(found.ngrams, name)}, {name: array})
+    ids_TB = np.array([[0, 3], [1, 1], [2, 2]])
+    nats_TB, _ = found.ngrams.nats(ids_TB[:-1], ids_TB[1:], None)
+    assert np.array_equal(nats_TB, made.ngrams.nats(ids_TB[:-1], ids_TB[1:], None)[0])
+
+
+def test_a_model_without_ngrams_has_none_in_its_file(tmp_path):
+    model = dataclasses.replace(tiny().model, ngrams=1)
+    tiny(model=model, ngrams=None, share=0.0).save(tmp_path / "model")
+    assert not [name for name in tensorfile.read(tmp_path / "model")[0] if "ngrams" in name]
+    found = Checkpoint.load(tmp_path / "model")
+    assert found.ngrams is None
+    assert found.share == 0
 
 
 def test_saving_what_was_loaded_gives_the_same_bytes(small, tmp_path):
@@ -181,6 +205,67 @@ def test_an_alphabet_that_cannot_be_is_refused(small, codepoints):
 )
 def test_training_counts_that_cannot_be_are_refused(small, counts):
     changed(small, lambda t, m: t.update({"tokenizer.counts": counts}))
+
+
+@pytest.mark.parametrize("name", ["ngrams.grams", "ngrams.counts", "ngrams.share"])
+def test_missing_ngrams_are_refused(small, name):
+    assert "n-grams" in changed(small, lambda t, m: t.pop(name)).problem
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged"),
+    [
+        ("grams", lambda grams: grams[::-1].copy()),
+        ("grams", lambda grams: grams.astype(np.int32)),
+        ("grams", lambda grams: grams.astype(np.float32)),
+        ("grams", lambda grams: grams[:-1]),
+        ("grams", lambda grams: grams[:0]),
+        ("grams", lambda grams: grams[None]),
+        ("grams", lambda grams: np.append(grams[:-1], np.uint8(64))),  # 4 ids, 3 places
+        ("counts", lambda counts: counts.astype(np.int32)),
+        ("counts", lambda counts: counts * np.uint8(0)),
+        ("counts", lambda counts: counts[:-1]),
+        ("counts", lambda counts: np.full(len(counts), 2**64 - 1, np.uint64)),
+        ("share", lambda share: share + 1),
+        ("share", lambda share: -share),
+        ("share", lambda share: share[0]),
+        ("share", lambda share: share[:0]),
+        ("share", lambda share: np.repeat(share, 2)),
+    ],
+)
+def test_ngrams_that_cannot_be_are_refused(small, name, damaged):
+    def damage(tensors, meta):
+        tensors[f"ngrams.{name}"] = np.asarray(damaged(tensors[f"ngrams.{name}"]))
+
+    assert "n-grams" in changed(small, damage).problem
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_share_that_is_not_finite_is_refused(small, value):
+    error = changed(small, lambda t, m: t.update({"ngrams.share": np.array([value])}))
+    assert "ngrams.share" in error.problem
+
+
+@pytest.mark.parametrize("order", [2, 16])
+def test_ngrams_of_another_length_than_the_settings_are_refused_or_harmless(small, order):
+    if order == 2:
+        error = changed(small, lambda t, m: m["model"].update(ngrams=order))
+        assert "n-grams" in error.problem
+        return
+    tensors, meta = tensorfile.read(small)
+    meta["model"]["ngrams"] = order
+    tensorfile.write(small, tensors, meta)
+    logs_BV, _ = Checkpoint.load(small).ngrams.read(np.array([1, 2, 3]), 1, None)
+    assert np.exp(logs_BV).sum() == pytest.approx(1)
+
+
+def test_ngrams_in_the_file_of_a_model_without_them_are_refused(small):
+    assert "ngrams" in changed(small, lambda t, m: m["model"].update(ngrams=1)).problem
+
+
+@pytest.mark.parametrize("value", [0, 17, -1, 2.0, "3", None])
+def test_a_length_of_ngrams_that_is_no_sensible_number_is_refused(small, value):
+    assert "--ngrams" in changed(small, lambda t, m: m["model"].update(ngrams=value)).problem
 
 
 @pytest.mark.parametrize("kind", [None, "byte", "os.system", 5, ["char"]])

@@ -19,6 +19,7 @@ from textgen import runs
 from textgen.checkpoint import Checkpoint
 from textgen.evaluation import evaluate
 from textgen.files import locked
+from textgen.ngrams import NGrams, longest
 from textgen.trainer import Trainer
 
 TINY = {"hidden": 8, "embedding": 4, "batch": 2, "window": 8, "threads": 1}
@@ -112,10 +113,99 @@ def test_metrics_have_the_documented_fields(corpus, tmp_path):
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert set(line) == {
         "step", "epoch", "seconds", "chars_seen", "train_nats", "val_nats", "val_bits", "lr",
-        "grad_norm", "chars_per_second",
+        "grad_norm", "chars_per_second", "network_nats", "ngram_share",
     }  # fmt: skip
     assert line["chars_seen"] == 10 * 2 * 8
     assert line["val_bits"] == pytest.approx(line["val_nats"] / math.log(2))
+
+
+def records(folder):
+    return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_ngrams_never_cost_anything_and_their_share_is_logged_and_kept(corpus, tmp_path):
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=40, **TINY)
+    lines = records(result.folder)
+    assert all(line["val_nats"] <= line["network_nats"] for line in lines)
+    assert lines[-1]["val_nats"] < lines[-1]["network_nats"] - 0.1  # which has hardly learnt
+    assert all(0 < line["ngram_share"] <= 1 for line in lines)
+    best = Checkpoint.load(result.best)
+    (line,) = [x for x in lines if x["step"] == best.facts["metrics"]["step"]]
+    assert best.share == line["ngram_share"]
+    assert Checkpoint.load(result.folder / runs.LAST).share == lines[-1]["ngram_share"]
+
+
+def test_the_ngrams_are_those_of_the_training_part(corpus, tmp_path):
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=2, ngrams=5, **TINY)
+    best, text = Checkpoint.load(result.best), corpus.read_text()
+    ids = best.tokenizer.encode(text[: len(text) * 9 // 10])
+    expected = NGrams.count(ids, best.model.vocab, 5)
+    assert best.model.ngrams == best.ngrams.order == 5
+    assert np.array_equal(best.ngrams.grams, expected.grams)
+    assert np.array_equal(best.ngrams.counts, expected.counts)
+
+
+def test_the_final_figure_is_what_eval_measures(corpus, tmp_path, one_core):
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=60, lr=0.02, **TINY)
+    measured = evaluate(result.best, corpus, part="val")
+    assert measured.chars == 120  # one stream in both
+    assert measured.nats_per_char == pytest.approx(result.val_nats, abs=1e-5)
+
+
+def test_the_final_figure_of_several_streams_is_nearly_what_eval_measures(
+    corpus, tmp_path, one_core
+):
+    options = {**TINY, "steps": 100, "lr": 0.02, "split": "0.1,0.9,0"}
+    result = textgen.train(corpus, out=str(tmp_path / "run"), **options)
+    assert evaluate(result.best, part="val").nats_per_char == pytest.approx(
+        result.val_nats, abs=0.01
+    )
+
+
+def test_a_run_can_do_without_ngrams(corpus, tmp_path, one_core):
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=20, ngrams=1, **TINY)
+    best = Checkpoint.load(result.best)
+    assert best.ngrams is None
+    for line in records(result.folder):
+        assert line["ngram_share"] is None
+        assert line["val_nats"] == line["network_nats"]
+    measured = evaluate(result.best, corpus, part="val")
+    assert measured.nats_per_char == pytest.approx(result.val_nats, abs=1e-5)
+
+
+def test_ngrams_change_nothing_in_how_the_network_is_trained(corpus, tmp_path):
+    for ngrams in (1, 6):
+        textgen.train(corpus, out=str(tmp_path / str(ngrams)), steps=20, ngrams=ngrams, **TINY)
+    assert same(weights(tmp_path / "1"), weights(tmp_path / "6"))
+
+
+def test_without_a_validation_part_the_ngrams_have_three_tenths(corpus, tmp_path):
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=5, split="1,0", **TINY)
+    for name in (runs.LAST, runs.BEST):
+        assert Checkpoint.load(result.folder / name).share == 0.3
+    assert {line["ngram_share"] for line in records(result.folder)} == {None}
+
+
+@pytest.mark.parametrize("at", [3, 11])
+def test_ngrams_and_share_of_a_run_that_was_stopped_end_as_of_a_whole_one(corpus, tmp_path, at):
+    options = {**TINY, "steps": 24, "ngrams": 7}
+    textgen.train(corpus, out=str(tmp_path / "whole"), **options)
+    interrupted_run(corpus, tmp_path / "parts", at, **options)
+    for name in (runs.LAST, runs.BEST):
+        whole, parts = (Checkpoint.load(tmp_path / one / name) for one in ("whole", "parts"))
+        assert whole.share == parts.share
+        assert whole.ngrams.grams.tobytes() == parts.ngrams.grams.tobytes()
+        assert whole.ngrams.counts.tobytes() == parts.ngrams.counts.tobytes()
+        assert same(whole.weights, parts.weights)
+
+
+def test_ngrams_too_long_for_an_alphabet_are_shortened(tmp_path):
+    path = tmp_path / "many.txt"
+    path.write_text("".join(chr(0x4E00 + i) for i in range(3000)) * 2)
+    options = {**TINY, "hidden": 4, "steps": 1, "ngrams": 16, "split": "1,0"}
+    result = textgen.train(path, out=str(tmp_path / "run"), **options)
+    model = Checkpoint.load(result.best).model
+    assert model.ngrams == longest(model.vocab) == 5
 
 
 def test_a_line_logged_after_the_last_save_is_replaced(corpus, tmp_path):
@@ -213,7 +303,7 @@ def test_a_stop_before_the_plan_leaves_nothing(corpus, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_separate_validation_text(corpus, tmp_path):
+def test_a_separate_validation_text(corpus, tmp_path, one_core):
     other = tmp_path / "other.txt"
     other.write_text("the dog ran to the zoo\n" * 9)
     result = textgen.train(corpus, out=str(tmp_path / "run"), val=str(other), steps=5, **TINY)

@@ -44,6 +44,7 @@ class DynamicStepper(TorchStepper):
 
     def __init__(self, model: CharRNN, rule: Rule) -> None:
         super().__init__(model)
+        self.model.layers.train()  # cuDNN's have no backward otherwise; dropout is not among them
         self.rule = rule
         self._weights: list[Tensor] = list(model.parameters())
         self._trained = [weight.detach().clone() for weight in self._weights]

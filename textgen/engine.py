@@ -89,6 +89,7 @@ class Engine:
         return nats_TB, state
 
 
+@quiet
 def log_softmax(logits: Array) -> Array:
     """Return log-probabilities over the last axis, in float64."""
     shifted = logits.astype(np.float64)

@@ -23,7 +23,7 @@ from textgen.ngrams import NGrams
 Array = np.ndarray
 State = tuple[Any, ...]
 
-ROUNDS = 50  # of expectation maximisation
+HALVINGS = 50  # of the range in which the best share lies
 
 
 class Stepper(measure.Stepper, Protocol):
@@ -84,17 +84,22 @@ def _apart(state: State | None) -> tuple[State | None, State | None]:
 
 def mix(network: Array, ngrams: Array, share: float) -> Array:
     """Return log((1 - share) e^network + share e^ngrams)."""
-    with np.errstate(divide="ignore"):  # a share of 0 or 1 leaves one of them out
+    # A share of 0 or 1 leaves one of them out; that a network diverged is the sampler's to report.
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.logaddexp(np.log1p(-share) + network, np.log(share) + ngrams))
 
 
 def best_share(network: Array, ngrams: Array) -> float:
     """Return the share under which texts of these nats (n,) and (n,) are likeliest.
 
-    By expectation maximisation, which only ever climbs (Dempster et al., 1977).
+    Their likelihood has one top, which is found by halving towards where it rises.
     """
-    share = 0.5
-    odds = np.exp(np.clip(ngrams - network, -700, 700))  # of the network having said it
-    for _ in range(ROUNDS):
-        share = float(np.mean(share / (share + (1 - share) * odds)))
+    gain = np.expm1(np.clip(network - ngrams, -700, 700))  # of the n-grams over the network
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        share = (low + high) / 2
+        if np.mean(gain / (1 + share * gain)) > 0:
+            low = share
+        else:
+            high = share
     return share

@@ -69,7 +69,7 @@ class NGrams:
 
     @classmethod
     def count(cls, ids: Array, vocab: int, order: int) -> NGrams:
-        """Return the n-grams of ids (n,), as if `order` ids 0 stood before the first.
+        """Return the n-grams of ids (n,), as if `order - 1` ids 0 stood before the first.
 
         order is at most `longest(vocab)`.
         """
@@ -144,6 +144,7 @@ def fits(grams: Array, counts: Array, model: ModelConfig) -> bool:
         and bool((grams[1:] > grams[:-1]).all())
         and int(grams[-1]) < model.vocab**model.ngrams
         and bool((counts > 0).all())
+        and float(counts.sum(dtype=np.float64)) < 2**53  # so that no sum of them overflows
     )
 
 
