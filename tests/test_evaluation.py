@@ -133,6 +133,12 @@ class TestDynamic:
         (ids,) = asked
         assert np.array_equal(ids, encoded(part_of("train")[-tail:]))
 
+    @pytest.mark.parametrize("words", [("train", None), (None, "corpus.txt")])
+    def test_the_rule_is_never_chosen_on_what_is_reported(self, home, asked, words):
+        part, text = words
+        assert textgen.evaluate(RUN, text, part, dynamic=True).dynamic_lr == Rule().lr
+        assert not asked
+
     def test_the_rule_does_not_depend_on_the_part_that_is_reported(self, home, monkeypatch):
         rules = []
         choose = evaluation.choose_rule

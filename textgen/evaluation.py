@@ -51,7 +51,7 @@ def evaluate(
         result = measure.evaluate(stepper, loaded.tokenizer, words, protocol)
         if not dynamic:
             return result
-        rule = rule_for(network, path, loaded, text if part else None)
+        rule = rule_for(network, path, loaded, text if part else None, words)
         stepper = with_ngrams(DynamicStepper(network, rule), loaded)
         again = measure.evaluate(stepper, loaded.tokenizer, words, protocol)
     return dataclasses.replace(
@@ -72,16 +72,19 @@ def adapt(checkpoint: str | Path, text: str | Path, device: str = "cpu") -> tupl
     ids = loaded.tokenizer.encode(corpus.read(text).text, "replace")
     network = CharRNN.from_weights(loaded.model, loaded.weights, choose_device(device))
     with tuned(1):
-        rule = rule_for(network, path, loaded, None)
+        rule = rule_for(network, path, loaded, None, "")
         weights = learn(network, rule, ids).export()
     return TextModel(dataclasses.replace(loaded, weights=weights), device), rule
 
 
-def rule_for(network: CharRNN, path: Path, loaded: Checkpoint, text: str | Path | None) -> Rule:
+def rule_for(
+    network: CharRNN, path: Path, loaded: Checkpoint, text: str | Path | None, reported: str
+) -> Rule:
     """Return how a checkpoint learns from what it reads, chosen on the end of its training part.
 
-    text: where its own text is, else the run in which it lies knows; where the text is gone, as
-    with a checkpoint from somebody else, the rule is the default one.
+    text: where its own text is, else the run in which it lies knows. The rule is the default one
+    where the text is gone, as with a checkpoint from somebody else, and where that end is part of
+    the text that is reported.
     """
     try:
         whole = corpus.read(text or _text_of_run(path, "train"))
@@ -90,6 +93,8 @@ def rule_for(network: CharRNN, path: Path, loaded: Checkpoint, text: str | Path 
         return Rule()
     split = loaded.facts.get("split")
     tail = (whole.part("train", split) if split else whole.text)[-TAIL:]
+    if tail in reported:
+        return Rule()
     ids = loaded.tokenizer.encode(tail, "replace")
     return choose_rule(network, ids, loaded.tokenizer.counts)
 
