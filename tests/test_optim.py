@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from textgen.config import CELLS, ModelConfig
 from textgen.model import CharRNN
-from textgen.optim import CLIP, FLOOR, WEIGHT_DECAY, clip, learning_rate, make_optimizer
+from textgen.optim import CLIP, FLOOR, clip, learning_rate, make_optimizer
+
+WEIGHT_DECAY = 0.05
 
 
 def tiny(cell="gru"):
@@ -81,7 +83,7 @@ def test_only_matrices_of_products_decay(cell):
         for parameter in model.parameters():
             parameter.fill_(2.0)
             parameter.grad = torch.zeros_like(parameter)
-    optimizer = make_optimizer(model)
+    optimizer = make_optimizer(model, WEIGHT_DECAY)
     for group in optimizer.param_groups:
         group["lr"] = 0.1
     optimizer.step()
@@ -93,7 +95,9 @@ def test_only_matrices_of_products_decay(cell):
 
 def test_every_parameter_is_optimized_once():
     model = tiny()
-    optimized = [id(p) for group in make_optimizer(model).param_groups for p in group["params"]]
+    optimized = [
+        id(p) for group in make_optimizer(model, WEIGHT_DECAY).param_groups for p in group["params"]
+    ]
     assert sorted(optimized) == sorted(id(p) for p in model.parameters())
 
 
@@ -101,7 +105,7 @@ def test_first_update_moves_each_number_by_the_learning_rate():
     """After one step the corrected moments are g and g^2, so the update is lr * sign(g)."""
     model = tiny()
     set_gradients(model, 1.0)
-    optimizer = make_optimizer(model)
+    optimizer = make_optimizer(model, WEIGHT_DECAY)
     for group in optimizer.param_groups:
         group["lr"] = 0.01
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -116,7 +120,7 @@ def test_rate_of_zero_moves_nothing():
     model = tiny()
     set_gradients(model, 1.0)
     before = [p.detach().clone() for p in model.parameters()]
-    make_optimizer(model).step()
+    make_optimizer(model, WEIGHT_DECAY).step()
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 

@@ -62,10 +62,10 @@ class GRU(nn.GRU):
         w_ih, w_hh, b_ih, b_hh = self.parameters()
         reduced = self.reduced and self.training
         if reduced:
-            projected = nn.functional.linear(x_TBE.bfloat16(), w_ih.bfloat16()).float() + b_ih
+            projected = nn.functional.linear(x_TBE.bfloat16(), w_ih.bfloat16())
         else:
-            projected = nn.functional.linear(x_TBE, w_ih, b_ih)
-        out_TBH = GRUSteps.apply(projected, state[0], w_hh, b_hh, reduced)  # type: ignore[no-untyped-call]
+            projected = nn.functional.linear(x_TBE, w_ih)
+        out_TBH = GRUSteps.apply(projected, state[0], w_hh, b_ih, b_hh, reduced)  # type: ignore[no-untyped-call]
         return out_TBH, (out_TBH[-1],)
 
 
@@ -86,21 +86,28 @@ class GRUSteps(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, h_BH: Tensor, w_hh: Tensor, b_hh: Tensor, reduced: bool
+        ctx: Any,
+        projected: Tensor,
+        h_BH: Tensor,
+        w_hh: Tensor,
+        b_ih: Tensor,
+        b_hh: Tensor,
+        reduced: bool,
     ) -> Tensor:
-        """projected: (T, B, 3H), W_ih x + b_ih in torch's gate order. Returns out_TBH."""
+        """Return out_TBH. projected: (T, B, 3H), W_ih x in torch's gate order, in factors' type."""
         steps, rows, width = len(projected), *h_BH.shape
         weight = torch.cat([w_hh[2 * width :], w_hh[: 2 * width]])
         b_n = torch.cat([b_hh[2 * width :], b_hh.new_zeros(2 * width)])
         product = Product(weight, rows, reduced, b_n)
-        rz = projected[..., : 2 * width] + b_hh[: 2 * width]
-        h = projected.new_empty(steps + 1, rows, width)
+        rz = projected[..., : 2 * width] + (b_ih + b_hh)[: 2 * width]
+        x_n = projected[..., 2 * width :] + b_ih[2 * width :]
+        h = h_BH.new_empty(steps + 1, rows, width)
         factors = torch.empty_like(h[1:], dtype=torch.bfloat16) if reduced else h[:-1]
-        n, recurrent = torch.empty_like(h[1:]), projected.new_empty(steps, rows, 3 * width)
+        n, recurrent = torch.empty_like(h[1:]), h.new_empty(steps, rows, 3 * width)
         inner, r, z = recurrent[..., :width], rz[..., :width], rz[..., width:]
         h[0] = h_BH
         states = _steps(h, h[1:], factors)
-        candidates = _steps(n, projected[..., 2 * width :], inner)
+        candidates = _steps(n, x_n, inner)
         gates = _steps(rz, recurrent[..., width:], r, z)
         for t, (h_t, next_t, factor_t) in enumerate(states):
             n_t, x_n_t, inner_t = next(candidates)
@@ -117,7 +124,7 @@ class GRUSteps(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dout_TBH: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of projected, h_BH, w_hh and b_hh."""
+        """Return the gradients of projected, h_BH, w_hh, b_ih and b_hh."""
         h, rz, n, inner, weight, factors = ctx.saved_tensors
         steps, rows, width = n.shape
         z = rz[..., width:]
@@ -133,10 +140,10 @@ class GRUSteps(torch.autograd.Function):
             dh = torch.addcmul(product(recurrent_t), dh, z_t)
         flat = flat.view(steps * rows, 4 * width)
         dw = (flat[:, : 3 * width].t() @ factors.reshape(steps * rows, width)).to(dh.dtype)
-        db = flat[:, : 3 * width].sum(0, dtype=dh.dtype)
-        dprojected = flat[:, width:].view(steps, rows, 3 * width).to(dh.dtype)
-        back = [torch.cat([g[width:], g[:width]]) for g in (dw, db)]
-        return dprojected, dh, back[0], back[1], None
+        db = flat.sum(0, dtype=dh.dtype)
+        back = [torch.cat([g[width : 3 * width], g[:width]]) for g in (dw, db)]
+        dprojected = flat[:, width:].view(steps, rows, 3 * width)
+        return dprojected, dh, back[0], db[width:], back[1], None
 
 
 def _steps(*tensors: Tensor) -> Any:
