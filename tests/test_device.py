@@ -105,12 +105,12 @@ def test_cpu_that_cannot_be_asked_multiplies_no_bfloat16(monkeypatch):
     ("seconds", "expected"),
     [
         ([0.01, 0.01, 0.01, 0.01, 0.01], 256),  # 2 * 1024^3 / 0.01 s = 215 GFLOP/s
-        ([0.1, 0.1, 0.02, 0.1, 0.1], 128),  # the best of five counts: 107
-        ([0.012, 0.014, 0.02, 0.013, 0.03], 128),  # 179 is nearer to 128 than to 256, just
+        ([0.5, 0.002, 0.02, 0.003, 0.1], 128),  # the median of five counts: 107
+        ([0.012, 0.001, 0.02, 0.011, 0.03], 128),  # 179 is nearer to 128 than to 256, just
         ([4.0] * 5, 0.5),  # 0.54
     ],
 )
-def test_probe_rounds_the_best_speed_to_a_power_of_two(monkeypatch, seconds, expected):
+def test_probe_rounds_the_median_speed_to_a_power_of_two(monkeypatch, seconds, expected):
     times = [
         t for number, one in enumerate(seconds) for t in (100.0 * number, 100.0 * number + one)
     ]

@@ -5,8 +5,8 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.config import ModelConfig, TrainConfig
-from textgen.sizing import Facts, dropout, fill
+from textgen.config import CELLS, ModelConfig, TrainConfig
+from textgen.sizing import Facts, decay, dropout, fill, learning_rate
 
 CHARACTERS = st.integers(2, 10**12)
 DEVICES = st.sampled_from(["cpu", "cuda", "mps"])
@@ -20,11 +20,16 @@ CHOICES = st.fixed_dictionaries(
         "hidden": st.integers(1, 16384),
         "embedding": st.integers(1, 16384),
         "dropout": st.floats(0, 0.9),
+        "weight_decay": st.floats(0, 10),
+        "ngrams": st.integers(1, 16),
         "batch": st.integers(1, 65536),
         "window": st.integers(1, 65536),
         "lr": st.floats(1e-6, 1.0),
     },
 )
+
+SIZED = ("cell", "layers", "hidden", "embedding", "ngrams", "dropout", "weight_decay")
+SIZED += ("batch", "window", "lr", "precision")
 
 
 def filled(facts, **choices):
@@ -38,7 +43,7 @@ def test_what_the_user_set_is_kept_and_all_else_is_set(
     config = filled(Facts(characters, seconds, None, device, gflops), **choices)
     values = dataclasses.asdict(config)
     assert choices.items() <= values.items()
-    for name in ("cell", "layers", "hidden", "embedding", "dropout", "batch", "window", "lr"):
+    for name in (*choices, *SIZED):
         assert values[name] is not None, name
     ModelConfig(100, config.cell, config.layers, config.hidden, config.embedding)
 
@@ -97,6 +102,18 @@ def test_the_text_matters():
 def test_dropout_rises_with_the_epochs_and_is_a_valid_rate(one, other):
     less, more = sorted((one, other))
     assert 0 <= dropout(less) <= dropout(more) < 1
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9))
+def test_weight_decay_rises_with_the_epochs_within_bounds(one, other):
+    less, more = sorted((one, other))
+    assert 0.1 <= decay(less) <= decay(more) <= 0.3
+
+
+@given(st.sampled_from(CELLS), st.integers(1, 16384), st.integers(1, 16384))
+def test_a_wider_layer_never_learns_at_a_higher_rate(cell, one, other):
+    narrow, wide = sorted((one, other))
+    assert learning_rate(cell, narrow) >= learning_rate(cell, wide) > 0
 
 
 @given(CHARACTERS, SECONDS, SPEEDS)

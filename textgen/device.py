@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
+import statistics
 import time
 from collections.abc import Iterator
 
@@ -89,15 +91,15 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 def probe(device: torch.device) -> float:
     """Return the speed of a matrix product in GFLOP/s, rounded to a power of two.
 
-    Takes about 0.1 s. The rounding makes the same machine give the same answer, so that the
-    sizes chosen from it do not change from run to run.
+    Takes about 0.1 s. Median and rounding make the same machine give the same answer mostly, so
+    that the sizes chosen from it do not change from run to run.
     """
     side = 1024
     a, b = torch.ones(side, side, device=device), torch.ones(side, side, device=device)
-    best = float("inf")
+    times = []
     for _ in range(5):
         start = time.perf_counter()
         (a @ b)[0, 0].item()
-        best = min(best, time.perf_counter() - start)
-    gflops = 2 * side**3 / best / 1e9
-    return float(2 ** round(torch.tensor(gflops).log2().item()))
+        times.append(time.perf_counter() - start)
+    gflops = 2 * side**3 / statistics.median(times) / 1e9
+    return float(2 ** round(math.log2(gflops)))
