@@ -172,7 +172,7 @@ def _sizes(
 
 
 def _ngram_length(config: TrainConfig, vocab: int) -> TrainConfig:
-    """Return config with n-grams no longer than can be counted; raise if that was asked for."""
+    """Return config with n-grams no longer than can be counted with so many characters."""
     assert config.ngrams
     return dataclasses.replace(config, ngrams=min(config.ngrams, longest(vocab)))
 

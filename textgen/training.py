@@ -102,7 +102,7 @@ class Run:
         self.log = RunLog(folder, quiet)
         self.val_ids = setup.tokenizer.encode(setup.val_text, "replace")
         self.progress = setup.progress
-        self.ngram_costs: dict[int, np.ndarray] = {}  # by characters of the validation part
+        self.ngram_costs: np.ndarray | None = None  # the same at each validation
         self.begun = self.saved = time.monotonic()
 
     def finish(self) -> TrainResult:
@@ -232,11 +232,10 @@ class Run:
     def _mixed(self, costs: np.ndarray) -> float | None:
         """Give the n-grams the share that suits the network's costs; return the mixture's nats."""
         if self.setup.ngrams and len(costs):
-            chars = len(costs)
-            if chars not in self.ngram_costs:  # they are the same at each validation
-                self.ngram_costs[chars] = self._val_costs(self.setup.ngrams, chars)
-            self.progress["share"] = best_share(costs, self.ngram_costs[chars])
-            costs = -mix(-costs, -self.ngram_costs[chars], self.progress["share"])
+            if self.ngram_costs is None:
+                self.ngram_costs = self._val_costs(self.setup.ngrams, len(costs))
+            self.progress["share"] = best_share(costs, self.ngram_costs)
+            costs = -mix(-costs, -self.ngram_costs, self.progress["share"])
         return _mean(costs)
 
     def _sample(self, checkpoint: Checkpoint) -> str:
