@@ -1,7 +1,7 @@
 """The documentation says what the code does."""
 
-import importlib.util
 import re
+import runpy
 import shlex
 import subprocess
 from pathlib import Path
@@ -23,11 +23,9 @@ def blocks(language):
 
 
 def test_cli_page_is_what_the_parser_says():
-    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
-    make_cli = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_cli)
+    render = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["render"]
     written = (ROOT / "docs" / "cli.md").read_text("utf-8")
-    assert written == make_cli.render(), "run: python docs/make_cli.py"
+    assert written == render(), "run: python docs/make_cli.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -85,3 +83,8 @@ def test_the_project_holds_no_path_of_a_machine():
         path = ROOT / name
         if path.exists() and path.suffix != ".safetensors":
             assert not pattern.search(path.read_bytes()), name
+
+
+def test_the_page_of_benchmarks_is_made_from_their_results():
+    made = "".join(runpy.run_path(str(ROOT / "benchmarks" / "report.py"))["sections"]())
+    assert (ROOT / "docs" / "benchmarks.md").read_text("utf-8") == made
