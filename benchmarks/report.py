@@ -79,7 +79,11 @@ def sections() -> Iterator[str]:
     for path in sorted(RESULTS.glob("quality-*.json")):
         name = path.stem.partition("-")[2]
         yield section(f"Quality: {name}", path, QUALITY, "")
-    note = "Networks alone, without n-grams, one seed each.\n\n"
+    note = (
+        "Networks alone, without n-grams, one seed each. The figure is that of training's own last "
+        "validation, on a first part of the validation text as long as the budget allows, which is "
+        "easier than the whole; compare within a budget only.\n\n"
+    )
     yield section("Cells", RESULTS / "cells.json", COMPARISON, note)
     note = (
         "The bare loop's speed, how many times that textgen's trainer reaches, and the share of "
