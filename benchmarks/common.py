@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from report import RESULTS
 
 import textgen
 from textgen.device import available_cores
 
-RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
 
 

@@ -126,10 +126,9 @@ def measure(checkpoint: Checkpoint, ids: np.ndarray, lags: int) -> np.ndarray:
     In float64, where a gradient that has shrunk to 1e-50 is not yet zero.
     """
     config = checkpoint.model
-    model = CharRNN(config)
-    model.load(checkpoint.weights)
+    model = CharRNN.from_weights(config, checkpoint.weights, torch.device("cpu"))
     model.layers = nn.ModuleList(Steps(config.cell, layer) for layer in model.layers)
-    model.double().eval().requires_grad_(False)
+    model.double().requires_grad_(False)
     before = WARM_UP + lags + 1
     targets_P = np.linspace(before, len(ids) - 1, POSITIONS).astype(np.int64)
     rows = HELD // ((lags + 1) * config.layers * config.hidden)
