@@ -3,7 +3,7 @@
 In the walk after `device`. A layer is one of torch.nn's with num_layers=1, so its weights fit
 torch.nn's; LSTM and RNN run as they are. torch.nn.GRU has no fused kernel on the CPU and builds a
 graph of dozens of nodes a step, so `GRU` there runs the steps itself with a hand-written backward:
-three small operations a step, and one product for all weight gradients.
+one product and a few operations a step, and one product for all weight gradients.
 
 Shapes: x_TBE -> out_TBH; states h_BH (and c_BH).
 
@@ -81,7 +81,7 @@ class GRUSteps(torch.autograd.Function):
     slab of four gates, and each of the two products reads its run without a copy.
 
     dG = dh K, where K is known before the backward loop starts, since every gate's derivative is
-    a product of saved values: the loop is one multiplication, one product and two additions.
+    a product of saved values: the loop is one product and three operations on what it gives.
     """
 
     @staticmethod
@@ -100,23 +100,25 @@ class GRUSteps(torch.autograd.Function):
         b_n = torch.cat([b_hh[2 * width :], b_hh.new_zeros(2 * width)])
         product = Product(weight, rows, reduced, b_n)
         rz = projected[..., : 2 * width] + (b_ih + b_hh)[: 2 * width]
-        x_n = projected[..., 2 * width :] + b_ih[2 * width :]
+        n = (projected[..., 2 * width :] + b_ih[2 * width :]).mul_(2)
         h = h_BH.new_empty(steps + 1, rows, width)
         factors = torch.empty_like(h[1:], dtype=torch.bfloat16) if reduced else h[:-1]
-        n, recurrent = torch.empty_like(h[1:]), h.new_empty(steps, rows, 3 * width)
+        recurrent = h.new_empty(steps, rows, 3 * width)
         inner, r, z = recurrent[..., :width], rz[..., :width], rz[..., width:]
         h[0] = h_BH
-        states = _steps(h, h[1:], factors)
-        candidates = _steps(n, x_n, inner)
-        gates = _steps(rz, recurrent[..., width:], r, z)
-        for t, (h_t, next_t, factor_t) in enumerate(states):
-            n_t, x_n_t, inner_t = next(candidates)
-            rz_t, recurrent_rz_t, r_t, z_t = next(gates)
+        minus_one = h.new_tensor(-1.0)
+        states = _steps(h, h[1:], factors, n)
+        gates = _steps(recurrent, recurrent[..., width:], rz, inner, r, z)
+        for state_views, gate_views in zip(states, gates, strict=True):
+            h_t, next_t, factor_t, n_t = state_views
+            recurrent_t, recurrent_rz_t, rz_t, inner_t, r_t, z_t = gate_views
             if reduced:
                 factor_t.copy_(h_t)
-            recurrent[t] = product(factor_t)  # in float32: mixed operands are slow
+            recurrent_t.copy_(product(factor_t))  # in float32: mixed operands are slow
             rz_t.add_(recurrent_rz_t).sigmoid_()
-            torch.addcmul(x_n_t, r_t, inner_t, out=n_t).tanh_()
+            # tanh(a) = 2 sigmoid(2 a) - 1, and torch's sigmoid is several times as fast
+            n_t.addcmul_(r_t, inner_t, value=2).sigmoid_()
+            torch.add(minus_one, n_t, alpha=2, out=n_t)
             torch.lerp(n_t, h_t, z_t, out=next_t)
         ctx.save_for_backward(h, rz, n, inner, weight, factors)
         return h[1:]
@@ -128,19 +130,18 @@ class GRUSteps(torch.autograd.Function):
         h, rz, n, inner, weight, factors = ctx.saved_tensors
         steps, rows, width = n.shape
         z = rz[..., width:]
-        slab = _gate_derivatives(h[:-1], rz[..., :width], z, n, inner)
-        gates = torch.empty_like(slab, dtype=factors.dtype) if factors.dtype != slab.dtype else slab
+        slab = _gate_derivatives(h[:-1], rz[..., :width], z, n, inner).to(factors.dtype)
         product = Product(weight.t(), rows, factors.dtype == torch.bfloat16)
-        flat = gates.view(steps, rows, 4 * width)
-        views = list(_steps(slab, gates, flat[..., : 3 * width], z, dout_TBH))
-        dh = torch.zeros_like(h[0])
-        for slab_t, gates_t, recurrent_t, z_t, dout_t in reversed(views):
-            dh = dh + dout_t
-            torch.mul(slab_t, dh[:, None], out=gates_t)
-            dh = torch.addcmul(product(recurrent_t), dh, z_t)
+        flat = slab.view(steps, rows, 4 * width)
+        earlier = torch.cat([torch.zeros_like(dout_TBH[:1]), dout_TBH[:-1]])  # reaches h_{t-1} too
+        dh = dout_TBH[-1]
+        views = list(_steps(slab, flat[..., : 3 * width], z, earlier))
+        for slab_t, recurrent_t, z_t, dout_t in reversed(views):
+            slab_t.mul_(dh.to(slab.dtype)[:, None])
+            dh = torch.addcmul(dout_t, dh, z_t).add_(product(recurrent_t))
         flat = flat.view(steps * rows, 4 * width)
         dw = (flat[:, : 3 * width].t() @ factors.reshape(steps * rows, width)).to(dh.dtype)
-        db = flat.sum(0, dtype=dh.dtype)
+        db = (flat.new_ones(1, steps * rows) @ flat)[0].to(dh.dtype)
         back = [torch.cat([g[width : 3 * width], g[:width]]) for g in (dw, db)]
         dprojected = flat[:, width:].view(steps, rows, 3 * width)
         return dprojected, dh, back[0], db[width:], back[1], None
@@ -189,7 +190,7 @@ class Product:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the product (rows, N)."""
         if self.packed is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
+            return LINEAR(x, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
         return x @ self.plain if self.bias is None else torch.addmm(self.bias, x, self.plain)
 
 
@@ -197,3 +198,4 @@ class Product:
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
     hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
 )
+LINEAR = torch.ops.mkldnn._linear_pointwise.default
