@@ -1,6 +1,6 @@
 """The machine that training runs on: device, threads, allocator, and how fast it is.
 
-In the walk after `sampling`. Nothing here happens at import.
+In the walk after `beams`. Nothing here happens at import.
 
     >>> device = choose_device("auto")
 """
@@ -89,7 +89,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def probe(device: torch.device) -> float:
-    """Return the speed of a matrix product in GFLOP/s, rounded to a power of two.
+    """Return the speed of a matrix product in GFLOP/s, rounded to a power of the root of two.
 
     Takes about 0.1 s. Median and rounding make the same machine give the same answer mostly, so
     that the sizes chosen from it do not change from run to run.
@@ -102,4 +102,4 @@ def probe(device: torch.device) -> float:
         (a @ b)[0, 0].item()
         times.append(time.perf_counter() - start)
     gflops = 2 * side**3 / statistics.median(times) / 1e9
-    return float(2 ** round(math.log2(gflops)))
+    return float(2 ** (round(2 * math.log2(gflops)) / 2))

@@ -18,17 +18,18 @@ from typing import Any
 from textgen.config import TrainConfig
 
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
-CHARS_PER_WEIGHT = 4  # characters to train on for each weight in a product, found by ablation
+CHARS_PER_WEIGHT = 5  # characters to train on for each weight in a product, found by ablation
 LONGEST_NGRAM = 8
 EFFICIENCY = 0.8  # of the probed speed that training reaches; 1 with products in bfloat16
+FULL_WIDTH = 640  # units from which it is reached; smaller products take a share of it
 
 
 @dataclass(frozen=True)
 class Facts:
     """What sizing depends on. One of seconds and budget_chars is set, the other None.
 
-    characters: of the training part; gflops: the probe's speed, a power of two; bfloat16: whether
-    the CPU multiplies such numbers itself.
+    characters: of the training part; gflops: the probe's rounded speed; bfloat16: whether the CPU
+    multiplies such numbers itself.
     """
 
     characters: int
@@ -45,7 +46,7 @@ def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
     layers = config.layers or 1
     embedding = config.embedding or 64
     hidden = config.hidden or width(facts, layers)
-    seen = facts.budget_chars or affordable(facts, weights(hidden, layers))
+    seen = affordable(facts, hidden, layers)
     epochs = seen / facts.characters
     filled: dict[str, Any] = {
         "cell": config.cell or "gru",
@@ -68,7 +69,7 @@ def width(facts: Facts, layers: int) -> int:
     fitting = [
         rung
         for rung in WIDTHS
-        if affordable(facts, weights(rung, layers)) >= CHARS_PER_WEIGHT * weights(rung, layers)
+        if affordable(facts, rung, layers) >= CHARS_PER_WEIGHT * weights(rung, layers)
         and weights(rung, layers) <= 20 * facts.characters
     ]
     return fitting[-1] if fitting else WIDTHS[0]
@@ -79,16 +80,16 @@ def weights(hidden: int, layers: int) -> float:
     return 3 * hidden * hidden * (2 * layers - 1) + 4 * 64 * hidden
 
 
-def affordable(facts: Facts, weights: float) -> float:
-    """Return how many characters a network of so many weights can train on in the budget.
+def affordable(facts: Facts, hidden: int, layers: int) -> float:
+    """Return how many characters a network of that size can train on in the budget.
 
     Each costs 6 operations a weight: 2 forwards, 4 backwards.
     """
     if facts.budget_chars is not None:
         return facts.budget_chars
     assert facts.seconds is not None
-    efficiency = 1.0 if facts.bfloat16 else EFFICIENCY
-    return efficiency * facts.seconds * facts.gflops * 1e9 / (6 * weights)
+    efficiency = (1.0 if facts.bfloat16 else EFFICIENCY) * min(1.0, hidden / FULL_WIDTH)
+    return efficiency * facts.seconds * facts.gflops * 1e9 / (6 * weights(hidden, layers))
 
 
 def learning_rate(cell: str, hidden: int) -> float:
