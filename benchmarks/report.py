@@ -54,6 +54,21 @@ THROUGHPUT = {
     "float32_share": "share of peak, float32|.2f",
     "bfloat16_share": "share of peak, bfloat16|.2f",
 }
+SAMPLING = {
+    "network": "network",
+    "threads": "threads",
+    "rate": "characters a second|,.0f",
+    "cells": "over torch's cells in a loop|.1f",
+    "module": "over torch's module step by step|.1f",
+    "batch": "64 rows together over one|.1f",
+    "read": "read rate, GB/s|.1f",
+    "share": "share of the read rate|.2f",
+}
+FILTER_COSTS = {"filter": "filter", "slower": "slower by|.0%"}
+STARTS = {
+    "seconds": "demo model: seconds to the first character|.2f",
+    "peak_mb": "peak memory, MB|.0f",
+}
 
 
 def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
@@ -91,6 +106,16 @@ def sections() -> Iterator[str]:
         "weight and character).\n\n"
     )
     yield section("Speed of training", RESULTS / "throughput.json", THROUGHPUT, note)
+    note = (
+        "Ratios are to torch with the number of threads that suits it best; the read rate is the "
+        "best one measured for an array of the size of the weights that a character reads, with "
+        "the same threads.\n\n"
+    )
+    path = RESULTS / "sampling.json"
+    yield section("Speed of sampling", path, SAMPLING, note)
+    if path.exists():
+        data = json.loads(path.read_text())
+        yield f"\n{table(data['filters'], FILTER_COSTS)}\n\n{table(data['start'], STARTS)}\n"
 
 
 def section(title: str, path: Path, columns: dict[str, str], note: str) -> str:

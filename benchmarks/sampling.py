@@ -1,0 +1,205 @@
+"""How fast text is written, against loops as one would write them: python benchmarks/sampling.py.
+
+Characters a second of textgen's sampler (numpy, untrained networks, embedding 64, temperature 1),
+beside torch's modules called one step at a time and torch's cells in a loop, each with its best
+number of threads, in one process, in turn, median of several rounds; beside the rate at which an
+array of the weights' size can be read; what each filter costs; how long `textgen sample` takes to
+its first character and how much memory it holds. Nothing else should run. Prints tables and writes
+results/sampling.json. Takes about three minutes.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from common import ROOT, save
+from report import FILTER_COSTS, SAMPLING, STARTS, table
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from textgen.chain import FILTERS
+from textgen.config import ModelConfig, SampleConfig
+from textgen.engine import Engine
+from textgen.model import CharRNN
+from textgen.sampling import generate
+from textgen.textmodel import sampling_threads
+from textgen.tokenizer import CharTokenizer
+
+TEXT = "".join(map(chr, range(32, 97)))  # 65 characters
+TOKENIZER = CharTokenizer.from_text(TEXT)
+ROUNDS, SECONDS = 7, 0.4
+MODULES = {"lstm": nn.LSTM, "gru": nn.GRU}
+CELLS = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}
+# A value of each filter with which it has something to do.
+VALUES: dict[str, Any] = {
+    "bias": ("a-e:-1",),
+    "repetition_penalty": 1.1,
+    "frequency_penalty": 0.01,
+    "dry_multiplier": 0.8,
+    "no_repeat_ngram": 12,
+    "temperature": 0.8,
+    "top_k": 20,
+    "top_p": 0.95,
+    "min_p": 0.02,
+    "typical_p": 0.95,
+    "epsilon_cutoff": 1e-3,
+    "eta_cutoff": 1e-3,
+    "mirostat": 3.0,
+}
+TOGETHER = ("bias", "repetition_penalty", "top_k", "top_p", "min_p")
+
+
+def network(cell: str, layers: int) -> CharRNN:
+    """Return an untrained network of 512 units."""
+    return CharRNN(ModelConfig(TOKENIZER.size, cell, layers, 512, 64), seed=0).eval()
+
+
+def ours(model: CharRNN, rows: int = 1, **options: Any) -> Iterator[None]:
+    """Write text without end, a character of each row at a time."""
+    engine = Engine(model.config, model.export())
+    settings = {"temperature": 1.0, "seed": 0, "num": rows, "length": 10**9, **options}
+    for _ in generate(engine, TOKENIZER, SampleConfig(**settings)):
+        yield
+
+
+def module_loop(model: CharRNN, cell: str) -> Iterator[None]:
+    """Write text as most scripts do: torch's module, called for one step at a time."""
+    recurrent = MODULES[cell](64, 512, num_layers=len(model.layers))
+    state, one = None, torch.zeros(1, 1, dtype=torch.long)
+    while True:
+        out, state = recurrent(model.embedding(one), state)
+        one = torch.multinomial(model.head(out)[-1].softmax(-1), 1)
+        yield
+
+
+def cell_loop(model: CharRNN, cell: str) -> Iterator[None]:
+    """Write text by torch's cells, the fastest loop that one would write in torch."""
+    widths = [64] + [512] * (len(model.layers) - 1)
+    cells = [CELLS[cell](width, 512) for width in widths]
+    states: list[Any] = [None] * len(cells)
+    one = torch.zeros(1, dtype=torch.long)
+    while True:
+        x = model.embedding(one)
+        for place, each in enumerate(cells):
+            states[place] = each(x, states[place])
+            x = states[place][0] if cell == "lstm" else states[place]
+        one = torch.multinomial(model.head(x).softmax(-1), 1)[:, 0]
+        yield
+
+
+def rate(steps: Iterator[None], threads: int) -> float:
+    """Return steps a second."""
+    torch.set_num_threads(threads)
+    count, start = 0, time.perf_counter()
+    with threadpool_limits(threads), torch.inference_mode():
+        while time.perf_counter() < start + SECONDS:
+            next(steps)
+            count += 1
+    return count / (time.perf_counter() - start)
+
+
+def in_turn(loops: dict[str, tuple[Iterator[None], int]]) -> dict[str, float]:
+    """Return the median rate of each loop, measured round by round."""
+    found: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(ROUNDS + 1):
+        for name, (steps, threads) in loops.items():
+            found[name].append(rate(steps, threads))
+    return {name: statistics.median(rates[1:]) for name, rates in found.items()}
+
+
+def read_rate(size: int, threads: int) -> float:
+    """Return the best bytes a second at which float32 numbers of so many bytes are read."""
+    matrix = np.ones((size // 4 // 512, 512), dtype=np.float32)
+    vector, flat = np.ones(512, dtype=np.float32), np.ones(size // 4, dtype=np.float32)
+    tall = np.ones(len(matrix), dtype=np.float32)
+    reads: list[Callable[[], Any]] = [
+        lambda: matrix @ vector,
+        lambda: tall @ matrix,
+        lambda: matrix.ravel() @ flat[: matrix.size],
+    ]
+    best = 0.0
+    with threadpool_limits(threads):
+        for number, read in enumerate(reads):
+            bytes_read = matrix.nbytes * (2 if number == 2 else 1)
+            for _ in range(200):
+                start = time.perf_counter()
+                read()
+                best = max(best, bytes_read / (time.perf_counter() - start))
+    return best
+
+
+def compared(cell: str, layers: int) -> dict[str, Any]:
+    """Return the rates of one network and of torch's loops, and the ratios."""
+    model = network(cell, layers)
+    threads = sampling_threads(model.config.parameters())
+    loops = {"ours": (ours(model), threads), "batch": (ours(model, rows=64), threads)}
+    for number in (1, 2):
+        loops[f"module {number}"] = (module_loop(model, cell), number)
+        loops[f"cells {number}"] = (cell_loop(model, cell), number)
+    rates = in_turn(loops)
+    size = 4 * (model.config.products() - model.layers[0].weight_ih_l0.numel())
+    read = read_rate(size, threads)
+    return {
+        "network": f"{cell}, {layers} x 512",
+        "threads": threads,
+        "rate": rates["ours"],
+        "cells": rates["ours"] / max(rates["cells 1"], rates["cells 2"]),
+        "module": rates["ours"] / max(rates["module 1"], rates["module 2"]),
+        "batch": 64 * rates["batch"] / rates["ours"],
+        "read": read / 1e9,
+        "share": size * rates["ours"] / read,
+    }
+
+
+def filter_costs() -> list[dict[str, Any]]:
+    """Return by how much each filter slows a network of 2 x 512 down."""
+    model = network("lstm", 2)
+    threads = sampling_threads(model.config.parameters())
+    loops = {"plain": (ours(model), threads)}
+    for one in FILTERS:
+        loops[one.option] = (ours(model, **{one.option: VALUES[one.option]}), threads)
+    loops["together"] = (ours(model, **{name: VALUES[name] for name in TOGETHER}), threads)
+    rates = in_turn(loops)
+    plain = rates.pop("plain")
+    rates[" + ".join(TOGETHER)] = rates.pop("together")
+    return [{"filter": name, "slower": plain / one - 1} for name, one in rates.items()]
+
+
+def demo_start() -> dict[str, Any]:
+    """Return seconds to the first character of the demo model, and its memory."""
+    demo = ROOT / "checkpoints" / "demo.safetensors"
+    command = [sys.executable, "-m", "textgen", "sample", str(demo), "--length"]
+    times = []
+    for _ in range(11):
+        start = time.perf_counter()
+        with subprocess.Popen(
+            [*command, "100"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            assert process.stdout
+            process.stdout.read(1)
+            times.append(time.perf_counter() - start)
+    subprocess.run([*command, "20000"], capture_output=True, check=True)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest child
+    return {"seconds": statistics.median(times), "peak_mb": peak}
+
+
+def main() -> None:
+    """Measure, print the tables, write the JSON."""
+    torch.manual_seed(0)
+    start = demo_start()  # first: later children may be larger
+    rows = [compared("lstm", 2), compared("lstm", 1), compared("gru", 1)]
+    costs = filter_costs()
+    save("sampling", rows, filters=costs, start=[start])
+    print(table(rows, SAMPLING), table(costs, FILTER_COSTS), table([start], STARTS), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
