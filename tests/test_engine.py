@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from textgen.config import CELLS, ModelConfig
-from textgen.engine import Engine, log_softmax, sigmoid
+from textgen.engine import Engine, LSTMLayer, log_softmax
 from textgen.model import CharRNN
 
 VOCAB = 6
@@ -186,7 +186,12 @@ def test_log_softmax_of_huge_logits_neither_overflows_nor_loses_the_rest():
     assert logits.tolist() == [1e4, 1e4 - 1, -1e4]
 
 
-def test_sigmoid_at_its_ends_and_between():
-    x = np.array([-1e4, -2.0, 0.0, 2.0, 1e4])
+def test_gates_at_their_ends_and_between():
+    """The sigmoid gates arrive halved."""
+    weights = {name: np.ones((4, 1)) for name in ("weight_ih", "weight_hh")}
+    layer = LSTMLayer(weights | {name: np.ones(4) for name in ("bias_ih", "bias_hh")}, None)
+    gates = np.array([[-1e4, 1.0, 0.0, -2.0], [1e4, -1.0, 0.0, 1e4]])
+    layer.activate(gates)
     between = 1 / (1 + np.exp(-2.0))
-    np.testing.assert_allclose(sigmoid(x), [0, 1 - between, 0.5, between, 1], rtol=0, atol=1e-15)
+    expected = [[0, between, 0.5, np.tanh(-2.0)], [1, 1 - between, 0.5, 1]]
+    np.testing.assert_allclose(gates, expected, rtol=0, atol=1e-15)

@@ -1,8 +1,7 @@
 """A trained network in numpy: the same equations as torch.nn, one step at a time.
 
 In the walk after `runs`: checkpoint -> engine -> sampling. It needs no torch, so that text comes
-at once, and it is fast at one step: the first layer's input projection is a table indexed by id,
-and one product covers all gates.
+at once, and it is fast at one step: what a step costs is reading the weights once.
 
 State is a value: one tuple of arrays (B, H) a layer, (h,) or for an LSTM (h, c). None means zeros.
 
@@ -12,8 +11,6 @@ State is a value: one tuple of arrays (B, H) a layer, (h,) or for an LSTM (h, c)
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from textgen.config import ModelConfig
@@ -21,6 +18,8 @@ from textgen.config import ModelConfig
 Array = np.ndarray
 LayerState = tuple[Array, ...]
 State = tuple[LayerState, ...]
+
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer
 
 quiet = np.errstate(over="ignore", invalid="ignore")  # the sampler reports what is not finite
 
@@ -35,19 +34,14 @@ class Engine:
     def __init__(self, model: ModelConfig, weights: dict[str, Array]) -> None:
         self.model = model
         self.dtype = weights["head.weight"].dtype
-        self._step = STEPS[model.cell]
-        self._inputs: list[tuple[Array, Array]] = []  # (input weights, bias) of each layer
-        self._recurrent: list[tuple[Array, Array]] = []
-        for layer in range(model.layers):
-            w_ih, w_hh, b_ih, b_hh = (
-                weights[f"layers.{layer}.{name}_l0"]
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        self._layers = [
+            LAYERS[model.cell](
+                {name: weights[f"layers.{layer}.{name}_l0"] for name in PARAMETERS},
+                weights["embedding.weight"] if layer == 0 else None,
             )
-            self._inputs.append((np.ascontiguousarray(w_ih.T), b_ih))
-            self._recurrent.append((np.ascontiguousarray(w_hh.T), b_hh))
-        w_first, b_first = self._inputs[0]
-        self._table = weights["embedding.weight"] @ w_first + b_first
-        self._head = np.ascontiguousarray(weights["head.weight"].T), weights["head.bias"]
+            for layer in range(model.layers)
+        ]
+        self._head, self._head_bias = weights["head.weight"].T, weights["head.bias"]
 
     def initial_state(self, rows: int) -> State:
         """Return the zero state of B rows."""
@@ -59,17 +53,14 @@ class Engine:
     def step(self, ids_B: Array, state: State | None) -> tuple[Array, State]:
         """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
         state = state or self.initial_state(len(ids_B))
-        projected = self._table[ids_B]
-        total: Array | None = None
-        after: list[LayerState] = []
-        for layer, before in enumerate(state):
-            if layer:
-                weight, bias = self._inputs[layer]
-                projected = after[-1][0] @ weight + bias
-            after.append(self._step(projected, before, *self._recurrent[layer]))
-            total = after[-1][0] if total is None else total + after[-1][0]
-        weight, bias = self._head
-        return total @ weight + bias, tuple(after)
+        after = [self._layers[0].step(ids_B, state[0])]
+        total = after[0][0]
+        for layer, before in zip(self._layers[1:], state[1:], strict=True):
+            after.append(layer.step(after[-1][0], before))
+            total = total + after[-1][0]
+        logits_BV = total @ self._head
+        logits_BV += self._head_bias
+        return logits_BV, tuple(after)
 
     def read(self, ids: Array, rows: int, state: State | None = None) -> tuple[Array, State]:
         """Feed the same ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
@@ -97,35 +88,122 @@ def log_softmax(logits: Array) -> Array:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
-def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), written with tanh, which cannot overflow."""
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+class Layer:
+    """One recurrent layer, its weights laid out so that a step is one product and few passes.
+
+    Of the gates that go through a sigmoid the weights are halved, since sigmoid(2 a) is
+    tanh(a) / 2 + 1/2: one tanh then serves all gates. The first layer's inputs are ids, whose
+    projections stand in a table; a later layer's stand beside its state, so one matrix holds both.
+    """
+
+    order: tuple[int, ...] = (0,)  # the gates' places in torch's rows, sigmoid ones first
+    sigmoids = 0
+
+    def __init__(self, weights: dict[str, Array], embedding: Array | None) -> None:
+        self.width = weights["weight_hh"].shape[1]
+        self.cut = self.sigmoids * self.width
+        w_ih, w_hh, b_ih, b_hh = (self._arranged(weights[name]) for name in PARAMETERS)
+        self._place(w_ih, w_hh, b_ih, b_hh, embedding)
+
+    def _arranged(self, rows: Array) -> Array:
+        blocks = np.split(rows, len(self.order))
+        arranged = np.concatenate([blocks[place] for place in self.order])
+        arranged[: self.cut] *= 0.5
+        return arranged
+
+    def _place(
+        self, w_ih: Array, w_hh: Array, b_ih: Array, b_hh: Array, embedding: Array | None
+    ) -> None:
+        self.table = None if embedding is None else embedding @ w_ih.T + (b_ih + b_hh)
+        self.bias = b_ih + b_hh
+        self.weight = w_hh.T if embedding is not None else np.concatenate([w_ih, w_hh], axis=1).T
+
+    def gates(self, x: Array, h: Array) -> Array:
+        """Return what goes into the activations (B, G H), in a new array. x: ids or features."""
+        if self.table is not None:
+            gates = h @ self.weight
+            gates += self.table[x]
+        else:
+            gates = np.concatenate([x, h], axis=1) @ self.weight
+            gates += self.bias
+        return np.asarray(gates)
+
+    def activate(self, gates: Array) -> None:
+        """Put gates (B, G H) through their activations, in place: sigmoids, then tanh."""
+        np.tanh(gates, out=gates)
+        sigmoids = gates[:, : self.cut]
+        sigmoids *= 0.5
+        sigmoids += 0.5
+
+    def step(self, x: Array, state: LayerState) -> LayerState:
+        """Return the state after x; vanilla: h = tanh(W x + U h + b)."""
+        gates = self.gates(x, state[0])
+        self.activate(gates)
+        return (gates,)
 
 
-def _rnn_step(projected: Array, state: LayerState, weight: Array, bias: Array) -> LayerState:
-    """Vanilla: h = tanh(x + W h + b); x is the projected input."""
-    return (np.tanh(projected + state[0] @ weight + bias),)
+class LSTMLayer(Layer):
+    """c = f c + i g, h = o tanh(c); torch's rows stand in the order i, f, g, o."""
+
+    order = (0, 1, 3, 2)
+    sigmoids = 3
+
+    def step(self, x: Array, state: LayerState) -> LayerState:
+        """Return (h, c) after x."""
+        h, c = state
+        gates = self.gates(x, h)
+        self.activate(gates)
+        width = self.width
+        g = gates[:, 3 * width :]
+        g *= gates[:, :width]
+        c = gates[:, width : 2 * width] * c
+        c += g
+        h = np.tanh(c)
+        h *= gates[:, 2 * width : 3 * width]
+        return h, c
 
 
-def _lstm_step(projected: Array, state: LayerState, weight: Array, bias: Array) -> LayerState:
-    """LSTM: c = f c + i g, h = o tanh(c); the gates' rows stand in torch's order i, f, g, o."""
-    h, c = state
-    gates = projected + h @ weight + bias
-    i, f, g, o = np.split(gates, 4, axis=1)
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    return sigmoid(o) * np.tanh(c), c
+class GRULayer(Layer):
+    """h = (1 - z) n + z h, n = tanh(x_n + r (W_n h + b_n)); torch's rows in the order r, z, n.
+
+    The new state's two sums stand on either side of r, so inputs and state have matrices apart.
+    """
+
+    order = (0, 1, 2)
+    sigmoids = 2
+
+    def _place(
+        self, w_ih: Array, w_hh: Array, b_ih: Array, b_hh: Array, embedding: Array | None
+    ) -> None:
+        bias = b_ih.copy()
+        bias[: self.cut] += b_hh[: self.cut]
+        self.inner_bias = b_hh[self.cut :]
+        self.table = None if embedding is None else embedding @ w_ih.T + bias
+        self.bias, self.inputs, self.weight = bias, w_ih.T, w_hh.T
+
+    def step(self, x: Array, state: LayerState) -> LayerState:
+        """Return (h,) after x."""
+        (h,) = state
+        if self.table is not None:
+            gates = self.table[x]
+        else:
+            gates = x @ self.inputs
+            gates += self.bias
+        width, cut = self.width, self.cut
+        recurrent = h @ self.weight
+        rz = gates[:, :cut]
+        rz += recurrent[:, :cut]
+        self.activate(rz)
+        inner = recurrent[:, cut:]
+        inner += self.inner_bias
+        inner *= rz[:, :width]
+        n = gates[:, cut:]
+        n += inner
+        np.tanh(n, out=n)
+        after = h - n
+        after *= rz[:, width:]
+        after += n
+        return (after,)
 
 
-def _gru_step(projected: Array, state: LayerState, weight: Array, bias: Array) -> LayerState:
-    """GRU: h = (1 - z) n + z h, n = tanh(x_n + r (W_n h + b_n)); rows in order r, z, n."""
-    (h,) = state
-    recurrent = h @ weight + bias
-    width = h.shape[1]
-    rz = sigmoid(projected[:, : 2 * width] + recurrent[:, : 2 * width])
-    r, z = rz[:, :width], rz[:, width:]
-    n = np.tanh(projected[:, 2 * width :] + r * recurrent[:, 2 * width :])
-    return (n + z * (h - n),)
-
-
-Step = Callable[[Array, LayerState, Array, Array], LayerState]
-STEPS: dict[str, Step] = {"rnn": _rnn_step, "lstm": _lstm_step, "gru": _gru_step}
+LAYERS: dict[str, type[Layer]] = {"rnn": Layer, "lstm": LSTMLayer, "gru": GRULayer}

@@ -85,8 +85,12 @@ class NGrams:
     def step(self, ids_B: Array, state: State | None) -> tuple[Array, State]:
         """Return log-probabilities (B, V) of the character after ids_B, and the state."""
         before = (state or self.initial_state(len(ids_B)))[0][0]
-        after = np.column_stack((ids_B, before))[:, : self.order - 1].astype(np.int64)
-        return np.log(np.stack([self._distribution(row.tolist()) for row in after])), ((after,),)
+        after = np.empty_like(before)
+        after[:, 0], after[:, 1:] = ids_B, before[:, :-1]
+        found_BV = np.empty((len(after), self.vocab))
+        for row, found_V in zip(after.tolist(), found_BV, strict=True):
+            self._distribute(row, found_V)
+        return np.log(found_BV, out=found_BV), ((after,),)
 
     def read(self, ids: Array, rows: int, state: State | None) -> tuple[Array, State]:
         """Feed ids (n,), n >= 1, to every row; return the last log-probabilities and the state."""
@@ -114,9 +118,9 @@ class NGrams:
                 contexts = contexts + text[newest : newest + steps] * self.vocab ** (length - 1)
         return -np.log(found), ((text[-(self.order - 1) :][::-1].T,),)
 
-    def _distribution(self, before: list[int]) -> Array:
-        """Return the probabilities (V,) after some ids, newest first."""
-        found, context = self._shortest.copy(), 0
+    def _distribute(self, before: list[int], found: Array) -> None:
+        """Put into found the probabilities (V,) after some ids, newest first."""
+        found[:], context = self._shortest, 0
         for length, (table, one) in enumerate(zip(self._tables[1:], before, strict=True)):
             context += one * self.vocab**length
             place = table.contexts.searchsorted(context)
@@ -125,7 +129,6 @@ class NGrams:
             begin, end = table.starts[place : place + 2]
             found *= table.backoff[place]
             found[table.last[begin:end]] += table.gain[begin:end]
-        return found
 
 
 def longest(vocab: int) -> int:
