@@ -19,6 +19,7 @@ test: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_sampling.py
 	$(BIN)/python benchmarks/report.py
 
 clean:

@@ -299,6 +299,15 @@ class TestErrors:
         (["sample", "--stop", ""], 2, ["--stop"]),
         (["sample", "--num", "0"], 2, ["--num"]),
         (["sample", "--prime", "a", "--prime-file", "b"], 2, ["--prime-file", "--prime"]),
+        (["sample", "--stpo", "x"], 2, ["--stpo", "did you mean --stop?"]),
+        (["sample", "--until", "sentense"], 2, ["--until", "did you mean sentence?"]),
+        (["sample", "--temperature", "1:hot"], 2, ["--temperature", "1:hot"]),
+        (["sample", "--bias", "a"], 2, ["--bias", "'a'"]),
+        (["sample", "--beams", "2", "--top-k", "3"], 2, ["--beams", "--top-k"]),
+        (["sample", "--num", "3", "--beams", "2"], 2, ["--num", "3 texts of 2 beams"]),
+        (["sample", "--format", "jsno"], 2, ["--format", "did you mean jsonl?"]),
+        (["sample", "--primes", "missing.txt"], 3, ["missing.txt", "no such file"]),
+        (["sample", "--primes", "latin1.txt"], 3, ["byte 0xe4", "offset 7", "line 2"]),
         (["sample", "--prime-file", "missing.txt"], 3, ["missing.txt"]),
         (["sample", "missing.safetensors"], 4, ["missing.safetensors", "no such file"]),
         (["sample", "corpus.txt"], 4, ["corpus.txt", "not a textgen checkpoint"]),
@@ -348,6 +357,22 @@ class TestHelp:
         assert code == 0
         for option in ("--cell", "--minutes", "--resume", "--split", "--patience", "--init"):
             assert option in out
+
+    def test_options_of_sampling_stand_under_headings(self, capsys):
+        code, out, _ = call(capsys, "sample", "--help")
+        assert code == 0
+        parts = dict(re.findall(r"^(\w[\w -]+):\n(.*?)(?=^\w|\Z)", out, re.M | re.S))
+        for title, options in {
+            "options": ["--prime", "--length", "--temperature X[:Y]", "--top-k", "--seed"],
+            "where to end": ["--stop", "--until sentence|line|paragraph", "--lines"],
+            "which characters": ["--ban", "--only", "--bias", "--match"],
+            "against repetition": ["--repetition-penalty", "--no-repeat-ngram", "--novel"],
+            "other cut-offs": ["--typical-p", "--mirostat"],
+            "search for likely text": ["--best-of", "--beams", "--length-penalty"],
+            "input and output": ["--unknown", "--prime-file", "--primes", "--format text|jsonl"],
+        }.items():
+            for option in options:
+                assert f"  {option}" in parts[title], (title, option)
 
     def test_no_command_prints_the_help(self, capsys):
         code, out, _ = call(capsys)

@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.config import (
-    ModelConfig,
-    SampleConfig,
-    TrainConfig,
-    check_choice,
-    from_json,
-    option_name,
-    split_shares,
-    to_json,
-)
+from textgen.config import ModelConfig, SampleConfig, TrainConfig
 from textgen.errors import UsageError
+from textgen.fields import check_choice, from_json, option_name, to_json
 
 KINDS = (ModelConfig, TrainConfig, SampleConfig)
 FIELDS = [(kind, field) for kind in KINDS for field in dataclasses.fields(kind)]
@@ -88,23 +80,26 @@ def test_none_is_refused_where_it_does_not_mean_not_set(kind, field):
 
 
 NUMBERS = [(kind, field) for kind, field in FIELDS if {"low", "above"} & set(field.metadata)]
+NUMBER_IDS = [f"{kind.__name__}.{field.name}" for kind, field in NUMBERS]
+NEEDED = {"novel": {"look_back": 2**20}}  # without which an option's largest value is refused
 
 
-@pytest.mark.parametrize(("kind", "field"), NUMBERS)
+@pytest.mark.parametrize(("kind", "field"), NUMBERS, ids=NUMBER_IDS)
 def test_a_number_is_refused_beyond_its_limits_and_taken_at_them(kind, field):
-    limits = field.metadata
+    limits, needed = field.metadata, NEEDED.get(field.name, {})
     for key, step in (("low", -1), ("high", 1)):
         if key in limits:
-            kind(**{field.name: limits[key]})
-            refused(kind, **{field.name: limits[key] + step})
+            kind(**{field.name: limits[key], **needed})
+            error = refused(kind, **{field.name: limits[key] + step, **needed})
+            assert error.subject == option_name(field.name)
     for key in ("above", "below"):
         if key in limits:
             error = refused(kind, **{field.name: limits[key]})
             assert key in error.problem
 
 
-@pytest.mark.parametrize(("kind", "field"), NUMBERS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, "1"], ids=repr)
+@pytest.mark.parametrize(("kind", "field"), NUMBERS, ids=NUMBER_IDS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -101, "1"], ids=repr)
 def test_no_number_option_takes_what_is_not_a_sensible_number(kind, field, value):
     assert refused(kind, **{field.name: value}).subject == option_name(field.name)
 
@@ -129,6 +124,25 @@ def test_no_number_option_takes_what_is_not_a_sensible_number(kind, field, value
         (SampleConfig, {"length": -1}, "--length"),
         (SampleConfig, {"stop": ("a", "")}, "--stop"),
         (SampleConfig, {"unknown": "ignore"}, "--unknown"),
+        (SampleConfig, {"until": "word"}, "--until"),
+        (SampleConfig, {"lines": 0}, "--lines"),
+        (SampleConfig, {"ban": "z-a"}, "--ban"),
+        (SampleConfig, {"only": "9-0"}, "--only"),
+        (SampleConfig, {"bias": ("e",)}, "--bias"),
+        (SampleConfig, {"bias": ("z-a:1",)}, "--bias"),
+        (SampleConfig, {"bias": (1,)}, "--bias"),
+        (SampleConfig, {"bias": "e:1"}, "--bias"),
+        (SampleConfig, {"stop": (1,)}, "--stop"),
+        (SampleConfig, {"stop": "END"}, "--stop"),
+        (SampleConfig, {"repetition_penalty": 0.0}, "--repetition-penalty"),
+        (SampleConfig, {"no_repeat_ngram": 0}, "--no-repeat-ngram"),
+        (SampleConfig, {"dry_base": 0.5}, "--dry-base"),
+        (SampleConfig, {"look_back": 0}, "--look-back"),
+        (SampleConfig, {"typical_p": 0.0}, "--typical-p"),
+        (SampleConfig, {"epsilon_cutoff": 1.0}, "--epsilon-cutoff"),
+        (SampleConfig, {"eta_cutoff": 0.0}, "--eta-cutoff"),
+        (SampleConfig, {"mirostat": 0.0}, "--mirostat"),
+        (SampleConfig, {"best_of": 0}, "--best-of"),
     ],
 )
 def test_a_bad_setting_is_a_usage_error_that_names_its_option(kind, values, subject):
@@ -150,6 +164,93 @@ def test_only_one_budget_can_be_given(budgets):
     assert "cannot be combined" in error.problem
 
 
+CUT_OFFS = {
+    "top_k": 5,
+    "top_p": 0.9,
+    "min_p": 0.1,
+    "typical_p": 0.9,
+    "epsilon_cutoff": 0.01,
+    "eta_cutoff": 0.01,
+}
+EXCLUSIONS = [
+    *(("mirostat", 3.0, other, value) for other, value in CUT_OFFS.items()),
+    *(("beams", 4, other, value) for other, value in CUT_OFFS.items()),
+    ("beams", 4, "temperature", 1.0),
+    ("beams", 4, "temperature", (0.8, 1.0)),
+    ("beams", 4, "mirostat", 3.0),
+    ("beams", 4, "best_of", 2),
+    ("match", "[a-z]+", "stop", ("x",)),
+    ("match", "[a-z]+", "until", "line"),
+    ("match", "[a-z]+", "lines", 2),
+    ("match", "[a-z]+", "beams", 4),
+    ("match", "[a-z]+", "novel", 20),
+    ("novel", 20, "beams", 4),
+]
+EXCLUSION_IDS = [f"{one}-{other}" for one, _, other, _ in EXCLUSIONS]
+
+
+@pytest.mark.parametrize(("one", "value", "other", "second"), EXCLUSIONS, ids=EXCLUSION_IDS)
+def test_options_that_exclude_each_other_work_alone_and_are_refused_together(
+    one, value, other, second
+):
+    SampleConfig(**{one: value})
+    SampleConfig(**{other: second})
+    error = refused(SampleConfig, **{one: value, other: second})
+    assert error.subject == option_name(one)
+    assert error.problem == f"cannot be combined with {option_name(other)}"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mirostat": 3.0, "temperature": 0.9, "repetition_penalty": 1.1, "bias": ("e:1",)},
+        {"beams": 4, "num": 4, "stop": ("x",), "until": "line", "lines": 2, "dry_multiplier": 0.8},
+        {"beams": 4, "temperature": 0.8},  # the default
+        {"match": "[a-z]+", "temperature": 0.0, "top_p": 0.9, "best_of": 3},
+        {"novel": 20, "stop": ("x",), "mirostat": 3.0},
+        {name: value for name, value in CUT_OFFS.items()},
+    ],
+    ids=lambda values: "-".join(values),
+)
+def test_options_that_get_along_are_taken_together(values):
+    SampleConfig(**values)
+
+
+def test_no_more_texts_are_asked_for_than_there_are_beams():
+    SampleConfig(beams=4, num=4)
+    error = refused(SampleConfig, beams=4, num=5)
+    assert (error.subject, error.problem) == ("--num", "5 texts of 4 beams")
+
+
+def test_spans_that_may_not_be_copied_fit_into_the_look_back():
+    SampleConfig(novel=30, look_back=30)
+    error = refused(SampleConfig, novel=31, look_back=30)
+    assert error.subject == "--novel"
+    assert "31" in error.problem
+    assert "30" in error.problem
+
+
+@pytest.mark.parametrize("schedule", [(0.5, 1.0), (1, 0), (0.0, 0.0), (2.5, 2.5)])
+def test_a_temperature_may_go_from_one_number_to_another(schedule):
+    assert SampleConfig(temperature=schedule).temperature == schedule
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *((), (1.0,), (1.0, 0.5, 0.1), [1.0, 0.5], "1:0.5", (-0.1, 1.0), (1.0, -0.1)),
+        *((math.nan, 1.0), (1.0, math.inf), ("1", 2.0), (1.0, None), (1.0, True), ((1, 2), 3)),
+    ],
+    ids=repr,
+)
+def test_what_is_no_schedule_is_refused_as_a_temperature(schedule):
+    assert refused(SampleConfig, temperature=schedule).subject == "--temperature"
+
+
+def test_only_a_temperature_has_a_schedule():
+    assert refused(SampleConfig, top_p=(0.1, 0.9)).subject == "--top-p"
+
+
 def test_a_config_cannot_be_changed_after_its_check():
     with pytest.raises(dataclasses.FrozenInstanceError):
         ModelConfig().hidden = -1
@@ -160,33 +261,6 @@ def test_a_misspelt_choice_gets_a_suggestion():
         check_choice("--cell", "lstn", ("rnn", "lstm", "gru"))
     assert "lstm" in caught.value.fix
     assert "rnn, lstm, gru" in caught.value.problem
-
-
-@pytest.mark.parametrize(
-    ("split", "shares"),
-    [
-        ("0.9,0.1", ("0.9", "0.1")),
-        ("0.9,0.05,0.05", ("0.9", "0.05", "0.05")),
-        ("0.1,0.2,0.7", ("0.1", "0.2", "0.7")),  # 0.1 + 0.2 + 0.7 is not 1 in floats
-        ("1,0", ("1", "0")),
-        (" 0.5, 0.25, 0.25 ", ("0.5", "0.25", "0.25")),
-    ],
-)
-def test_shares_are_read_as_decimals(split, shares):
-    assert tuple(map(str, split_shares(split))) == shares
-
-
-NO_SPLITS = [
-    *("", "1", "0.9", "0.9;0.1", "0.9,0.2", "0.9,0.05", "0,1", "-0.1,1.1", "1.1,-0.1"),
-    *("0.5,0.2,0.2,0.1", "nan,1", "inf,0", "sNaN,1", "1e400,0", "a,b", "0.9,"),
-]
-
-
-@pytest.mark.parametrize("split", NO_SPLITS)
-def test_shares_that_are_no_split_are_refused(split):
-    with pytest.raises(UsageError) as caught:
-        split_shares(split)
-    assert caught.value.subject == "--split"
 
 
 def numbers(low, high):
@@ -213,9 +287,13 @@ CONFIGS = st.one_of(
     st.builds(
         SampleConfig,
         prime=st.text(),
-        temperature=st.floats(0, 10),
+        temperature=st.floats(0, 10) | st.tuples(st.floats(0, 10), st.floats(0, 10)),
         top_k=numbers(1, 100),
         stop=st.lists(st.text(min_size=1)).map(tuple),
+        until=st.none() | st.sampled_from(["sentence", "line", "paragraph"]),
+        bias=st.lists(st.sampled_from(["a-z:-1.5", "::2", "\n:0"])).map(tuple),
+        dry_multiplier=st.floats(0, 100),
+        look_back=st.integers(1, 2**20),
     ),
 )
 

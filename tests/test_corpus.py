@@ -1,20 +1,24 @@
 """A text file is read as it is, cut exactly, and what is wrong with it is said."""
 
 import hashlib
+import io
 import os
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textgen import corpus
-from textgen.corpus import Corpus, read
+from textgen.corpus import Corpus, read, read_pieces
 from textgen.errors import TextError
 from textgen.tokenizer import CharTokenizer
 
 BOM = b"\xef\xbb\xbf"
+DAMAGED = [b"a", b"\n", "é€".encode(), BOM, b"\xff", b"\xe2\x82", b"\xf0\x9f", b"\xfe", b"\xed\xa0"]
 
 
 def corpus_of(text):
@@ -221,3 +225,91 @@ def test_bytes_are_read_like_the_file_that_holds_them(tmp_path):
 
 def test_latin1_is_not_taken_for_utf16(tmp_path):
     assert "UTF-16" not in failing_bytes(tmp_path, "naïve".encode("latin-1")).fix
+
+
+# Piece by piece
+
+texts = st.text(st.sampled_from("aé€\U0001f917\ufeff\r\n\0"), max_size=30)
+sizes = st.sampled_from([3, 4, 5, 7, 100])  # of a piece: no piece is shorter than the mark
+
+
+def pieces_of(data, size):
+    with mock.patch.object(corpus, "PIECE", size):
+        return list(read_pieces(Path("text"), io.BytesIO(data)))
+
+
+@given(texts, st.booleans(), sizes)
+def test_pieces_join_to_the_text_wherever_characters_are_cut(text, marked, size):
+    pieces = pieces_of((BOM if marked else b"") + text.encode(), size)
+    assert "".join(pieces) == (text if marked else text.removeprefix("\ufeff"))
+    assert all(pieces)
+    assert all(len(piece.encode()) < size + 4 for piece in pieces)
+
+
+@given(st.lists(st.sampled_from(DAMAGED), max_size=12).map(b"".join), sizes)
+@example(b"aaa\xff\xfe", 3)  # which begins like UTF-16, but not the text
+@example("aé\n€".encode() + b"\xe2", 3)
+def test_pieces_have_the_errors_of_the_whole(data, size):
+    """The same byte, offset, line and fix; and what comes before the fault is still read."""
+    try:
+        expected = corpus.from_bytes(Path("text"), data, need=0).text
+    except TextError as error:
+        with pytest.raises(TextError) as caught:
+            pieces_of(data, size)
+        assert str(caught.value) == str(error)
+    else:
+        assert "".join(pieces_of(data, size)) == expected
+
+
+def test_what_comes_before_a_fault_is_read():
+    with mock.patch.object(corpus, "PIECE", 4):
+        pieces = read_pieces(Path("text"), io.BytesIO(b"abcdefghij\xff"))
+        assert [next(pieces), next(pieces)] == ["abcd", "efgh"]
+        with pytest.raises(TextError, match="offset 10 "):
+            next(pieces)
+
+
+def test_a_file_is_read_in_pieces_and_closed(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(BOM + "né\r\n".encode() * 50_000)
+    pieces = list(read_pieces(path))
+    assert "".join(pieces) == read(path).text
+    assert len(pieces) == -(-path.stat().st_size // corpus.PIECE)
+
+
+def test_a_text_without_a_character_has_no_pieces():
+    assert pieces_of(b"", 3) == pieces_of(BOM, 3) == []
+
+
+def test_a_piece_is_not_read_before_it_is_asked_for():
+    stream = io.BytesIO(b"abcdefgh")
+    with mock.patch.object(corpus, "PIECE", 3):
+        pieces = read_pieces(Path("text"), stream)
+        assert stream.tell() == 0
+        assert next(pieces) == "abc" and stream.tell() == 3
+        assert next(pieces) == "def" and stream.tell() == 6
+
+
+def test_a_stream_of_any_length_is_read_in_constant_memory():
+    class Endless:
+        def __init__(self, blocks):
+            self.blocks = blocks
+
+        def read(self, size):
+            self.blocks -= 1
+            return "é".encode() * (size // 2) if self.blocks >= 0 else b""
+
+    tracemalloc.start()
+    count = sum(len(piece) for piece in read_pieces(Path("text"), Endless(200)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 200 * corpus.PIECE // 2
+    assert peak < 10 * corpus.PIECE
+
+
+@pytest.mark.parametrize("name", ["missing.txt", ".", "a\0b"])
+def test_a_file_that_is_not_there_has_the_error_of_read(tmp_path, name):
+    error = failing(tmp_path / name)
+    with pytest.raises(TextError) as caught:
+        next(read_pieces(tmp_path / name))
+    assert str(caught.value) == str(error)

@@ -22,10 +22,12 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
 
 
-def test_cli_page_is_what_the_parser_says():
-    render = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["render"]
-    written = (ROOT / "docs" / "cli.md").read_text("utf-8")
-    assert written == render(), "run: python docs/make_cli.py"
+@pytest.mark.parametrize("page", ["cli", "sampling"])
+def test_page_is_what_the_code_says(page):
+    maker = f"make_{page}.py"
+    render = runpy.run_path(str(ROOT / "docs" / maker))["render"]
+    written = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+    assert written == render(), f"run: python docs/{maker}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -8,6 +8,7 @@ import sys
 import naive
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 import textgen
 from textgen import measure
@@ -186,9 +187,166 @@ def test_errors_of_sampling(model):
 
 
 def test_state_of_several_texts_is_refused_for_one(model):
-    model.batch("ab", num=3, length=5, seed=1)
-    with pytest.raises(UsageError, match="state"):
-        model.sample(length=5, state=model.state)
+    model.sample("ab", length=5, seed=1)
+    with pytest.raises(UsageError, match=r"^state: is where 3 texts stopped"):
+        model.sample(length=5, state=model.state.take([0, 0, 0]))
+
+
+@pytest.mark.parametrize("value", [[1.5, 0.1], (1.5, 0.1)])
+def test_temperature_may_be_a_list_and_bias_and_stop_a_single_text(model, value):
+    options = {"length": 60, "seed": 1, "temperature": value}
+    first = model.sample("ab", **options, bias="b:2", stop="hh")
+    assert first == model.sample("ab", **options, bias=["b:2"], stop=("hh",))
+    assert first != model.sample("ab", length=60, seed=1, bias="b:2", stop="hh")
+
+
+# Going on from a state
+
+
+@pytest.mark.parametrize("look_back", [8, 1024, 3000])
+def test_prime_after_a_state_is_read_as_if_it_had_stood_there(model, look_back):
+    """What looks back sees all of it, as far as the option says."""
+    prime = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 2500))
+    options = {"look_back": look_back, "no_repeat_ngram": 4, "repetition_penalty": 1.3, "seed": 1}
+    whole = model.sample(prime, length=40, **options)
+    model.sample(prime[:1200], length=0, **options)
+    assert model.sample(prime[1200:], state=model.state, length=40, **options) == whole[1200:]
+
+
+def test_a_prime_of_any_length_can_be_read_in_pieces(model):
+    expected = model.sample("abcabcab", length=40, seed=1)
+    place = model.read(iter(["abc", "", "abca", "b"]))
+    assert "abcabcab" + model.sample(state=place, length=40, seed=1) == expected
+    further = model.read(["b"], state=model.read(["abcabca"]))
+    assert "abcabcab" + model.sample(state=further, length=40, seed=1) == expected
+
+
+def test_reading_follows_the_policy_for_unknown_characters(model):
+    with pytest.raises(TextError, match="'ß'"):
+        model.read(["a", "ß"])
+    skipped = model.read(["aß", "b"], unknown="skip")
+    expected = model.sample("ab", length=30, seed=1)
+    assert "ab" + model.sample(state=skipped, length=30, seed=1) == expected
+
+
+def test_choices_are_ways_to_go_on_and_the_first_is_the_text(model):
+    model.sample("ab", length=10, seed=7)
+    place = model.state
+    expected = model.sample(state=place, length=30)
+    choices = model.choices(4, state=place, length=30)
+    assert choices[0][0] == expected
+    assert len({text for text, _ in choices}) == 4
+    assert {len(text) for text, _ in choices} == {30}
+
+
+def test_each_choice_says_where_it_stopped(model):
+    model.sample("ab", length=10, seed=7)
+    so_far = "ab" + model.sample("ab", length=10, seed=7)[2:]
+    for text, place in model.choices(3, state=model.state, length=20):
+        expected = model.read([so_far + text])
+        np.testing.assert_allclose(place.logits_BV, expected.logits_BV, rtol=0, atol=1e-5)
+        assert np.array_equal(place.ids_BL, expected.ids_BL)
+        assert place.position == 30
+        model.sample(state=place, length=5)  # it is the place of a single text
+
+
+def test_choices_end_for_themselves(model):
+    model.sample("ab", length=10, seed=7)
+    free = model.choices(4, state=model.state, length=40)
+    stop = free[2][0][7:9]
+    ended = model.choices(4, state=model.state, length=40, stop=stop)
+    assert [text for text, _ in ended] == [text.partition(stop)[0] for text, _ in free]
+
+
+def test_the_seed_of_choices_is_known(model):
+    model.sample("ab", length=10, seed=7)
+    model.choices(2, state=model.state, length=5)
+    assert model.seed == 7
+    place = model.read(["ab"])
+    first = model.choices(2, state=place, length=25)
+    assert model.choices(2, state=place, length=25, seed=model.seed)[1][0] == first[1][0]
+
+
+def test_a_state_goes_to_a_file_and_back(model, tmp_path):
+    expected = model.sample("ab", length=60, seed=1)
+    text = model.sample("ab", length=25, seed=1)
+    model.save_state(tmp_path / "here.state")
+    another = textgen.TextModel(checkpoint())
+    place = another.load_state(tmp_path / "here.state")
+    assert another.state is place
+    assert text + another.sample(length=35, state=place) == expected
+
+
+def test_a_state_of_torch_goes_to_a_file_and_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    model = textgen.TextModel(checkpoint("lstm"), device="auto")
+    expected = model.sample("ab", length=60, seed=1)
+    text = model.sample("ab", length=25, seed=1)
+    model.save_state(tmp_path / "here.state")
+    for device in ("auto", "cpu"):  # written by one, read by either
+        another = textgen.TextModel(checkpoint("lstm"), device=device)
+        place = another.load_state(tmp_path / "here.state")
+        assert text + another.sample(length=35, state=place) == expected
+
+
+def test_errors_of_states(model, tmp_path):
+    with pytest.raises(UsageError, match="no text was written yet"):
+        model.save_state(tmp_path / "here.state")
+    model.sample("ab", length=5, seed=1)
+    model.save_state(tmp_path / "here.state")
+    with pytest.raises(CheckpointError, match="not where a text of this model stopped") as caught:
+        textgen.TextModel(checkpoint("lstm")).load_state(tmp_path / "here.state")
+    assert caught.value.exit_code == 4
+    with pytest.raises(CheckpointError, match="no such file"):
+        model.load_state(tmp_path / "missing.state")
+
+
+# Texts and what is known of them
+
+
+def test_texts_are_those_of_batch_and_sample(model):
+    options = {"num": 3, "length": 30, "seed": 1}
+    found = list(model.texts(["ab", "hg"], **options))
+    whole = [one.prime + one.text for one in found]
+    assert whole == model.batch(primes=["ab", "hg"], **options)
+    assert whole[0] == model.sample("ab", length=30, seed=1)
+    assert {one.seed for one in found} == {1} == {model.seed}
+
+
+def test_a_new_seed_is_the_same_for_all_texts_and_known(model):
+    found = list(model.texts(["ab"], num=3, length=20))
+    assert {one.seed for one in found} == {model.seed}
+    again = list(model.texts(["ab"], num=3, length=20, seed=model.seed))
+    assert [one.text for one in again] == [one.text for one in found]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"top_k": 2, "temperature": 0.5}, {"stop": "a"}, {"mirostat": 2.0}], ids=str
+)
+def test_the_score_of_a_text_is_what_it_was_written_with(model, options):
+    for one in model.texts(["ab", "", "hhh"], num=2, length=30, seed=3, **options):
+        if whole := one.prime + one.text:
+            nats = model.score(whole).nats[len(one.prime) :]
+            np.testing.assert_allclose(-one.log_probs, nats, rtol=0, atol=2e-5)
+
+
+def test_the_best_of_several_drafts_comes_in_one_piece(model):
+    drafts = list(model.texts(["ab"], num=5, length=30, seed=1))
+    scores = [model.score("ab" + one.text).nats[2:].mean() for one in drafts]
+    best = drafts[int(np.argmin(scores))].text
+    assert list(model.stream("ab", best_of=5, length=30, seed=1)) == [best]
+    assert model.sample("ab", best_of=5, length=30, seed=1) == "ab" + best
+    with pytest.raises(UsageError, match=r"^state: cannot be combined with best_of and beams"):
+        model.sample("ab", best_of=5, state=model.read(["ab"]))
+
+
+def test_threads_are_the_caller_s_between_the_texts(model):
+    """A generator that is not being asked for anything leaves nothing set behind."""
+    with ThreadpoolController().limit(limits=2, user_api="blas"):
+        before = [one["num_threads"] for one in ThreadpoolController().info()]
+        stream = model.stream("ab", length=5, seed=1)
+        next(stream)
+        assert [one["num_threads"] for one in ThreadpoolController().info()] == before
 
 
 # Scoring

@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "CharTokenizer": "tokenizer",
     "Checkpoint": "checkpoint",
+    "Continuation": "continuation",
     "CheckpointError": "errors",
     "Interrupted": "errors",
     "MachineError": "errors",
@@ -34,6 +35,7 @@ _HOMES = {
     "adapt": "evaluation",
     "evaluate": "evaluation",
     "load": "textmodel",
+    "load_continuation": "continuation",
     "train": "training",
 }
 __all__ = ["__version__", *_HOMES]
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from textgen.config import ModelConfig as ModelConfig
     from textgen.config import SampleConfig as SampleConfig
     from textgen.config import TrainConfig as TrainConfig
+    from textgen.continuation import Continuation as Continuation
+    from textgen.continuation import load_continuation as load_continuation
     from textgen.errors import CheckpointError as CheckpointError
     from textgen.errors import Interrupted as Interrupted
     from textgen.errors import MachineError as MachineError

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from textgen.config import ModelConfig, from_json, to_json
+from textgen.config import ModelConfig
 from textgen.errors import CheckpointError, UsageError
+from textgen.fields import from_json, to_json
 from textgen.ngrams import NGrams, fits
 from textgen.tensorfile import FORMAT, RETRAIN, Tensors, read, write
 from textgen.tokenizer import CODE_POINTS, CharTokenizer

@@ -1,6 +1,6 @@
 """The command line: parse, make a config, call the library once, print.
 
-In the walk after `options`. It imports numpy and torch only inside the commands that need them.
+In the walk after `writing`. It imports numpy and torch only inside the commands that need them.
 
     textgen train corpus.txt
     textgen sample --prime "ROMEO:"
@@ -17,16 +17,12 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from textgen.config import DEVICES, SampleConfig, TrainConfig, check_choice
-from textgen.errors import Interrupted, MachineError, TextgenError, UsageError, visible
-from textgen.options import check_command, given, make_parser, unescape
+from textgen.config import DEVICES, TrainConfig
+from textgen.errors import Interrupted, TextgenError, visible
+from textgen.fields import check_choice
+from textgen.options import check_command, given, make_parser
 
-if TYPE_CHECKING:
-    from textgen.textmodel import TextModel
-
-BETWEEN = "\n" + "-" * 40 + "\n"  # between the texts of --num
 READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
 STOPPING = [number for number in signal.valid_signals() if number in (1, 2, 15)]
 
@@ -69,6 +65,8 @@ def run(words: Sequence[str], started: float) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
+        from textgen.terminal import stdout_error
+
         raise stdout_error(error) from error
     return 0
 
@@ -107,92 +105,9 @@ def caught_signals() -> Iterator[list[int]]:
 
 
 def _sample(arguments: Namespace) -> None:
-    from textgen.runs import find_checkpoint, newest_checkpoint
-    from textgen.textmodel import load
+    from textgen.writing import write
 
-    check_choice("--device", arguments.device, DEVICES)
-    options = _sample_options(arguments)
-    config = SampleConfig(**options)
-    path = arguments.checkpoint
-    path = find_checkpoint(path) if path else newest_checkpoint()
-    if arguments.adapt:
-        from textgen.evaluation import adapt
-
-        model, rule = adapt(path, arguments.adapt, arguments.device)
-        learnt = f"learnt from {visible(arguments.adapt)} at rate {rule.lr:g}, decay {rule.decay:g}"
-        print(f"textgen: {learnt}", file=sys.stderr)
-    else:
-        model = load(path, arguments.device)
-    if config.seed is None:
-        from textgen.sampling import new_seed
-
-        options["seed"] = new_seed()
-    with_what = f"seed {options['seed']}, {model.threads} thread(s)"
-    print(f"textgen: {visible(str(path))}, {with_what}", file=sys.stderr)
-    if arguments.out:
-        _write_file(Path(arguments.out), _texts(model, options))
-    else:
-        _write_terminal(_texts(model, options))
-
-
-def _sample_options(arguments: Namespace) -> dict[str, Any]:
-    """Return the fields of SampleConfig, with the prime from where it was given."""
-    from textgen import corpus
-
-    options = given(arguments, SampleConfig)
-    if arguments.prime_file and "prime" in options:
-        raise UsageError("--prime-file", "cannot be combined with --prime", "keep one")
-    if "prime" in options:
-        options["prime"] = unescape(options["prime"])
-    if arguments.prime_file == "-":
-        options["prime"] = corpus.from_bytes(Path("standard input"), sys.stdin.buffer.read()).text
-    elif arguments.prime_file:
-        options["prime"] = corpus.read(arguments.prime_file).text
-    if "stop" in options:
-        options["stop"] = tuple(unescape(stop) for stop in options["stop"])
-    return options
-
-
-def _texts(model: TextModel, options: dict[str, Any]) -> Iterator[str]:
-    """Yield the pieces to write: the prime and its text, or several texts with lines between."""
-    if options.get("num", 1) == 1:
-        pieces = model.stream(**options)
-        first = next(pieces, "")  # before the prime is shown: it may be refused
-        yield options.get("prime", "")
-        yield first
-        yield from pieces
-    else:
-        yield BETWEEN.join(model.batch(**options))
-
-
-def _write_terminal(pieces: Iterator[str]) -> None:
-    """Write pieces as they come: exactly into a pipe, without control characters to a terminal."""
-    terminal = sys.stdout.isatty()
-    last = ""
-    try:
-        for piece in pieces:
-            last = piece or last
-            sys.stdout.write(visible(piece, keep="\n\t") if terminal else piece)
-            sys.stdout.flush()
-        if terminal and not last.endswith("\n"):
-            sys.stdout.write("\n")
-    except OSError as error:
-        raise stdout_error(error) from error
-
-
-def stdout_error(error: OSError) -> OSError | MachineError:
-    """Return what to raise when standard output cannot be written."""
-    if isinstance(error, BrokenPipeError):
-        return error
-    reason = (error.strerror or str(error)).lower()
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that the exit does not flush again
-    return MachineError("standard output", f"cannot be written: {reason}", "free some space")
-
-
-def _write_file(path: Path, pieces: Iterator[str]) -> None:
-    from textgen.files import write_atomically
-
-    write_atomically(path, (piece.encode("utf-8", "surrogateescape") for piece in pieces))
+    write(arguments)
 
 
 def _eval(arguments: Namespace) -> None:

@@ -1,7 +1,7 @@
 """What a user can choose, as frozen dataclasses that are checked when they are made.
 
-In the walk after `files`: numbers and names only, no files, no numpy. The command line's options
-are generated from these fields, so a field's name is its option and its help is its documentation.
+In the walk after `notations`: numbers and names only, no files, no numpy. The command line's
+options are made from these fields: a field's name is its option, its help its documentation.
 None means "not set": sizing fills it in, or the feature is off.
 
     >>> TrainConfig(hidden=256).dropout is None
@@ -11,33 +11,20 @@ None means "not set": sizing fills it in, or the feature is off.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 from textgen.errors import UsageError
-
-Config = TypeVar("Config")
+from textgen.fields import check_fields, option, option_name
+from textgen.notations import expand, parse_bias, split_shares
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in a layer's weights
 CELLS = tuple(GATES)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16")
 UNKNOWN_POLICIES = ("error", "skip", "replace")
+UNITS = ("sentence", "line", "paragraph")
 CODE_POINTS = 0x110000  # of Unicode
-
-
-def option(default: Any, help: str, **extra: Any) -> Any:
-    """Return a dataclass field that the command line turns into an option.
-
-    extra: `choices`; `low` and `high`, an inclusive range; `above` and `below`, an exclusive one;
-    `metavar`.
-    """
-    return field(default=default, metadata={"help": help, **extra})
 
 
 @dataclass(frozen=True)
@@ -134,105 +121,152 @@ class TrainConfig:
         split_shares(self.split)
 
 
+# The headings of --help; what has none stands first.
+ENDS, CHARACTERS, REPETITION = "where to end", "which characters", "against repetition"
+CUTS, SEARCH, OUTPUT = "other cut-offs", "search for likely text", "input and output"
+
+
 @dataclass(frozen=True)
 class SampleConfig:
-    """How to write text. Filters apply in the order temperature, top-k, top-p, min-p."""
+    """How to write text. docs/sampling.md says what each filter does and in which order."""
 
     prime: str = option("", r"text to continue; \n and \t are unescaped", metavar="TEXT")
     length: int = option(500, "new characters to write", low=0)
-    temperature: float = option(0.8, "0 takes the likeliest character, 1 is the model", low=0)
+    temperature: float | tuple[float, float] = option(
+        0.8, "0 takes the likeliest character, 1 is the model; X:Y goes from X to Y", low=0
+    )
     top_k: int | None = option(None, "draw from the K likeliest characters", low=1)
     top_p: float | None = option(None, "draw from the likeliest, P in sum", above=0, high=1)
     min_p: float | None = option(None, "drop what is below P times the likeliest", low=0, high=1)
-    stop: tuple[str, ...] = option((), "stop before this text; repeatable", metavar="TEXT")
     num: int = option(1, "texts to write", low=1, high=65536)
     seed: int | None = option(None, "seed of the draws (default: a new one)", low=0, high=2**63)
+
+    stop: tuple[str, ...] = option(
+        (), "stop before this text; repeatable", metavar="TEXT", group=ENDS
+    )
+    until: str | None = option(None, "stop at the end of the first one", choices=UNITS, group=ENDS)
+    lines: int | None = option(None, "stop after so many lines", low=1, group=ENDS)
+
+    ban: str = option(
+        "", "characters never to write; a-z is a range", metavar="CHARS", group=CHARACTERS
+    )
+    only: str = option(
+        "", "the only characters to write; a-z is a range", metavar="CHARS", group=CHARACTERS
+    )
+    bias: tuple[str, ...] = option(
+        (),
+        "add X to the log-probability of each of the characters; repeatable",
+        metavar="CHARS:X",
+        group=CHARACTERS,
+    )
+    match: str | None = option(
+        None, "a regular expression that the new text matches", metavar="REGEX", group=CHARACTERS
+    )
+
+    repetition_penalty: float = option(
+        1.0,
+        "multiply the log-probability of what was written lately",
+        low=0.01,
+        high=100,
+        group=REPETITION,
+    )
+    frequency_penalty: float = option(
+        0.0,
+        "take off for each time a character was written lately",
+        low=-100,
+        high=100,
+        group=REPETITION,
+    )
+    no_repeat_ngram: int | None = option(
+        None, "never write a span of N characters again", low=1, group=REPETITION
+    )
+    dry_multiplier: float = option(
+        0.0, "penalty on going on with a repeated span", low=0, high=100, group=REPETITION
+    )
+    dry_base: float = option(
+        1.75, "growth of that penalty with each character", low=1, high=16, group=REPETITION
+    )
+    dry_allowed_length: int = option(
+        12, "repeated spans shorter than N are free", low=1, high=64, group=REPETITION
+    )
+    look_back: int = option(
+        1024, "characters that these look back on", low=1, high=1 << 20, group=REPETITION
+    )
+    novel: int | None = option(
+        None,
+        "copy no span of N characters from the training text",
+        low=1,
+        high=2**20,
+        group=REPETITION,
+    )
+    novel_text: str | None = option(
+        None, "that text, where it is no longer where it was", metavar="FILE", group=REPETITION
+    )
+
+    typical_p: float | None = option(
+        None, "draw from the most typical, P in sum", above=0, high=1, group=CUTS
+    )
+    epsilon_cutoff: float | None = option(
+        None, "drop what is less likely than X", above=0, below=1, group=CUTS
+    )
+    eta_cutoff: float | None = option(
+        None, "the same, lower where the model is unsure", above=0, below=1, group=CUTS
+    )
+    mirostat: float | None = option(
+        None, "hold the surprise at X bits a character (version 2)", above=0, high=64, group=CUTS
+    )
+    mirostat_rate: float = option(
+        0.1, "how fast mirostat corrects itself", above=0, high=1, group=CUTS
+    )
+
+    best_of: int = option(
+        1, "write N drafts of each text and keep the likeliest", low=1, high=1024, group=SEARCH
+    )
+    beams: int = option(
+        1, "search for the likeliest text with N beams", low=1, high=1024, group=SEARCH
+    )
+    length_penalty: float = option(
+        1.0,
+        "above 0 favours longer texts among the beams, below 0 shorter ones",
+        low=-10,
+        high=10,
+        group=SEARCH,
+    )
+
     unknown: str = option(
-        "error", "characters of the prime that the model lacks", choices=UNKNOWN_POLICIES
+        "error",
+        "characters of the prime that the model lacks",
+        choices=UNKNOWN_POLICIES,
+        group=OUTPUT,
     )
 
     def __post_init__(self) -> None:
         check_fields(self)
         if "" in self.stop:
             raise UsageError("--stop", "an empty text would stop at once", "give some text")
+        for name in ("ban", "only"):
+            expand(getattr(self, name), option_name(name))
+        parse_bias(self.bias)
+        cuts = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+        self._exclude("mirostat", *cuts)
+        self._exclude("beams", "temperature", *cuts, "mirostat", "best_of")
+        self._exclude("match", "stop", "until", "lines", "beams", "novel")
+        self._exclude("novel", "beams")
+        for name in ("novel", "no_repeat_ngram", "dry_allowed_length"):
+            span = getattr(self, name) or 0
+            if span > self.look_back and (name != "dry_allowed_length" or self.dry_multiplier):
+                problem = f"{span} characters do not fit into a --look-back of {self.look_back}"
+                raise UsageError(option_name(name), problem, "give a larger --look-back")
+        if self.beams > 1 and self.num > self.beams:
+            problem = f"{self.num} texts of {self.beams} beams"
+            raise UsageError("--num", problem, "ask for at most as many as there are beams")
 
-
-def option_name(name: str) -> str:
-    """Return a field's option: top_k -> --top-k."""
-    return "--" + name.replace("_", "-")
-
-
-def check_fields(config: Any) -> None:
-    """Check every field's type and range by its metadata; raise UsageError naming the option."""
-    for one in dataclasses.fields(config):
-        value = getattr(config, one.name)
-        if value is None and one.default is None:
-            continue
-        _check_type(option_name(one.name), value, str(one.type))
-        _check_range(option_name(one.name), value, one.metadata)
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise UsageError for name, with the nearest choice, when value is none of the choices."""
-    if value not in choices:
-        close = difflib.get_close_matches(str(value), choices, 1, 0.3)
-        fix = f"did you mean {close[0]}?" if close else "choose one of them"
-        raise UsageError(name, f"{value!r} is not one of {', '.join(choices)}", fix)
-
-
-def _check_type(name: str, value: Any, annotation: str) -> None:
-    kinds = {"int": (int,), "float": (int, float), "str": (str,), "tuple[str, ...]": (tuple,)}
-    wanted = annotation.removesuffix(" | None")
-    if isinstance(value, bool) or not isinstance(value, kinds[wanted]):
-        raise UsageError(name, f"{value!r} is not of type {wanted}", f"give a {wanted}")
-
-
-def _check_range(name: str, value: Any, limits: Mapping[str, Any]) -> None:
-    if "choices" in limits:
-        check_choice(name, value, limits["choices"])
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(name, f"{value} is not a finite number", "give a finite number")
-    for key, (words, fits) in COMPARISONS.items():
-        if key in limits and not fits(value, limits[key]):
-            raise UsageError(name, f"{value} is not {words} {limits[key]}", f"give {words} that")
-
-
-COMPARISONS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "low": ("at least", operator.ge),
-    "above": ("above", operator.gt),
-    "high": ("at most", operator.le),
-    "below": ("below", operator.lt),
-}
-
-
-def split_shares(split: str) -> tuple[Decimal, ...]:
-    """Return the two or three shares of a split such as "0.9,0.1"; raise UsageError.
-
-    Decimals, not floats, so that 0.9 cuts n characters at exactly floor(0.9 n).
-    """
-    try:
-        shares = tuple(Decimal(part) for part in split.split(","))
-    except InvalidOperation:
-        raise UsageError("--split", f"{split!r} is not numbers", "write 0.9,0.05,0.05") from None
-    if len(shares) not in (2, 3) or not all(s.is_finite() and 0 <= s <= 1 for s in shares):
-        raise UsageError("--split", f"{split!r} is not 2 or 3 shares", "write 0.9,0.05,0.05")
-    if shares[0] == 0 or sum(shares) != 1:
-        problem = f"{split!r} sums to {sum(shares)}, with {shares[0]} for training"
-        raise UsageError("--split", problem, "give training a share and let all sum to 1")
-    return shares
-
-
-def to_json(config: Any) -> dict[str, Any]:
-    """Return the fields of a config as JSON values."""
-    return dataclasses.asdict(config)
-
-
-def from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """Return a config of that kind; raise UsageError for a name it does not have."""
-    known = [one.name for one in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            fix = f"did you mean {close[0]}?" if close else "leave it out"
-            raise UsageError(option_name(name), "unknown setting", fix)
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    def _exclude(self, name: str, *others: str) -> None:
+        """Raise UsageError when an option is set together with one of others."""
+        defaults = {one.name: one.default for one in dataclasses.fields(self)}
+        if getattr(self, name) == defaults[name]:
+            return
+        for other in others:
+            if getattr(self, other) != defaults[other]:
+                problem = f"cannot be combined with {option_name(other)}"
+                raise UsageError(option_name(name), problem, "keep one")

@@ -10,20 +10,23 @@ and reported.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from textgen.config import split_shares
 from textgen.errors import TextError
+from textgen.notations import split_shares
 from textgen.tokenizer import CharTokenizer
 
 BOM = b"\xef\xbb\xbf"
 PARTS = ("train", "val", "test")
+PIECE = 1 << 16  # bytes of a text that is read piece by piece
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,43 @@ def from_bytes(path: Path, data: bytes, need: int = 1) -> Corpus:
     return Corpus(path, text, digest, len(data), len(body) < len(data))
 
 
+def read_pieces(path: Path, stream: BinaryIO | None = None) -> Iterator[str]:
+    """Yield a text piece by piece, in constant memory, with the errors of `read`.
+
+    stream: read this instead of the file; path names it in errors.
+    """
+    decoder, offset, lines = codecs.getincrementaldecoder("utf-8")(), 0, 0
+    with contextlib.nullcontext(stream) if stream else _opened(path) as source:
+        while True:
+            block = source.read(PIECE)
+            body = block.removeprefix(BOM) if not offset else block
+            try:
+                text = decoder.decode(body, final=not block)
+            except UnicodeDecodeError as error:
+                skipped = offset + len(block) - len(error.object)
+                at = (error.start, skipped, lines)
+                raise _not_utf8(path, error.object, *at, begins=not offset) from None
+            offset, lines = offset + len(block), lines + body.count(b"\n")
+            if text:
+                yield text
+            if not block:
+                return
+
+
 def _read_bytes(path: Path) -> bytes:
+    with _opened(path) as source:
+        return source.read()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     if os.path.isdir(path):  # unlike Path's, os.path's questions never raise
         raise TextError(str(path), "is a folder", "name a text file")
     if os.path.exists(path) and not os.path.isfile(path):
         raise TextError(str(path), "is not a regular file", "name a text file")
     try:
-        return path.read_bytes()
+        with path.open("rb") as source:
+            yield source
     except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
         raise TextError(str(path), "no such file", "check the path") from None
     except OSError as error:
@@ -119,10 +152,12 @@ def _read_bytes(path: Path) -> bytes:
         raise TextError(str(path), f"cannot be read: {reason}", "check the file") from error
 
 
-def _not_utf8(path: Path, body: bytes, offset: int, skipped: int) -> TextError:
-    line = body.count(b"\n", 0, offset) + 1
+def _not_utf8(
+    path: Path, body: bytes, offset: int, skipped: int, lines: int = 0, begins: bool = True
+) -> TextError:
+    line = lines + body.count(b"\n", 0, offset) + 1
     fix = "convert it to UTF-8, for example: iconv -f latin1 -t utf-8"
-    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if begins and body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         fix = "it looks like UTF-16; convert it: iconv -f utf-16 -t utf-8"
     where = f"at offset {offset + skipped:,} (line {line:,})"
     return TextError(str(path), f"byte 0x{body[offset]:02x} {where} is not UTF-8", fix)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from textgen import corpus, measure, runs
 from textgen.checkpoint import Checkpoint
-from textgen.config import check_choice
 from textgen.device import available_cores, choose_device, tuned
 from textgen.dynamic import DynamicStepper, Rule, choose_rule, learn
 from textgen.errors import TextError, TextgenError, UsageError
+from textgen.fields import check_choice
 from textgen.mixture import with_ngrams
 from textgen.model import CharRNN, TorchStepper
 from textgen.textmodel import TextModel
@@ -74,7 +74,7 @@ def adapt(checkpoint: str | Path, text: str | Path, device: str = "cpu") -> tupl
     with tuned(1):
         rule = rule_for(network, path, loaded, None, "")
         weights = learn(network, rule, ids).export()
-    return TextModel(dataclasses.replace(loaded, weights=weights), device), rule
+    return TextModel(dataclasses.replace(loaded, weights=weights), device, path), rule
 
 
 def rule_for(

@@ -1,8 +1,11 @@
-"""Which characters may be drawn: pure functions from logits to logits.
+"""Which characters may be drawn: pure functions from scores to scores.
 
-In the walk after `mixture`. Each takes and returns logits over the last axis in float64 and never
-changes its input; what is filtered out becomes -inf. At least one candidate always survives.
-Names, ranges and order are those of Hugging Face's generation: temperature, top-k, top-p, min-p.
+In the walk after `history`. Each takes and returns log-probabilities over the last axis, in float64
+and up to a constant, and never changes its input; what is filtered out becomes -inf. At least one
+candidate always survives. Names and meaning are those of Hugging Face's generation; the module
+`chain` puts them in order.
+
+Shapes: B rows, V vocabulary, L ids looked back on.
 
     >>> top_k(np.log([0.1, 0.2, 0.3, 0.4]), 2)
     array([       -inf,        -inf, -1.2039728 , -0.91629073])
@@ -10,29 +13,92 @@ Names, ranges and order are those of Hugging Face's generation: temperature, top
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from textgen.config import SampleConfig
+from textgen.engine import log_softmax
+from textgen.history import NOTHING
 
 Array = np.ndarray
 
 ROUNDING = 1e-12  # relative; a sum of tenths must not miss 0.9 by its last digit
+LONGEST_REPEAT = 64  # characters of a repeated span beyond which DRY's penalty no longer grows
 
 
-def apply_filters(logits: Array, config: SampleConfig) -> Array:
-    """Return logits after the filters of config, temperature first."""
-    logits = temperature(logits.astype(np.float64), config.temperature)
-    if config.top_k is not None:
-        logits = top_k(logits, config.top_k)
-    if config.top_p is not None and config.top_p < 1:
-        logits = top_p(logits, config.top_p)
-    if config.min_p:
-        logits = min_p(logits, config.min_p)
-    return logits
+def bias(logits: Array, bias_V: Array) -> Array:
+    """Add a number to the scores of chosen characters."""
+    return np.asarray(logits + bias_V)
+
+
+def repetition_penalty(logits: Array, counts: Array, penalty: float) -> Array:
+    """Multiply the log-probability of what stands in the look-back (Keskar et al., 2019).
+
+    A positive score, which no log-probability is, is divided, as Hugging Face does.
+    """
+    penalised = np.where(logits < 0, logits * penalty, logits / penalty)
+    return np.where(counts > 0, penalised, logits)
+
+
+def frequency_penalty(logits: Array, counts: Array, penalty: float) -> Array:
+    """Subtract the penalty once for each time that a character stands in the look-back."""
+    return np.asarray(logits - penalty * counts)
+
+
+def dry(logits_BV: Array, ids_BL: Array, multiplier: float, base: float, allowed: int) -> Array:
+    """Penalise what would let the end of the text repeat an earlier span still longer.
+
+    multiplier * base ** (length - allowed) is taken off a character that follows, earlier on, the
+    longest span of at least `allowed` characters with which the text now ends. Source: the "don't
+    repeat yourself" sampler of text-generation-webui and llama.cpp, without sequence breakers.
+    """
+    penalised = logits_BV.copy()
+    for row, ids in zip(penalised, ids_BL, strict=True):
+        lengths = repeat_lengths(ids)
+        places = np.flatnonzero(lengths >= allowed)
+        longest_V = np.full(len(row), -1)
+        np.maximum.at(longest_V, ids[places], lengths[places] - allowed)
+        row -= np.where(longest_V < 0, 0.0, multiplier * float(base) ** longest_V)
+    return penalised
+
+
+def repeat_lengths(ids: Array) -> Array:
+    """Return for each place how long a span before it is that also ends the text (L,)."""
+    size = len(ids)
+    lengths = np.zeros(size, dtype=np.int64)
+    places = np.arange(1, size)
+    for length in range(1, min(size, LONGEST_REPEAT + 1)):
+        if ids[size - length] == NOTHING:
+            break
+        places = places[places >= length]
+        places = places[ids[places - length] == ids[size - length]]
+        if not len(places):
+            break
+        lengths[places] = length
+    return lengths
+
+
+def no_repeat_ngram(logits_BV: Array, ids_BL: Array, size: int) -> Array:
+    """Bar what would complete a span of `size` characters that stands in the look-back.
+
+    Where nothing would be left the likeliest stays.
+    """
+    barred = logits_BV.copy()
+    if size > ids_BL.shape[1]:
+        return barred
+    for row, ids in zip(barred, ids_BL, strict=True):
+        spans = np.lib.stride_tricks.sliding_window_view(ids, size)
+        begun = ids[len(ids) - size + 1 :]
+        same = spans[(spans[:, :-1] == begun).all(axis=1) & (spans[:, 0] != NOTHING)]
+        likeliest = row.argmax(), row.max()
+        row[same[:, -1]] = -np.inf
+        if not (row > -np.inf).any():
+            row[likeliest[0]] = likeliest[1]
+    return barred
 
 
 def temperature(logits: Array, value: float) -> Array:
-    """Divide by value; 0 keeps the largest alone, the lowest id among equals."""
+    """Divide by the temperature; 0 keeps the largest alone, the lowest id among equals."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     if value == 0:
         return top_k(shifted, 1)
@@ -41,7 +107,7 @@ def temperature(logits: Array, value: float) -> Array:
 
 
 def top_k(logits: Array, k: int) -> Array:
-    """Keep exactly the k largest; among equals the lowest ids."""
+    """Keep exactly the k likeliest; among equals the lowest ids."""
     order = np.argsort(-logits, axis=-1, kind="stable")
     kept = np.full(logits.shape, -np.inf)
     best = order[..., :k]
@@ -50,7 +116,7 @@ def top_k(logits: Array, k: int) -> Array:
 
 
 def top_p(logits: Array, p: float) -> Array:
-    """Keep the fewest largest whose probabilities sum to at least p (Holtzman et al., 2020)."""
+    """Keep the fewest likeliest whose probabilities sum to at least p (Holtzman et al., 2020)."""
     order = np.argsort(-logits, axis=-1, kind="stable")
     probabilities = softmax(np.take_along_axis(logits, order, axis=-1))
     before = np.cumsum(probabilities, axis=-1) - probabilities
@@ -65,7 +131,47 @@ def min_p(logits: Array, p: float) -> Array:
     return np.where(logits >= limit, logits, -np.inf)
 
 
+def typical_p(logits: Array, p: float) -> Array:
+    """Keep those whose surprise is nearest to the expected one, p in sum (Meister et al., 2023)."""
+    logs = log_softmax(logits)
+    distance = np.abs(-logs - entropy(logs))
+    order = np.argsort(distance, axis=-1, kind="stable")
+    probabilities = np.exp(np.take_along_axis(logs, order, axis=-1))
+    before = np.cumsum(probabilities, axis=-1) - probabilities
+    keep = np.zeros(logits.shape, dtype=bool)
+    np.put_along_axis(keep, order, before * (1 + ROUNDING) < p, axis=-1)
+    return np.where(keep, logits, -np.inf)
+
+
+def epsilon_cutoff(logits: Array, epsilon: float) -> Array:
+    """Keep what is at least as likely as epsilon, and the likeliest (Hewitt et al., 2022)."""
+    return _at_least(logits, log_softmax(logits), np.log(epsilon))
+
+
+def eta_cutoff(logits: Array, epsilon: float) -> Array:
+    """Keep what reaches min(epsilon, sqrt(epsilon) exp(-entropy)), and the likeliest (the same)."""
+    logs = log_softmax(logits)
+    limit = np.minimum(np.log(epsilon), 0.5 * np.log(epsilon) - entropy(logs))
+    return _at_least(logits, logs, limit)
+
+
+def surprise_limit(logits: Array, mu_B: Array) -> Array:
+    """Keep what surprises by at most mu bits, and the likeliest (mirostat 2, Basu et al., 2021)."""
+    return _at_least(logits, log_softmax(logits), -np.log(2) * mu_B[..., None])
+
+
+def _at_least(logits: Array, logs: Array, limit: Any) -> Array:
+    likeliest = logs >= logs.max(axis=-1, keepdims=True)
+    return np.where((logs >= limit - ROUNDING) | likeliest, logits, -np.inf)
+
+
 def softmax(logits: Array) -> Array:
     """Return probabilities over the last axis."""
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+
+
+def entropy(logs: Array) -> Array:
+    """Return the entropy in nats of log-probabilities over the last axis, which is kept."""
+    finite = np.where(logs > -np.inf, logs, 0.0)
+    return np.asarray(-(np.exp(logs) * finite).sum(axis=-1, keepdims=True))

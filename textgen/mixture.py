@@ -29,6 +29,10 @@ HALVINGS = 50  # of the range in which the best share lies
 class Stepper(measure.Stepper, Protocol):
     """What writes text: the numpy engine, a torch model on its device, n-grams, or a mixture."""
 
+    def initial_state(self, rows: int) -> Any:
+        """Return the state of B rows that have read nothing."""
+        ...
+
     def step(self, ids_B: Array, state: Any) -> tuple[Array, Any]:
         """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
         ...
@@ -43,6 +47,10 @@ class Mixture:
 
     def __init__(self, network: Stepper, ngrams: NGrams, share: float) -> None:
         self.network, self.ngrams, self.share = network, ngrams, share
+
+    def initial_state(self, rows: int) -> State:
+        """Return the state of B rows that have read nothing."""
+        return (*self.network.initial_state(rows), *self.ngrams.initial_state(rows))
 
     def step(self, ids_B: Array, state: State | None) -> tuple[Array, State]:
         """Return log-probabilities (B, V) of the character after ids_B, and the state."""

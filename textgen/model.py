@@ -155,8 +155,16 @@ class TorchStepper:
         self.model = model.eval()
         self.device = model.head.weight.device
 
+    def initial_state(self, rows: int) -> State:
+        """Return the zero state of B rows."""
+        return self.model.initial_state(rows)
+
     def forward(self, x_TB: np.ndarray, state: Any) -> tuple[Tensor, Any]:
         """Return logits_TBV and the state, without a graph."""
+        if state is not None and isinstance(state[0][0], np.ndarray):  # it comes from a file
+            state = tuple(
+                tuple(torch.tensor(part, device=self.device) for part in layer) for layer in state
+            )
         with torch.no_grad():
             return self.model(torch.from_numpy(x_TB).to(self.device), state)  # type: ignore[no-any-return]
 

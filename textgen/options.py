@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import textgen
-from textgen.config import DEVICES, SampleConfig, TrainConfig, option_name
+from textgen.config import DEVICES, OUTPUT, SampleConfig, TrainConfig
 from textgen.errors import UsageError
+from textgen.fields import SCHEDULE, option_name
 
 EXAMPLES = """examples:
   textgen train corpus.txt              train on a text for ten minutes
@@ -91,13 +92,23 @@ def _train(parser: Parser) -> None:
 def _sample(parser: Parser) -> None:
     help = "file or run folder (default: the newest run, else the demo)"
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help=help)
-    add_fields(parser, SampleConfig)
-    help = "read the prime from a file, or from standard input (-)"
-    parser.add_argument("--prime-file", metavar="FILE", help=help)
+    groups = add_fields(parser, SampleConfig)
+    files = groups[OUTPUT]
+    help = "read the prime from a file of any size, or from standard input (-)"
+    files.add_argument("--prime-file", metavar="FILE", help=help)
+    help = r"continue each line of a file; \n and \t are unescaped"
+    files.add_argument("--primes", metavar="FILE", help=help)
     help = "lean the model towards this text first, by learning from it once; nothing is saved"
-    parser.add_argument("--adapt", metavar="FILE", help=help)
-    parser.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
-    parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
+    files.add_argument("--adapt", metavar="FILE", help=help)
+    help = "write a text together with the model, line by line"
+    files.add_argument("--interactive", action="store_true", help=help)
+    files.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
+    files.add_argument("--out-dir", metavar="DIR", help="write each text to a file of its own")
+    help = "plain text, or a line of JSON for each text (default: text)"
+    files.add_argument("--format", default="text", metavar="|".join(FORMATS), help=help)
+    help = "with jsonl: also the log-probability of each character"
+    files.add_argument("--logprobs", action="store_true", help=help)
+    files.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
 
 
 def _eval(parser: Parser) -> None:
@@ -142,6 +153,7 @@ def _corpus(parser: Parser) -> None:
     build.add_argument("--out", metavar="FILE", help="write here (default: corpora/NAME.txt)")
 
 
+FORMATS = ("text", "jsonl")
 DEVICE_HELP = "where to compute (default: cpu)"
 FILLERS: dict[str, Callable[[Parser], None]] = {
     "train": _train,
@@ -153,22 +165,26 @@ FILLERS: dict[str, Callable[[Parser], None]] = {
 }
 
 
-def add_fields(parser: Parser, config: type) -> None:
-    """Add an option for each field of a config dataclass."""
+def add_fields(parser: Parser, config: type) -> dict[str | None, Any]:
+    """Add an option for each field of a config; return the groups of --help by their titles."""
+    groups: dict[str | None, Any] = {None: parser}
     for one in dataclasses.fields(config):
+        title = one.metadata.get("group")
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
         kind = str(one.type).removesuffix(" | None")
-        repeatable = kind.startswith("tuple")
         help = one.metadata["help"]
         if one.default is not None and one.default not in ("", ()):
             help += f" (default: {one.default})"
         metavar = "|".join(one.metadata.get("choices", ())) or METAVARS[kind]
-        parser.add_argument(
+        groups[title].add_argument(
             option_name(one.name),
-            action="append" if repeatable else "store",
+            action="append" if kind.startswith("tuple") else "store",
             type=TYPES[kind],
             metavar=one.metadata.get("metavar", metavar),
             help=help.replace("%", "%%"),
         )
+    return groups
 
 
 def given(arguments: argparse.Namespace, config: type) -> dict[str, Any]:
@@ -178,15 +194,41 @@ def given(arguments: argparse.Namespace, config: type) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def sample_options(words: Sequence[str] | argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of SampleConfig that words such as --top-k 5 give; raise UsageError.
+
+    What a shell cannot say is unescaped.
+    """
+    if not isinstance(words, argparse.Namespace):
+        parser = Parser(prog="textgen sample", add_help=False)
+        add_fields(parser, SampleConfig)
+        words = parser.parse_args(words)
+    options = given(words, SampleConfig)
+    for name in ("prime", "ban", "only"):
+        if name in options:
+            options[name] = unescape(options[name])
+    for name in ("stop", "bias"):
+        if name in options:
+            options[name] = tuple(unescape(one) for one in options[name])
+    return options
+
+
 def unescape(text: str) -> str:
     r"""Return text with \n, \t and \\ replaced by what they stand for."""
     return re.sub(r"\\([nt\\])", lambda match: {"n": "\n", "t": "\t"}.get(match[1], "\\"), text)
 
 
-METAVARS = {"int": "N", "float": "X", "str": "TEXT", "tuple[str, ...]": "TEXT"}
+def schedule(text: str) -> float | tuple[float, float]:
+    """Return the number or the two numbers of X or X:Y."""
+    first, colon, last = text.partition(":")
+    return (float(first), float(last)) if colon else float(first)
+
+
+METAVARS = {"int": "N", "float": "X", "str": "TEXT", "tuple[str, ...]": "TEXT", SCHEDULE: "X[:Y]"}
 TYPES: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
     "str": str,
     "tuple[str, ...]": str,
+    SCHEDULE: schedule,
 }

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textgen.config import check_choice
 from textgen.errors import MachineError, UsageError
+from textgen.fields import check_choice
 from textgen.files import shipped, write_atomically, write_error
 from textgen.sources import check_sha256, from_python, from_url, from_wheel, is_safe
 

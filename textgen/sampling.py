@@ -1,44 +1,54 @@
 """Drawing characters, and the generator that everything which writes text goes through.
 
-In the walk after `filters`: engine -> sampling -> text. One draw a character and row, by inverting
-the cumulative distribution in id order with u(seed, row, position), so a character of probability
-zero cannot be drawn and row i of a batch draws as it would alone.
+In the walk after `limits`: engine -> sampling -> text. One draw a character and row, by
+inverting the cumulative distribution in id order with u(seed, row, position), so a character of
+probability zero cannot be drawn and row i of a batch draws as it would alone.
 
-    >>> for pieces in generate(engine, tokenizer, SampleConfig(prime="A", seed=1), start):
-    ...     print(pieces[0], end="")
+Shapes: B rows of text, V vocabulary, L ids looked back on.
+
+    >>> start = begin(engine, tokenizer, ["ROMEO:"], config)
+    >>> for step in generate(engine, tokenizer, config, start):
+    ...     print(step.pieces[0], end="")
 """
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from textgen.chain import Context, apply_filters, chain
 from textgen.config import SampleConfig
+from textgen.continuation import Continuation, either, join
+from textgen.ends import Ending
+from textgen.engine import log_softmax
 from textgen.errors import NumericsError
-from textgen.filters import apply_filters, softmax
+from textgen.history import NOTHING, History
+from textgen.limits import Limit, allowed_ids, bias_of
 from textgen.measure import first_distribution
 from textgen.mixture import Stepper
-from textgen.tokenizer import UNKNOWN, CharTokenizer
+from textgen.tokenizer import CharTokenizer
+
+Array = np.ndarray
 
 DRAW_BLOCK = 256  # uniform numbers made at a time
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """Where a text stopped: what is needed to go on exactly as if it had not.
+class Step:
+    """What one step wrote.
 
-    logits_BV: of the character to come; None at the beginning of a text.
-    position: draws made so far; seed: the one they were made with.
+    pieces: the new text of each row. log_probs_B: of each row's character under the model itself,
+    before any filter. ends: why each row has ended, None while it goes on. after: where to go on.
     """
 
-    state: Any = None
-    logits_BV: np.ndarray | None = None
-    position: int = 0
-    seed: int | None = None
+    pieces: list[str]
+    log_probs_B: Array
+    ends: list[str | None]
+    after: Continuation
 
 
 def new_seed() -> int:
@@ -61,10 +71,73 @@ def uniforms(seed: int, row: int, position: int) -> Iterator[float]:
         skip = 0
 
 
-def draw(logits: np.ndarray, u: float) -> int:
-    """Return the id at which the cumulative distribution of logits (V,) first exceeds u."""
-    cumulative = np.cumsum(softmax(logits))
-    return int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
+def draw(logits_BV: Array, u_B: Array) -> Array:
+    """Return for each row the id at which the cumulative distribution first exceeds u."""
+    weights = np.exp(logits_BV - logits_BV.max(axis=1, keepdims=True))
+    cumulative = weights.cumsum(axis=1)
+    total = cumulative[:, -1:]
+    # u times total may round up to total, which only ids without any probability exceed.
+    target = np.minimum(u_B[:, None] * total, np.nextafter(total, 0))
+    return np.asarray((cumulative <= target).sum(axis=1))
+
+
+def log_probabilities(place: Continuation) -> Array:
+    """Return the log-probabilities (B, V) of the next characters; raise NumericsError if broken."""
+    logs_BV = log_softmax(place.logits_BV)
+    if not math.isfinite(logs_BV.sum()):
+        problem = "the model's scores are not finite"
+        raise NumericsError("sample", problem, "the checkpoint diverged; use an earlier one")
+    return logs_BV
+
+
+def begin(
+    model: Stepper, tokenizer: CharTokenizer, primes: Sequence[str], config: SampleConfig
+) -> Continuation:
+    """Return where texts stand that have read their primes, one row a prime.
+
+    Raises TextError for unknown characters in a prime.
+    """
+    different = {
+        text: read_prime(model, tokenizer, [text], config) for text in dict.fromkeys(primes)
+    }
+    parts = list(different.values())
+    places = {text: place for place, text in enumerate(different)}
+    if len(parts) == 1:
+        return parts[0].take([0] * len(primes))
+    together = Continuation(
+        join([part.state if part.state is not None else model.initial_state(1) for part in parts]),
+        np.concatenate([part.logits_BV for part in parts]),
+        np.concatenate([part.ids_BL for part in parts]),
+    )
+    return together.take([places[text] for text in primes])
+
+
+def read_prime(
+    model: Stepper,
+    tokenizer: CharTokenizer,
+    pieces: Iterable[str],
+    config: SampleConfig,
+    start: Continuation | None = None,
+    before: int = 0,
+) -> Continuation:
+    """Return where one text stands that has read a prime, which may come in pieces of any number.
+
+    With start the prime is read after that text. before: characters of the prime that were read
+    earlier. Raises TextError for unknown characters.
+    """
+    if start is None:
+        first = np.log(first_distribution(tokenizer.counts))[None]
+        start = Continuation(None, first, np.full((1, config.look_back), NOTHING))
+    rows = len(start.logits_BV)
+    state, logits_BV, ids_BL = start.state, start.logits_BV, start.ids_BL
+    for piece in pieces:
+        ids = tokenizer.encode(piece, config.unknown, "--prime", before)
+        before += len(piece)
+        if len(ids):
+            logits_BV, state = model.read(ids, rows, state)
+            latest = np.tile(ids[-config.look_back :].astype(np.int64), (rows, 1))
+            ids_BL = np.concatenate([ids_BL, latest], axis=1)[:, -config.look_back :]
+    return replace(start, state=state, logits_BV=logits_BV, ids_BL=ids_BL)
 
 
 def generate(
@@ -72,83 +145,123 @@ def generate(
     tokenizer: CharTokenizer,
     config: SampleConfig,
     start: Continuation | None = None,
-) -> Iterator[tuple[list[str], Continuation]]:
-    """Yield for each step the new text of each of config.num rows, and where to go on from.
+    rows: range | None = None,
+    limits: Sequence[Limit] = (),
+) -> Iterator[Step]:
+    """Yield what each step writes, until config.length characters or the end of every row.
 
-    A length of 0 yields once, without text. The prime is read but not yielded. A row that met a
-    stop text yields "" from then on; text that might be the beginning of a stop text is held back
-    until that is decided. Neither <unk> nor ids that the training text never held are drawn.
-    config.seed must be set, unless start has one.
-    Raises TextError for unknown characters in the prime, NumericsError for broken logits.
+    start: where the rows stand (default: config.num texts that have read config.prime). rows:
+    their numbers, on which their draws depend (default: 0, 1, ...). A length of 0 yields one empty
+    step. Neither <unk> nor ids that the training text never held are drawn. config.seed must be
+    set, unless start has one. Raises TextError for unknown characters in the prime, NumericsError
+    for broken scores, UsageError where nothing at all may be written.
     """
-    start = start or Continuation()
-    seed = start.seed if start.seed is not None else config.seed
-    assert seed is not None
-    state, logits_BV = start.state, start.logits_BV
-    prime = tokenizer.encode(config.prime, config.unknown, "--prime")
-    if len(prime):
-        logits_BV, state = model.read(prime, config.num, state)
-    elif logits_BV is None:
-        logits_BV = np.tile(np.log(first_distribution(tokenizer.counts)), (config.num, 1))
-    rows = [StopFilter(config.stop) for _ in range(config.num)]
-    draws = [uniforms(seed, row, start.position) for row in range(config.num)]
-    barred = tokenizer.counts == 0
-    barred[UNKNOWN] = True
+    writer = Writer(model, tokenizer, config, start, rows, limits)
     if config.length == 0:
-        yield [""] * config.num, Continuation(state, logits_BV, start.position, seed)
-    for made in range(1, config.length + 1):
-        ids_B = _draw_rows(logits_BV, barred, config, draws)
-        logits_BV, state = model.step(ids_B, state)
-        pieces = [row.feed(char) for row, char in zip(rows, tokenizer.decode(ids_B), strict=True)]
-        if made == config.length:
-            pieces = [piece + row.flush() for piece, row in zip(pieces, rows, strict=True)]
-        yield pieces, Continuation(state, logits_BV, start.position + made, seed)
-        if all(row.stopped for row in rows):
+        yield writer.nothing()
+    for made in range(config.length):
+        step = writer.step(made)
+        yield step
+        if None not in step.ends:
             return
 
 
-def _draw_rows(
-    logits_BV: np.ndarray,
-    barred: np.ndarray,
-    config: SampleConfig,
-    draws: list[Iterator[float]],
-) -> np.ndarray:
-    if not np.isfinite(logits_BV).all():
-        problem = "the model's scores are not finite"
-        raise NumericsError("sample", problem, "the checkpoint diverged; use an earlier one")
-    allowed = apply_filters(np.where(barred, -np.inf, logits_BV), config)
-    return np.array([draw(row, next(u)) for row, u in zip(allowed, draws, strict=True)])
+class Writer:
+    """Rows of text that grow together, one character a step."""
 
+    def __init__(
+        self,
+        model: Stepper,
+        tokenizer: CharTokenizer,
+        config: SampleConfig,
+        start: Continuation | None,
+        rows: range | None,
+        limits: Sequence[Limit],
+    ) -> None:
+        start = start or begin(model, tokenizer, [config.prime] * config.num, config)
+        self.model, self.tokenizer, self.config, self.limits = model, tokenizer, config, limits
+        self.barred_V = ~allowed_ids(tokenizer, config)
+        self.filters = chain(config)
+        count = len(start.logits_BV)
+        seed = start.seed if start.seed is not None else config.seed
+        assert seed is not None
+        rows = rows or range(count)
+        self.draws = [uniforms(seed, row, start.position) for row in rows]
+        self.endings = [Ending(config) for _ in rows]
+        self.ends: list[str | None] = [None] * count
+        self.over_B = np.zeros(count, dtype=bool)  # ended by a limit
+        counted = any(one.counts for one in self.filters)
+        history = History(start.ids_BL, config.look_back, tokenizer.size, counted)
+        mu_B = np.full(count, 2 * (config.mirostat or 0)) if start.mu_B is None else start.mu_B
+        self.context = Context(bias_of(tokenizer, config), history, mu_B)
+        self.after = replace(start, seed=seed, ids_BL=history.ids_BL)
 
-class StopFilter:
-    """Passes text on until one of the stop texts appears; the stop text itself is not passed."""
+    def nothing(self) -> Step:
+        """Return the step that writes nothing."""
+        rows = len(self.ends)
+        return Step([""] * rows, np.zeros(rows), ["length"] * rows, self.after)
 
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self.stops = stops
-        self.stopped = False
-        self._held = ""
+    def step(self, made: int) -> Step:
+        """Write one character of each row, the one after `made` others."""
+        config, before = self.config, self.after
+        logs_BV = log_probabilities(before)
+        logits_BV = self._allowed(logs_BV, config.length - made)
+        if None not in self.ends:
+            pieces = [ending.flush() for ending in self.endings]
+            return Step(pieces, np.zeros(len(pieces)), list(self.ends), before)
+        ids_B = self._choose(logits_BV, made)
+        logits_BV, state = self.model.step(ids_B, before.state)
+        self.context.history.add(ids_B)
+        pieces = self._pieces(ids_B, last=made + 1 == config.length)
+        self.after = Continuation(
+            state,
+            logits_BV,
+            self.context.history.ids_BL,
+            before.position + 1,
+            before.seed,
+            self.context.mu_B if config.mirostat else None,
+        )
+        if self.over_B.any():  # what these rows drew does not belong to them
+            was = before.state or self.model.initial_state(len(ids_B))
+            self.after = either(self.after, replace(before, state=was), self.over_B)
+        log_probs_B = logs_BV[np.arange(len(ids_B)), ids_B]
+        return Step(pieces, log_probs_B, list(self.ends), self.after)
 
-    def feed(self, text: str) -> str:
-        """Return what of the text so far is certain not to belong to a stop text."""
-        if self.stopped or not self.stops:
-            return "" if self.stopped else text
-        self._held += text
-        places = [self._held.find(stop) for stop in self.stops if stop in self._held]
-        if places:
-            self.stopped = True
-            passed, self._held = self._held[: min(places)], ""
-            return passed
-        keep = max(self._overlap(stop) for stop in self.stops)
-        cut = len(self._held) - keep
-        passed, self._held = self._held[:cut], self._held[cut:]
-        return passed
+    def _allowed(self, logs_BV: Array, remaining: int) -> Array:
+        """Bar what must not be written; a row for which nothing is left has ended."""
+        logits_BV = np.where(self.barred_V, -np.inf, logs_BV)
+        for limit in self.limits:
+            limited = np.where(limit.allowed(self.context.history, remaining), logits_BV, -np.inf)
+            empty_B = np.asarray((limited == -np.inf).all(axis=1))
+            for row in np.flatnonzero(empty_B):
+                self.over_B[row] |= self.ends[row] is None
+                self.ends[row] = self.ends[row] or limit.reason
+            logits_BV = np.where(empty_B[:, None], logits_BV, limited)
+        return logits_BV
 
-    def flush(self) -> str:
-        """Return the text still held back."""
-        passed, self._held = self._held, ""
-        return passed
+    def _choose(self, logits_BV: Array, made: int) -> Array:
+        """Return the next ids, after the filters."""
+        self.context.progress = made / max(1, self.config.length - 1)
+        logits_BV = apply_filters(logits_BV, self.config, self.context, self.filters)
+        ids_B = draw(logits_BV, np.array([next(u) for u in self.draws]))
+        if self.config.mirostat:
+            surprise_B = -log_softmax(logits_BV)[np.arange(len(ids_B)), ids_B] / np.log(2)
+            error_B = surprise_B - self.config.mirostat
+            self.context.mu_B = self.context.mu_B - self.config.mirostat_rate * error_B
+        for limit in self.limits:
+            limit.add(ids_B)
+        return ids_B
 
-    def _overlap(self, stop: str) -> int:
-        """Length of the longest end of the held text that could begin stop."""
-        longest = min(len(stop) - 1, len(self._held))
-        return next((n for n in range(longest, 0, -1) if self._held.endswith(stop[:n])), 0)
+    def _pieces(self, ids_B: Array, last: bool) -> list[str]:
+        """Return the text that each row has now written, and note which ones have ended."""
+        pieces = []
+        for row, char in enumerate(self.tokenizer.decode(ids_B)):
+            ending = self.endings[row]
+            piece = ""
+            if self.ends[row] is None:
+                piece = ending.feed(char)
+                self.ends[row] = ending.reason or ("length" if last else None)
+            if self.ends[row] is not None:
+                piece += ending.flush()
+            pieces.append(piece)
+        return pieces

@@ -21,7 +21,7 @@ import torch
 import textgen
 from textgen import corpus, runs, sizing
 from textgen.checkpoint import Checkpoint
-from textgen.config import ModelConfig, TrainConfig, from_json, option_name, to_json
+from textgen.config import ModelConfig, TrainConfig
 from textgen.device import (
     available_cores,
     choose_device,
@@ -30,6 +30,7 @@ from textgen.device import (
     tuned,
 )
 from textgen.errors import CheckpointError, TextError, UsageError
+from textgen.fields import from_json, option_name, to_json
 from textgen.model import CharRNN
 from textgen.ngrams import NGrams, longest
 from textgen.plan import Plan, by_seconds, by_steps

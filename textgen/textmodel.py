@@ -12,20 +12,28 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from textgen import measure, runs
+from textgen.beams import beam_search
 from textgen.checkpoint import Checkpoint
 from textgen.config import SampleConfig
+from textgen.continuation import Continuation, load_continuation
 from textgen.errors import TextError, UsageError
+from textgen.limits import Matching, Novel, allowed_ids
 from textgen.mixture import make_engine, with_ngrams
-from textgen.sampling import Continuation, generate, new_seed
+from textgen.novelty import index_for, longest_copied, text_of
+from textgen.patterns import Pattern
+from textgen.sampling import Step, generate, new_seed, read_prime
+from textgen.texts import Limits, Text, write_texts
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -43,11 +51,13 @@ class TextModel:
 
     state: where the last text stopped; pass it as `state` to go on from there. seed: the one
     that the last text was drawn with. threads: of the matrix products, on which the last bits
-    of a text's probabilities depend.
+    of a text's probabilities depend. path: where the checkpoint lies, for what is beside it.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
-        self.checkpoint = checkpoint
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "cpu", path: Path | None = None
+    ) -> None:
+        self.checkpoint, self.path = checkpoint, path
         self.tokenizer = checkpoint.tokenizer
         self.state: Continuation | None = None
         self.seed: int | None = None
@@ -58,30 +68,106 @@ class TextModel:
     def sample(self, prime: str = "", *, state: Continuation | None = None, **options: Any) -> str:
         """Return prime followed by new text.
 
-        options: the fields of SampleConfig: length, temperature, top_k, top_p, min_p, stop, seed,
-        unknown. With state the text goes on where that one stopped, with its seed and draws.
+        options: the fields of SampleConfig, such as length, temperature, top_k, stop and seed.
+        With state the text goes on where that one stopped, with its seed and draws.
         """
         return prime + "".join(self.stream(prime, state=state, **options))
 
     def stream(
         self, prime: str = "", *, state: Continuation | None = None, **options: Any
     ) -> Iterator[str]:
-        """Return an iterator over the new text of `sample`, without the prime, piece by piece."""
-        config = make_config(prime=prime, **options)
+        """Return an iterator over the new text of `sample`, without the prime, piece by piece.
+
+        The best of several drafts or beams comes in one piece.
+        """
+        config = self._seeded(make_config(prime=prime, **options), state)
         if config.num != 1:
             raise UsageError("num", "one text at a time", "use batch(num=...)")
-        if state is not None and state.logits_BV is not None and len(state.logits_BV) != 1:
+        if config.best_of > 1 or config.beams > 1:
+            if state is not None:
+                problem = "cannot be combined with best_of and beams"
+                raise UsageError("state", problem, "leave one of them out")
+            return (text.text for text in self._texts([prime], config))
+        if state is not None and len(state.logits_BV) != 1:
             problem = f"is where {len(state.logits_BV)} texts stopped"
-            raise UsageError("state", problem, "pass the state after a single text")
-        return (pieces[0] for pieces in self._generate(config, state) if pieces[0])
+            raise UsageError("state", problem, "pass state.take([row])")
+        return self._streamed(config, state)
 
-    def batch(self, prime: str = "", **options: Any) -> list[str]:
-        """Return options["num"] texts written at once; each as `sample` would with that row."""
-        config = make_config(prime=prime, **options)
-        texts = [prime] * config.num
-        for pieces in self._generate(config, None):
-            texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
-        return texts
+    def batch(
+        self, prime: str = "", *, primes: Sequence[str] | None = None, **options: Any
+    ) -> list[str]:
+        """Return options["num"] texts for each prime, written together, with their primes."""
+        return [text.prime + text.text for text in self.texts(primes or [prime], **options)]
+
+    def texts(self, primes: Sequence[str], **options: Any) -> Iterator[Text]:
+        """Return an iterator over options["num"] texts for each prime, with what is known of them.
+
+        Each is what `sample` would write with that row of draws, whatever else is written.
+        """
+        return self._texts(primes, self._seeded(make_config(**options), None))
+
+    def choices(
+        self, number: int, *, state: Continuation, **options: Any
+    ) -> list[tuple[str, Continuation]]:
+        """Return so many ways to go on from a single text, each with where it stopped."""
+        config = self._seeded(make_config(**options), state)
+        texts, places = [""] * number, [state] * number
+        going = set(range(number))
+        for step in self._steps(config, state.take([0] * number)):
+            texts = [text + piece for text, piece in zip(texts, step.pieces, strict=True)]
+            for row in [row for row in going if step.ends[row]]:
+                places[row] = step.after.take([row])
+                going.remove(row)
+        return list(zip(texts, places, strict=True))
+
+    def read(
+        self,
+        pieces: Iterable[str],
+        *,
+        state: Continuation | None = None,
+        before: int = 0,
+        **options: Any,
+    ) -> Continuation:
+        """Return where a text stands that goes on with pieces: a prime of any length.
+
+        before: characters of the prime that were read earlier. options: of SampleConfig, of which
+        unknown and look_back count here.
+        """
+        config = make_config(**options)
+        with self._blas.limit(limits=self.threads):
+            return read_prime(self._stepper, self.tokenizer, pieces, config, state, before)
+
+    def check(self, **options: Any) -> None:
+        """Raise UsageError or TextError for options under which this model can write nothing."""
+        config = make_config(**options)
+        allowed_ids(self.tokenizer, config)
+        self._limits(config)
+
+    def save_state(self, path: str | Path) -> None:
+        """Write where the last text stopped to a file."""
+        if self.state is None:
+            raise UsageError("state", "no text was written yet", "write one first")
+        self.state.save(path, self.checkpoint.model)
+
+    def load_state(self, path: str | Path) -> Continuation:
+        """Return, and take as `state`, what `save_state` wrote with this model's like."""
+        self.state = load_continuation(path, self.checkpoint.model)
+        return self.state
+
+    def longest_copied(self, text: str, training_text: str | None = None) -> str:
+        """Return the longest span of text that stands in the text the model was trained on.
+
+        training_text: that file, where it is no longer where it was. Raises TextError if it is
+        not found or another one.
+        """
+        if self.path is None:
+            raise TextError("text", "of a model without a file it is not known", "load it from one")
+        whole = text_of(self.path, self.checkpoint, training_text).text
+        codes, others = (
+            np.frombuffer(one.encode("utf-32-le", "surrogatepass"), "<u4") for one in (whole, text)
+        )
+        length, place = longest_copied(codes, others)
+        return text[place : place + length]
 
     def score(self, text: str) -> Score:
         """Return what each character of text costs, read as one stream from the zero state."""
@@ -93,24 +179,68 @@ class TextModel:
         mean = float(nats.mean())
         return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()))
 
-    def _generate(self, config: SampleConfig, state: Continuation | None) -> Iterator[list[str]]:
-        if config.seed is None and (state is None or state.seed is None):
-            config = dataclasses.replace(config, seed=new_seed())
-        self.seed = state.seed if state and state.seed is not None else config.seed
+    def _seeded(self, config: SampleConfig, state: Continuation | None) -> SampleConfig:
+        """Return config with a seed, noted as the last one."""
+        found = state.seed if state is not None and state.seed is not None else config.seed
+        self.seed = new_seed() if found is None else found
+        return dataclasses.replace(config, seed=self.seed)
+
+    def _streamed(self, config: SampleConfig, state: Continuation | None) -> Iterator[str]:
         self.state = state
-        steps = generate(self._stepper, self.tokenizer, config, state)
+        if state is not None and config.prime:
+            state = read_prime(self._stepper, self.tokenizer, [config.prime], config, state)
+        for step in self._steps(config, state):
+            self.state = step.after
+            if step.pieces[0]:
+                yield step.pieces[0]
+
+    def _steps(self, config: SampleConfig, state: Continuation | None) -> Iterator[Step]:
+        rows = len(state.logits_BV) if state is not None else config.num
+        limits = self._limits(config)(rows)
+        return self._with_threads(
+            generate(self._stepper, self.tokenizer, config, state, None, limits)
+        )
+
+    def _texts(self, primes: Sequence[str], config: SampleConfig) -> Iterator[Text]:
+        if config.beams == 1:
+            limits = self._limits(config)
+            texts = write_texts(self._stepper, self.tokenizer, primes, config, limits)
+            yield from self._with_threads(texts)
+            return
+        for prime in primes:
+            with self._blas.limit(limits=self.threads):
+                found = beam_search(self._stepper, self.tokenizer, prime, config)
+            yield from found
+
+    def _limits(self, config: SampleConfig) -> Limits:
+        """Return what makes the hard limits of so many rows."""
+        if config.match is not None:
+            allowed_V = allowed_ids(self.tokenizer, config)
+            pattern = Pattern.compile(config.match, self.tokenizer.codepoints, allowed_V)
+            pattern.reaches(config.length)
+            return lambda rows: [Matching(pattern, rows)]
+        if config.novel is None:
+            return lambda rows: []
+        if self.path is None:
+            problem = "the checkpoint has no file, beside which the training text is indexed"
+            raise UsageError("novel", problem, "load the model from a file")
+        spans = index_for(self.path, self.checkpoint, config.novel, config.novel_text)
+        return lambda rows: [Novel(spans)]
+
+    def _with_threads(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Yield items, each made with our threads; between them the threads are the caller's."""
         while True:
-            with self._blas.limit(limits=self.threads):  # left between steps: they are the caller's
-                step = next(steps, None)
-            if step is None:
+            with self._blas.limit(limits=self.threads):
+                item = next(items, None)
+            if item is None:
                 return
-            pieces, self.state = step
-            yield pieces
+            yield item
 
 
 def load(path: str | Path, device: str = "cpu") -> TextModel:
     """Return the model in a checkpoint file or run folder; raise CheckpointError if damaged."""
-    return TextModel(Checkpoint.load(runs.find_checkpoint(path)), device)
+    found = runs.find_checkpoint(path)
+    return TextModel(Checkpoint.load(found), device, found)
 
 
 def sampling_threads(parameters: int) -> int:
@@ -124,10 +254,13 @@ def sampling_threads(parameters: int) -> int:
 
 
 def make_config(**options: Any) -> SampleConfig:
-    """Return a SampleConfig, with a single stop text or a list of them made a tuple."""
-    if "stop" in options:
-        stop = options["stop"]
-        options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    """Return a SampleConfig, with a single text or a list of them made a tuple."""
+    for name in ("stop", "bias"):
+        if name in options:
+            value = options[name]
+            options[name] = (value,) if isinstance(value, str) else tuple(value)
+    if isinstance(options.get("temperature"), list):
+        options["temperature"] = tuple(options["temperature"])
     return SampleConfig(**options)
 
 

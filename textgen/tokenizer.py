@@ -66,12 +66,14 @@ class CharTokenizer:
         """The characters that have an id, in the order of their ids."""
         return self.decode(range(1, self.size))
 
-    def encode(self, text: str, unknown: str = "error", subject: str = "text") -> Ids:
+    def encode(
+        self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
+    ) -> Ids:
         """Return the ids (n,) of text in the smallest unsigned type.
 
         unknown: what becomes of a character without an id: "error" raises TextError naming it
         and its position, "skip" drops it, "replace" gives <unk>. subject names the text in the
-        error.
+        error; before: characters of it that stand before this piece.
         """
         blocks = [self._table[np.minimum(codes, len(self._table) - 1)] for codes in _blocks(text)]
         ids = np.concatenate(blocks) if blocks else np.zeros(0, dtype=self.dtype)
@@ -79,21 +81,21 @@ class CharTokenizer:
             return ids
         if unknown == "skip":
             return np.asarray(ids[ids != UNKNOWN])
-        raise self._unknown_error(text, int(np.argmin(ids != UNKNOWN)), subject)
+        raise self._unknown_error(text, int(np.argmin(ids != UNKNOWN)), subject, before)
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
         """Return the text of ids; <unk> becomes U+FFFD."""
         codes = self._characters[np.asarray(ids, dtype=np.int64)]
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
-    def _unknown_error(self, text: str, index: int, subject: str) -> TextError:
+    def _unknown_error(self, text: str, index: int, subject: str, before: int) -> TextError:
         char = text[index]
         name = unicodedata.name(char, "unnamed")
         known = f"this model's {len(self.codepoints)} characters"
         fix = "use --unknown skip or --unknown replace"
         if unicodedata.normalize("NFC", text) != text:
             fix += ", or compose the text (Unicode NFC)"
-        where = f"at position {index + 1}"
+        where = f"at position {before + index + 1}"
         problem = f"{char!r} (U+{ord(char):04X} {name}) {where} is not among {known}"
         return TextError(subject, problem, fix)
 

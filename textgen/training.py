@@ -24,9 +24,10 @@ import torch
 
 from textgen import measure, runs
 from textgen.checkpoint import Checkpoint
-from textgen.config import SampleConfig, TrainConfig, from_json, to_json
+from textgen.config import SampleConfig, TrainConfig
 from textgen.device import memory_checked, tuned
 from textgen.errors import Interrupted
+from textgen.fields import from_json, to_json
 from textgen.files import locked
 from textgen.mixture import best_share, make_engine, mix, with_ngrams
 from textgen.model import TorchStepper
@@ -240,7 +241,7 @@ class Run:
 
     def _sample(self, checkpoint: Checkpoint) -> str:
         engine = make_engine(checkpoint)
-        return "".join(rows[0] for rows, _ in generate(engine, self.tokenizer, SAMPLE))
+        return "".join(one.pieces[0] for one in generate(engine, self.tokenizer, SAMPLE))
 
     def _checkpoint(self, record: dict[str, Any]) -> Checkpoint:
         facts = {**self.setup.facts, "training": self.setup.public_config(), "metrics": record}

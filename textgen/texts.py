@@ -1,0 +1,110 @@
+"""Many texts at once: primes by numbers, in batches, the best of several drafts.
+
+In the walk after `sampling`.
+
+    >>> for text in write_texts(engine, tokenizer, ["ROMEO:", "JULIET:"], config):
+    ...     print(text.prime + text.text)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from textgen.config import SampleConfig
+from textgen.limits import Limit
+from textgen.mixture import Stepper
+from textgen.sampling import begin, generate
+from textgen.tokenizer import CharTokenizer
+
+MOST_ROWS = 64  # written at once; more gain nothing and hold more memory
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that was written.
+
+    row: its number, on which its draws depend, with seed. log_probs: (n,) of its characters under
+    the model itself, before any filter. end: "length", or what ended it before.
+    """
+
+    prime: str
+    text: str
+    seed: int
+    row: int
+    log_probs: np.ndarray
+    end: str
+
+    @property
+    def nats_per_char(self) -> float:
+        """What the model itself pays for a character of the text; 0 for an empty one."""
+        return float(-self.log_probs.mean()) if len(self.log_probs) else 0.0
+
+    def to_json(self, with_log_probs: bool = False) -> dict[str, Any]:
+        """Return it as JSON values."""
+        found = {
+            "text": self.text,
+            "prime": self.prime,
+            "seed": self.seed,
+            "row": self.row,
+            "nats_per_char": self.nats_per_char,
+            "end": self.end,
+        }
+        return found | ({"log_probs": self.log_probs.tolist()} if with_log_probs else {})
+
+
+Limits = Callable[[int], Sequence[Limit]]  # for so many rows
+
+
+def write_texts(
+    model: Stepper,
+    tokenizer: CharTokenizer,
+    primes: Sequence[str],
+    config: SampleConfig,
+    limits: Limits = lambda rows: (),
+) -> Iterator[Text]:
+    """Yield config.num texts for each prime, in order; config.seed must be set.
+
+    Of config.best_of drafts a text is the one that the model finds likeliest, a character on
+    average. A text depends on its row alone, whatever else is written.
+    """
+    drafts = config.best_of
+    wanted = [prime for prime in primes for _ in range(config.num * drafts)]
+    together = max(1, MOST_ROWS // drafts) * drafts  # all drafts of a text at once
+    for first in range(0, len(wanted), together):
+        rows = range(first, min(first + together, len(wanted)))
+        texts = _write(model, tokenizer, wanted[rows.start : rows.stop], rows, config, limits)
+        for begun in range(0, len(texts), drafts):
+            # Of equals the first; a draft without a character is the last to be chosen.
+            yield min(
+                texts[begun : begun + drafts],
+                key=lambda text: text.nats_per_char if text.text else np.inf,
+            )
+
+
+def _write(
+    model: Stepper,
+    tokenizer: CharTokenizer,
+    primes: Sequence[str],
+    rows: range,
+    config: SampleConfig,
+    limits: Limits,
+) -> list[Text]:
+    assert config.seed is not None
+    start = begin(model, tokenizer, primes, config)
+    pieces: list[list[str]] = []
+    log_probs = []
+    ends: list[str | None] = []
+    for step in generate(model, tokenizer, config, start, rows, limits(len(rows))):
+        pieces.append(step.pieces)
+        log_probs.append(step.log_probs_B)
+        ends = step.ends
+    found = []
+    for place, row in enumerate(rows):
+        text = "".join(piece[place] for piece in pieces)
+        kept = np.array([logs[place] for logs in log_probs[: len(text)]])
+        found.append(Text(primes[place], text, config.seed, row, kept, str(ends[place])))
+    return found
