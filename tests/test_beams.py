@@ -1,6 +1,7 @@
 """Beam search against every text there is, against a plain search, and by hand."""
 
 import dataclasses
+import functools
 import itertools
 
 import naive
@@ -31,6 +32,7 @@ def weights(cell="gru", seed=0):
     return naive.random_weights(sizes(cell), seed, scale=1.2)
 
 
+@functools.cache
 def network(cell="gru", seed=0):
     return Engine(sizes(cell), weights(cell, seed))
 
@@ -47,6 +49,7 @@ def texts_of(found):
     return [one.text for one in found]
 
 
+@functools.cache
 def log_probs(prime, text, seed=0, cell="gru"):
     """Of each character of a text after its prime, by the written equations."""
     ids = LETTERS.encode(prime + text).astype(int)

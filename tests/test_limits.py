@@ -1,5 +1,6 @@
 """Hard limits: what the generator never writes, checked with re and with Python's `in`."""
 
+import functools
 import hashlib
 import itertools
 import re
@@ -28,6 +29,7 @@ def sizes(tokenizer=LETTERS):
     return ModelConfig(vocab=tokenizer.size, layers=1, hidden=8, embedding=4)
 
 
+@functools.cache
 def network(tokenizer=LETTERS):
     return Engine(sizes(tokenizer), naive.random_weights(sizes(tokenizer), 0, scale=0.8))
 

@@ -1,6 +1,8 @@
 """The draw and the generator: closed forms on tiny models, exactness on small networks."""
 
+import copy
 import dataclasses
+import functools
 import itertools
 import math
 import tracemalloc
@@ -90,12 +92,14 @@ def sizes_of(cell, layers=2, tokenizer=LETTERS):
     return ModelConfig(vocab=tokenizer.size, cell=cell, layers=layers, hidden=8, embedding=4)
 
 
+@functools.cache
 def network(cell="gru", dtype=np.float64, layers=2, seed=0, tokenizer=LETTERS):
     sizes = sizes_of(cell, layers, tokenizer)
     weights = naive.random_weights(sizes, seed, scale=0.8)
     return Engine(sizes, {name: array.astype(dtype) for name, array in weights.items()})
 
 
+@functools.cache
 def mixture():
     """A network with a count of n-grams: the states of both go together."""
     ids = np.random.default_rng(5).integers(1, LETTERS.size, 200)
@@ -610,7 +614,7 @@ def test_texts_of_primes_of_different_lengths_are_those_of_each_prime_alone(cell
 
 def test_texts_of_one_prime_are_read_once():
     """And one text of a thousand characters costs a thousand steps, whatever the number of rows."""
-    engine, read = network(), []
+    engine, read = copy.copy(network()), []
     original = engine.read
     engine.read = lambda ids, rows, state: (
         read.append((len(ids), rows)) or original(ids, rows, state)

@@ -1,12 +1,13 @@
 """Many texts: their order, their numbers, the best of several drafts, and what is said of each."""
 
+import functools
 import itertools
 import json
 
 import naive
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgen import texts
@@ -29,6 +30,7 @@ def weights(cell="gru"):
     return naive.random_weights(sizes(cell), 0, scale=0.8)
 
 
+@functools.cache
 def network(cell="gru"):
     return Engine(sizes(cell), weights(cell))
 
@@ -45,6 +47,7 @@ def as_tuples(found):
     return [(one.prime, one.text, one.row, one.end) for one in found]
 
 
+@functools.cache
 def cost(prime, text):
     """What each character of a text costs after its prime, by the written equations."""
     ids = LETTERS.encode(prime + text).astype(int)
@@ -75,6 +78,7 @@ def test_each_text_is_that_of_its_prime_and_number_alone(cell):
         np.testing.assert_allclose(one.log_probs, log_probs, rtol=0, atol=1e-12)
 
 
+@settings(max_examples=30)
 @given(
     most=st.integers(1, 9),
     num=st.integers(1, 3),

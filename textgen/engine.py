@@ -83,9 +83,12 @@ class Engine:
 @quiet
 def log_softmax(logits: Array) -> Array:
     """Return log-probabilities over the last axis, in float64."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+    # ufuncs' own reductions: for one row the methods' wrappers cost more than the work
+    largest = np.maximum.reduce(logits, axis=-1, keepdims=True)
+    shifted = np.subtract(logits, largest, dtype=np.float64)
+    total = np.add.reduce(np.exp(shifted), axis=-1, keepdims=True)
+    shifted -= np.log(total)
+    return np.asarray(shifted)
 
 
 class Layer:

@@ -73,12 +73,12 @@ def uniforms(seed: int, row: int, position: int) -> Iterator[float]:
 
 def draw(logits_BV: Array, u_B: Array) -> Array:
     """Return for each row the id at which the cumulative distribution first exceeds u."""
-    weights = np.exp(logits_BV - logits_BV.max(axis=1, keepdims=True))
-    cumulative = weights.cumsum(axis=1)
+    weights = np.exp(logits_BV - np.maximum.reduce(logits_BV, axis=1, keepdims=True))
+    cumulative = np.add.accumulate(weights, axis=1)
     total = cumulative[:, -1:]
     # u times total may round up to total, which only ids without any probability exceed.
     target = np.minimum(u_B[:, None] * total, np.nextafter(total, 0))
-    return np.asarray((cumulative <= target).sum(axis=1))
+    return np.asarray(np.add.reduce(cumulative <= target, axis=1))
 
 
 def log_probabilities(place: Continuation) -> Array:
@@ -180,12 +180,12 @@ class Writer:
     ) -> None:
         start = start or begin(model, tokenizer, [config.prime] * config.num, config)
         self.model, self.tokenizer, self.config, self.limits = model, tokenizer, config, limits
-        self.barred_V = ~allowed_ids(tokenizer, config)
+        self.barred_V = np.where(allowed_ids(tokenizer, config), 0.0, -np.inf)
         self.filters = chain(config)
         count = len(start.logits_BV)
         seed = start.seed if start.seed is not None else config.seed
         assert seed is not None
-        rows = rows or range(count)
+        self.rows, rows = np.arange(count), rows or range(count)
         self.draws = [uniforms(seed, row, start.position) for row in rows]
         self.endings = [Ending(config) for _ in rows]
         self.ends: list[str | None] = [None] * count
@@ -224,12 +224,12 @@ class Writer:
         if self.over_B.any():  # what these rows drew does not belong to them
             was = before.state or self.model.initial_state(len(ids_B))
             self.after = either(self.after, replace(before, state=was), self.over_B)
-        log_probs_B = logs_BV[np.arange(len(ids_B)), ids_B]
+        log_probs_B = logs_BV[self.rows, ids_B]
         return Step(pieces, log_probs_B, list(self.ends), self.after)
 
     def _allowed(self, logs_BV: Array, remaining: int) -> Array:
         """Bar what must not be written; a row for which nothing is left has ended."""
-        logits_BV = np.where(self.barred_V, -np.inf, logs_BV)
+        logits_BV = logs_BV + self.barred_V
         for limit in self.limits:
             limited = np.where(limit.allowed(self.context.history, remaining), logits_BV, -np.inf)
             empty_B = np.asarray((limited == -np.inf).all(axis=1))
@@ -245,7 +245,7 @@ class Writer:
         logits_BV = apply_filters(logits_BV, self.config, self.context, self.filters)
         ids_B = draw(logits_BV, np.array([next(u) for u in self.draws]))
         if self.config.mirostat:
-            surprise_B = -log_softmax(logits_BV)[np.arange(len(ids_B)), ids_B] / np.log(2)
+            surprise_B = -log_softmax(logits_BV)[self.rows, ids_B] / np.log(2)
             error_B = surprise_B - self.config.mirostat
             self.context.mu_B = self.context.mu_B - self.config.mirostat_rate * error_B
         for limit in self.limits:

@@ -97,7 +97,10 @@ class TextModel:
         self, prime: str = "", *, primes: Sequence[str] | None = None, **options: Any
     ) -> list[str]:
         """Return options["num"] texts for each prime, written together, with their primes."""
-        return [text.prime + text.text for text in self.texts(primes or [prime], **options)]
+        return [
+            text.prime + text.text
+            for text in self.texts([prime] if primes is None else primes, **options)
+        ]
 
     def texts(self, primes: Sequence[str], **options: Any) -> Iterator[Text]:
         """Return an iterator over options["num"] texts for each prime, with what is known of them.

@@ -44,6 +44,8 @@ def write(arguments: Namespace) -> None:
     """Run the command; raise TextgenError for what goes wrong."""
     check_choice("--device", arguments.device, DEVICES)
     check_choice("--format", arguments.format, FORMATS)
+    if arguments.logprobs and arguments.format != "jsonl":
+        raise UsageError("--logprobs", "plain text has no place for them", "add --format jsonl")
     config = SampleConfig(**sample_options(arguments))
     primes = _primes(arguments, config)
     model = _model(arguments)
@@ -62,7 +64,8 @@ def write(arguments: Namespace) -> None:
         _deliver(_begun(pieces, writer), arguments)
     else:
         texts = _begun(model.texts(primes, **options), writer)
-        texts = _counted(texts, len(primes) * config.num, written)
+        noted = written if config.novel else None
+        texts = _counted(texts, len(primes) * config.num, noted)
         if arguments.out_dir:
             _write_folder(Path(arguments.out_dir), texts, arguments)
         else:
@@ -115,7 +118,7 @@ def _primes(arguments: Namespace, config: SampleConfig) -> list[str]:
                 raise UsageError(option_name(name), problem, "keep one")
     if arguments.primes:
         lines = corpus.read(arguments.primes).text.split("\n")
-        return [unescape(line) for line in (lines if lines[-1] else lines[:-1])]
+        return [unescape(one.removesuffix("\r")) for one in (lines if lines[-1] else lines[:-1])]
     if arguments.prime_file and not _streams(arguments, config, 1):
         return ["".join(_prime_file(arguments))]
     return [config.prime]
@@ -178,13 +181,14 @@ def _between(texts: Iterable[str], between: str) -> Iterator[str]:
         yield (between if number else "") + text
 
 
-def _counted(texts: Iterator[Text], number: int, written: list[str]) -> Iterator[Text]:
+def _counted(texts: Iterator[Text], number: int, written: list[str] | None) -> Iterator[Text]:
     """Yield texts with a progress bar, if somebody is there to see it, and note what they say."""
     from tqdm import tqdm
 
     hidden = number == 1 or not sys.stderr.isatty()
     for text in tqdm(texts, total=number, unit="text", disable=hidden, leave=False):
-        written.append(text.text)
+        if written is not None:
+            written.append(text.text)
         yield text
 
 
