@@ -109,20 +109,12 @@ def temperature(logits: Array, value: float) -> Array:
 def top_k(logits: Array, k: int) -> Array:
     """Keep exactly the k likeliest; among equals the lowest ids."""
     order = np.argsort(-logits, axis=-1, kind="stable")
-    kept = np.full(logits.shape, -np.inf)
-    best = order[..., :k]
-    np.put_along_axis(kept, best, np.take_along_axis(logits, best, axis=-1), axis=-1)
-    return kept
+    return _kept(logits, order, np.arange(logits.shape[-1]) < k)
 
 
 def top_p(logits: Array, p: float) -> Array:
     """Keep the fewest likeliest whose probabilities sum to at least p (Holtzman et al., 2020)."""
-    order = np.argsort(-logits, axis=-1, kind="stable")
-    probabilities = softmax(np.take_along_axis(logits, order, axis=-1))
-    before = np.cumsum(probabilities, axis=-1) - probabilities
-    keep = np.zeros(logits.shape, dtype=bool)
-    np.put_along_axis(keep, order, before * (1 + ROUNDING) < p, axis=-1)
-    return np.where(keep, logits, -np.inf)
+    return _fewest(logits, softmax(logits), np.argsort(-logits, axis=-1, kind="stable"), p)
 
 
 def min_p(logits: Array, p: float) -> Array:
@@ -134,13 +126,8 @@ def min_p(logits: Array, p: float) -> Array:
 def typical_p(logits: Array, p: float) -> Array:
     """Keep those whose surprise is nearest to the expected one, p in sum (Meister et al., 2023)."""
     logs = log_softmax(logits)
-    distance = np.abs(-logs - entropy(logs))
-    order = np.argsort(distance, axis=-1, kind="stable")
-    probabilities = np.exp(np.take_along_axis(logs, order, axis=-1))
-    before = np.cumsum(probabilities, axis=-1) - probabilities
-    keep = np.zeros(logits.shape, dtype=bool)
-    np.put_along_axis(keep, order, before * (1 + ROUNDING) < p, axis=-1)
-    return np.where(keep, logits, -np.inf)
+    order = np.argsort(np.abs(-logs - entropy(logs)), axis=-1, kind="stable")
+    return _fewest(logits, np.exp(logs), order, p)
 
 
 def epsilon_cutoff(logits: Array, epsilon: float) -> Array:
@@ -160,6 +147,26 @@ def surprise_limit(logits: Array, mu_B: Array) -> Array:
     return _at_least(logits, log_softmax(logits), -np.log(2) * mu_B[..., None])
 
 
+def _fewest(logits: Array, probabilities: Array, order: Array, p: float) -> Array:
+    """Keep the first ones in an order whose probabilities sum to at least p."""
+    chances = probabilities.ravel()[_places(order)]
+    before = np.add.accumulate(chances, axis=-1) - chances
+    return _kept(logits, order, before * (1 + ROUNDING) < p)
+
+
+def _kept(logits: Array, order: Array, kept: Array) -> Array:
+    """Keep what `kept` says of the ids in an order."""
+    mask = np.empty(logits.size, dtype=bool)
+    mask[_places(order)] = kept
+    return np.where(mask.reshape(logits.shape), logits, -np.inf)
+
+
+def _places(order: Array) -> Array:
+    """Return the places of ids in the flattened array; quicker than numpy's take_along_axis."""
+    size = order.shape[-1]
+    return np.asarray(order + np.arange(0, order.size, size).reshape(*order.shape[:-1], 1))
+
+
 def _at_least(logits: Array, logs: Array, limit: Any) -> Array:
     likeliest = logs >= logs.max(axis=-1, keepdims=True)
     return np.where((logs >= limit - ROUNDING) | likeliest, logits, -np.inf)
@@ -167,8 +174,9 @@ def _at_least(logits: Array, logs: Array, limit: Any) -> Array:
 
 def softmax(logits: Array) -> Array:
     """Return probabilities over the last axis."""
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+    weights = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    weights /= np.add.reduce(weights, axis=-1, keepdims=True)
+    return np.asarray(weights)
 
 
 def entropy(logs: Array) -> Array:

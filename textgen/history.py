@@ -33,9 +33,10 @@ class History:
         kept = ids_BL[:, -size:]
         nothing = np.full((len(kept), size - kept.shape[1]), NOTHING, dtype=np.int64)
         self._move(np.concatenate([nothing, kept], axis=1))
-        self.counts_BV = np.zeros((len(kept), vocab), dtype=np.int64)
-        rows, places = np.nonzero(kept != NOTHING)
-        np.add.at(self.counts_BV, (rows, kept[rows, places]), 1)
+        # NOTHING, which is -1, is counted in a last column that nobody sees.
+        self._counts = np.zeros((len(kept), vocab + 1), dtype=np.int64)
+        np.add.at(self._counts, (self._rows[:, None], kept), 1)
+        self.counts_BV = self._counts[:, :vocab]
 
     @property
     def ids_BL(self) -> Array:
@@ -45,10 +46,8 @@ class History:
     def add(self, ids_B: Array) -> None:
         """Add the newest id of each row and forget the oldest."""
         if self._counted:
-            oldest = self._room[:, self._end - self.size]
-            known = oldest != NOTHING
-            self.counts_BV[self._rows[known], oldest[known]] -= 1
-            self.counts_BV[self._rows, ids_B] += 1
+            self._counts[self._rows, self._room[:, self._end - self.size]] -= 1
+            self._counts[self._rows, ids_B] += 1
         if self._end == self._room.shape[1]:
             self._move(self.ids_BL)
         self._room[:, self._end] = ids_B
