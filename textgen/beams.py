@@ -8,6 +8,7 @@ In the walk after `texts`. Deterministic: no temperature, no cut-off and no seed
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from textgen.texts import Text
 from textgen.tokenizer import CharTokenizer
 
 Array = np.ndarray
+Scores = Callable[[Array, Continuation], Array]  # of log-probabilities (B, V) at a place
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ def beam_search(
     search, which also ends like it: when no beginning is better than the worst of the texts kept.
     """
     width, penalty = config.beams, config.length_penalty
+    scores = scorer(tokenizer, config)
     place = begin(model, tokenizer, [prime], config)
     beams = [Beam("", (), 0.0, Ending(config))]
     ended: list[Beam] = []
     for _ in range(config.length):
-        beams, done, parents, ids = _grown(beams, place, tokenizer, config)
+        beams, done, parents, ids = _grown(beams, place, tokenizer, scores, width)
         ended = sorted(ended + done, key=lambda beam: -beam.ranked(penalty))[:width]
         hope = max((beam.ranked(penalty) for beam in beams), default=-np.inf)
         if not beams or (len(ended) == width and hope <= ended[-1].ranked(penalty)):
@@ -68,13 +71,13 @@ def beam_search(
 
 
 def _grown(
-    beams: list[Beam], place: Continuation, tokenizer: CharTokenizer, config: SampleConfig
+    beams: list[Beam], place: Continuation, tokenizer: CharTokenizer, scores: Scores, width: int
 ) -> tuple[list[Beam], list[Beam], list[int], Array]:
     """Return the best beams with one character more, those that ended, and whence they came."""
     logs_BV = log_probabilities(place)
-    scores_BV = _scores(logs_BV, place, tokenizer, config)
-    totals = (np.array([beam.score for beam in beams])[:, None] + scores_BV).ravel()
-    best = np.argsort(-totals, kind="stable")[: 2 * config.beams]
+    so_far = np.array([beam.score for beam in beams])[:, None]
+    totals = (so_far + scores(logs_BV, place)).ravel()
+    best = np.argsort(-totals, kind="stable")[: 2 * width]
     kept: list[Beam] = []
     ended: list[Beam] = []
     parents, ids = [], []
@@ -84,24 +87,27 @@ def _grown(
         log_probs = (*beams[row].log_probs, float(logs_BV[row, one]))
         text = beams[row].text + ending.feed(tokenizer.decode([one]))
         beam = Beam(text, log_probs, float(totals[index]), ending)
-        if ending.reason and rank < config.beams:
+        if ending.reason and rank < width:
             ended.append(beam)
-        elif not ending.reason and len(kept) < config.beams:
+        elif not ending.reason and len(kept) < width:
             kept.append(beam)
             parents.append(row)
             ids.append(one)
     return kept, ended, parents, np.array(ids, dtype=np.int64)
 
 
-def _scores(
-    logs_BV: Array, place: Continuation, tokenizer: CharTokenizer, config: SampleConfig
-) -> Array:
-    """Return the scores of all next characters after bans, biases and penalties."""
-    history = History(place.ids_BL, config.look_back, tokenizer.size)
-    context = Context(bias_of(tokenizer, config), history, np.zeros(len(logs_BV)))
-    barred = np.where(allowed_ids(tokenizer, config), logs_BV, -np.inf)
+def scorer(tokenizer: CharTokenizer, config: SampleConfig) -> Scores:
+    """Return what scores all next characters (B, V) by bans, biases and penalties."""
+    barred_V = np.where(allowed_ids(tokenizer, config), 0.0, -np.inf)
+    bias_V = bias_of(tokenizer, config)
     filters = tuple(one for one in chain(config) if one.shapes)
-    return apply_filters(barred, config, context, filters)
+
+    def scores(logs_BV: Array, place: Continuation) -> Array:
+        history = History(place.ids_BL, config.look_back, tokenizer.size)
+        context = Context(bias_V, history, np.zeros(len(logs_BV)))
+        return apply_filters(logs_BV + barred_V, config, context, filters)
+
+    return scores
 
 
 def _text(beam: Beam, prime: str, row: int) -> Text:
