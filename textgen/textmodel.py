@@ -62,6 +62,7 @@ class TextModel:
         self.state: Continuation | None = None
         self.seed: int | None = None
         self.threads = sampling_threads(checkpoint.model.parameters())
+        self._made: tuple[Any, Limits] | None = None  # the last limits, and what they came from
         self._blas = ThreadpoolController().select(user_api="blas")
         self._stepper: Any = _stepper(checkpoint, device)
 
@@ -216,7 +217,14 @@ class TextModel:
             yield from found
 
     def _limits(self, config: SampleConfig) -> Limits:
-        """Return what makes the hard limits of so many rows."""
+        """Return what makes the hard limits of so many rows; kept, as patterns and indexes cost."""
+        names = ("match", "novel", "novel_text", "length", "ban", "only")
+        key = tuple(getattr(config, name) for name in names)
+        if self._made is None or self._made[0] != key:
+            self._made = key, self._make_limits(config)
+        return self._made[1]
+
+    def _make_limits(self, config: SampleConfig) -> Limits:
         if config.match is not None:
             allowed_V = allowed_ids(self.tokenizer, config)
             pattern = Pattern.compile(config.match, self.tokenizer.codepoints, allowed_V)
