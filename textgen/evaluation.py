@@ -121,10 +121,8 @@ def _words(path: Path, loaded: Checkpoint, text: str | Path | None, part: str | 
 
 def _text_of_run(path: Path, part: str) -> str:
     """Return the path of the text that the run around a checkpoint was trained on."""
-    last = path.parent / runs.LAST
-    resume = Checkpoint.load(last).facts.get("resume") if last.exists() else None
-    if resume is None:
+    found = runs.text_path(path, part)
+    if found is None:
         problem = "does not know where its text is"
         raise UsageError(str(path), problem, "name the text: textgen eval CHECKPOINT FILE --part")
-    own = resume["config"].get("val") if part == "val" else None
-    return str(own or resume["text"])
+    return found

@@ -172,11 +172,13 @@ def text_of(
 def _text_of_run(path: Path, checkpoint: Checkpoint) -> str:
     """Return where the text is, as `last` of the run around a checkpoint knows."""
     try:
-        _, facts = tensorfile.read(path.with_name(runs.LAST))
-        return str(facts["resume"]["text"])
-    except (CheckpointError, KeyError, TypeError):
+        found = runs.text_path(path)
+    except (CheckpointError, KeyError, TypeError):  # damaged, or of another kind
+        found = None
+    if found is None:
         name = checkpoint.facts["corpus"]["name"]
-        raise UsageError(str(path), f"does not know where its text {name} is", FIX) from None
+        raise UsageError(str(path), f"does not know where its text {name} is", FIX)
+    return found
 
 
 def longest_copied(text_ids: Array, output_ids: Array) -> tuple[int, int]:

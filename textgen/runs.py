@@ -17,6 +17,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from textgen import tensorfile
 from textgen.checkpoint import Checkpoint
 from textgen.errors import CheckpointError, UsageError
 from textgen.files import shipped, write_error
@@ -138,3 +139,16 @@ def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed process left; call it with the folder locked."""
     for leftover in folder.glob("*.tmp-*"):
         leftover.unlink(missing_ok=True)
+
+
+def text_path(checkpoint: Path, part: str = "train") -> str | None:
+    """Return where the text is that the run around a checkpoint was trained or validated on.
+
+    None where nobody knows. Raises CheckpointError when `last`, which says it, is damaged.
+    """
+    last = checkpoint.with_name(LAST)
+    resume = tensorfile.read(last)[1].get("resume") if last.exists() else None
+    if resume is None:
+        return None
+    own = resume["config"].get("val") if part == "val" else None
+    return str(own or resume["text"])
