@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 from textgen.errors import UsageError
-from textgen.fields import check_fields, option, option_name
+from textgen.fields import check_fields, conflict, option, option_name
 from textgen.notations import expand, parse_bias, split_shares
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in a layer's weights
@@ -115,9 +115,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        budgets = [f"--{n}" for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
+        budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
         if len(budgets) > 1:
-            raise UsageError(budgets[1], f"cannot be combined with {budgets[0]}", "keep one")
+            raise conflict(budgets[1], budgets[0])
         split_shares(self.split)
 
 
@@ -268,5 +268,4 @@ class SampleConfig:
             return
         for other in others:
             if getattr(self, other) != defaults[other]:
-                problem = f"cannot be combined with {option_name(other)}"
-                raise UsageError(option_name(name), problem, "keep one")
+                raise conflict(name, other)

@@ -40,6 +40,12 @@ def option_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def conflict(name: str, other: str) -> UsageError:
+    """Return the error that two fields, or options of such names, are set together."""
+    problem = f"cannot be combined with {option_name(other)}"
+    return UsageError(option_name(name), problem, "keep one")
+
+
 def check_fields(config: Any) -> None:
     """Check every field's type and range by its metadata; raise UsageError naming the option."""
     for one in dataclasses.fields(config):
@@ -64,11 +70,10 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 def _check_type(name: str, value: Any, annotation: str) -> None:
     kinds = {"int": (int,), "float": (int, float), "str": (str,), "tuple[str, ...]": (tuple,)}
     wanted = annotation.removesuffix(" | None").replace(SCHEDULE, "float")
-    parts = value if isinstance(value, tuple) else ()
-    if not all(isinstance(part, str) for part in parts):
-        raise UsageError(name, f"{value!r} is not all text", "give texts")
     if isinstance(value, bool) or not isinstance(value, kinds[wanted]):
         raise UsageError(name, f"{value!r} is not of type {wanted}", f"give a {wanted}")
+    if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
+        raise UsageError(name, f"{value!r} is not all text", "give texts")
 
 
 def _check_range(name: str, value: Any, limits: Mapping[str, Any]) -> None:

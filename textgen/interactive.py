@@ -22,7 +22,7 @@ from textgen.continuation import Continuation
 from textgen.errors import TextgenError, UsageError
 from textgen.files import write_atomically
 from textgen.options import sample_options, unescape
-from textgen.terminal import show
+from textgen.terminal import say, show
 from textgen.textmodel import TextModel
 
 HELP = r"""text        add it and go on from there; \n and \t are unescaped
@@ -144,8 +144,8 @@ class Session:
         yield HELP
 
     def _quit(self, _rest: str) -> Iterator[str]:
+        yield from ()
         raise EOFError
-        yield ""
 
     def _read(self, text: str, place: Continuation | None) -> Continuation:
         """Return where the text stands that goes on with text, and with nothing that ended it."""
@@ -193,4 +193,4 @@ def converse(session: Session) -> None:
         except KeyboardInterrupt:
             print()
         except TextgenError as error:
-            print(f"textgen: error: {error}", file=sys.stderr)
+            say(f"error: {error}")

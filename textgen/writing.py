@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from textgen import corpus
 from textgen.config import DEVICES, SampleConfig
 from textgen.errors import TextError, UsageError, visible
-from textgen.fields import check_choice, option_name
+from textgen.fields import check_choice, conflict
 from textgen.files import write_atomically, write_error
 from textgen.interactive import Session, converse
 from textgen.options import FORMATS, sample_options, unescape
@@ -114,8 +114,7 @@ def _primes(arguments: Namespace, config: SampleConfig) -> list[str]:
     for name, others in EXCLUSIVE.items():
         for other in others:
             if getattr(arguments, name) and getattr(arguments, other):
-                problem = f"cannot be combined with {option_name(other)}"
-                raise UsageError(option_name(name), problem, "keep one")
+                raise conflict(name, other)
     if arguments.primes:
         lines = corpus.read(arguments.primes).text.split("\n")
         return [unescape(one.removesuffix("\r")) for one in (lines if lines[-1] else lines[:-1])]
