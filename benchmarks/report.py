@@ -42,7 +42,7 @@ COMPARISON = {
     "seconds": "seconds|.0f",
     "chars_per_second": "characters a second|,.0f",
     "chars_seen": "characters trained on|,",
-    "val_nats": "validation, nats|.4f",
+    "nats": "stateful|.4f",
 }
 THROUGHPUT = {
     "cell": "cell",
@@ -95,9 +95,7 @@ def sections() -> Iterator[str]:
         name = path.stem.partition("-")[2]
         yield section(f"Quality: {name}", path, QUALITY, "")
     note = (
-        "Networks alone, without n-grams, one seed each. The figure is that of training's own last "
-        "validation, on a first part of the validation text as long as the budget allows, which is "
-        "easier than the whole; compare within a budget only.\n\n"
+        "Networks alone, without n-grams, one seed each, on the whole validation part.\n\n"
     )
     yield section("Cells", RESULTS / "cells.json", COMPARISON, note)
     note = (
