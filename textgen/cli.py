@@ -76,8 +76,9 @@ def _train(arguments: Namespace) -> None:
 
     with caught_signals() as received:
         train(
-            arguments.file,
+            arguments.files,
             resume=arguments.resume,
+            verify=arguments.verify,
             quiet=False,
             stop=lambda: received[0] if received else None,
             started=arguments.started,
@@ -121,6 +122,7 @@ def _eval(arguments: Namespace) -> None:
         arguments.protocol,
         arguments.device,
         arguments.dynamic,
+        arguments.encoding,
     )
     figures = result.to_json()
     if arguments.json:
@@ -161,14 +163,50 @@ def _inspect(arguments: Namespace) -> None:
 
 
 def _corpus(arguments: Namespace) -> None:
+    CORPUS_ACTIONS[arguments.action](arguments)
+
+
+def _list(arguments: Namespace) -> None:
     from textgen import registry
 
-    if arguments.action == "build":
-        path = registry.build(arguments.name, arguments.out)
-        print(path)
-        return
     for entry in registry.entries().values():
         print(f"{entry.name:<18} {entry.description}")
+
+
+def _build(arguments: Namespace) -> None:
+    from textgen import registry
+
+    print(registry.build(arguments.name, arguments.out))
+
+
+def _report(arguments: Namespace) -> None:
+    from textgen.survey import survey_files
+
+    found = survey_files(arguments.files, **given(arguments, TrainConfig))
+    if arguments.json:
+        print(json.dumps(found.to_json(), ensure_ascii=False))
+        return
+    for label, value in found.lines():
+        print(f"{label + ':':<22} {visible(value)}")
+
+
+def _cache(arguments: Namespace) -> None:
+    from textgen import cache
+
+    if arguments.clear:
+        print(f"{cache.clear():,} bytes removed from {visible(str(cache.folder()))}")
+        return
+    print(visible(str(cache.folder())))
+    for words, size in cache.entries():
+        print(f"{size:>15,} bytes  {words}")
+
+
+CORPUS_ACTIONS: dict[str, Callable[[Namespace], None]] = {
+    "list": _list,
+    "build": _build,
+    "report": _report,
+    "cache": _cache,
+}
 
 
 COMMANDS: dict[str, Callable[[Namespace], None]] = {

@@ -22,6 +22,8 @@ GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in a layer's weights
 CELLS = tuple(GATES)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16")
+TOKENIZERS = ("char", "byte", "bpe", "unigram")
+NEWLINES, FORMS = ("keep", "lf"), ("none", "nfc")
 UNKNOWN_POLICIES = ("error", "skip", "replace")
 UNITS = ("sentence", "line", "paragraph")
 CODE_POINTS = 0x110000  # of Unicode
@@ -78,6 +80,12 @@ class ModelConfig:
         )
 
 
+# The headings of --help; what has none stands first.
+TEXT = "which text, and in which units"
+ENDS, CHARACTERS, REPETITION = "where to end", "which characters", "against repetition"
+CUTS, SEARCH, OUTPUT = "other cut-offs", "search for likely text", "input and output"
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train. What is None is chosen from the corpus, the machine and the time budget."""
@@ -101,10 +109,6 @@ class TrainConfig:
     epochs: float | None = option(None, "budget in passes over the text", above=0)
     steps: int | None = option(None, "budget in updates of the weights", low=1)
     patience: int | None = option(None, "stop after so many validations without a gain", low=1)
-    split: str = option(
-        "0.9,0.05,0.05", "shares for training, validation and test", metavar="SHARES"
-    )
-    val: str | None = option(None, "validate on this text instead of a share", metavar="FILE")
     seed: int = option(0, "seed of initial weights, data order and dropout", low=0, high=2**63)
     threads: int | None = option(None, "CPU threads (default: what is fastest)", low=1, high=1024)
     device: str = option("auto", "where to train", choices=DEVICES)
@@ -113,17 +117,52 @@ class TrainConfig:
     )
     init: str | None = option(None, "start from this checkpoint's weights", metavar="FILE")
 
+    split: str = option(
+        "0.9,0.05,0.05",
+        "shares for training, validation and test; 1: train on all of it",
+        metavar="SHARES",
+        group=TEXT,
+    )
+    val: str | None = option(
+        None, "validate on this text instead of a share", metavar="FILE", group=TEXT
+    )
+    test: str | None = option(
+        None, "hold this text out for the test instead of a share", metavar="FILE", group=TEXT
+    )
+    records: str | None = option(
+        None,
+        "learn items, not one text: lines, blank-line, or the text between two items",
+        metavar="HOW",
+        group=TEXT,
+    )
+    tokenizer: str = option(
+        "char", "units of text; bpe and unigram find theirs", choices=TOKENIZERS, group=TEXT
+    )
+    vocab_size: int | None = option(
+        None, "units that bpe and unigram find (default: 1000)", low=2, high=10**6, group=TEXT
+    )
+    glob: str | None = option(
+        None, "files of a folder to read (default: *.txt)", metavar="PATTERN", group=TEXT
+    )
+    encoding: str = option("utf-8", "how the bytes of the files are written", group=TEXT)
+    newlines: str = option(
+        "keep", "lf: turn CR and CR LF into LF", choices=NEWLINES, group=TEXT
+    )
+    normalize: str = option(
+        "none", "nfc: compose characters (Unicode NFC)", choices=FORMS, group=TEXT
+    )
+
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.vocab_size and self.tokenizer in ("char", "byte"):
+            problem = f"--tokenizer {self.tokenizer} has its own units"
+            raise UsageError("--vocab-size", problem, "leave it out, or use bpe or unigram")
+        if self.records == "":
+            raise UsageError("--records", "an empty text is between all", "say lines, or a text")
         budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
         if len(budgets) > 1:
             raise conflict(budgets[1], budgets[0])
         split_shares(self.split)
-
-
-# The headings of --help; what has none stands first.
-ENDS, CHARACTERS, REPETITION = "where to end", "which characters", "against repetition"
-CUTS, SEARCH, OUTPUT = "other cut-offs", "search for likely text", "input and output"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
-"""A text file as characters, their parts for training, validation and test, and what it is.
+"""A text as the places of its characters in its own alphabet, and its parts.
 
-In the walk after `tokenizer`: text file -> corpus -> ids. Text is bytes until decoded: the file is
-read whole and decoded as strict UTF-8, newlines untouched; a leading byte order mark is dropped
-and reported.
+In the walk after `tokenizer`: text file -> corpus -> ids. A text is read twice, piece by piece:
+once to count its characters, once to write each one's place in the alphabet, in the smallest type
+that holds it. So a text of any size takes little memory: a small one lies in memory, a large one
+in the cache, from which the system maps what is used. Whatever is cut from it is exact, and any
+tokenizer's ids follow from it.
+
+Shapes: n characters, U different ones.
 
     >>> corpus = read("corpus.txt")
     >>> corpus.part("val", "0.9,0.1")
@@ -10,52 +14,104 @@ and reported.
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import hashlib
 import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import numpy as np
+from tqdm import tqdm
+
+from textgen import cache
 from textgen.errors import TextError
+from textgen.inputs import Reading, Source
 from textgen.notations import split_shares
-from textgen.tokenizer import CharTokenizer
+from textgen.tokenizer import CODE_POINTS, CharTokenizer, Ids, code_points
 
-BOM = b"\xef\xbb\xbf"
 PARTS = ("train", "val", "test")
-PIECE = 1 << 16  # bytes of a text that is read piece by piece
+IN_MEMORY = 1 << 25  # bytes of a text, unpacked; a larger one is kept in the cache
+PIECE = 1 << 20  # characters handled at a time
+RARE = 10  # times
+
+Bounds = dict[str, tuple[int, int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
-    """A text and where it came from. sha256 and size are those of the file's bytes."""
+    """A text and where it came from.
+
+    codepoints: (U,) uint32, rising; counts: (U,) of each; ranks: (n,) places in codepoints.
+    sha256 and size are those of the file's bytes, of several files those of all of them.
+    """
 
     path: Path
-    text: str
+    codepoints: np.ndarray
+    counts: np.ndarray
+    ranks: np.ndarray
     sha256: str
     size: int
     had_bom: bool = False
+    reading: Reading = Reading()
+    files: tuple[Path, ...] = ()
 
-    def bounds(self, split: str) -> dict[str, tuple[int, int]]:
-        """Return each part's first character and the one after its last.
+    @classmethod
+    def of(cls, text: str, path: Path = Path("text")) -> Corpus:
+        """Return the corpus of a text in memory."""
+        codepoints, ranks, counts = np.unique(
+            code_points(text), return_inverse=True, return_counts=True
+        )
+        dtype = np.min_scalar_type(max(0, len(codepoints) - 1))
+        size = len(text.encode("utf-8", "surrogatepass"))
+        return cls(path, codepoints, counts, ranks.astype(dtype), "", size)
 
-        The training part is exactly floor(share * n) characters, as nanoGPT cuts. Of two shares
-        the second is validation, and the test part is empty.
-        """
-        shares = split_shares(split)
-        n = len(self.text)
-        cuts = [0, math.floor(shares[0] * n), math.floor((shares[0] + shares[1]) * n), n]
-        if len(shares) == 2:
-            cuts[2] = n
-        return {part: (cuts[i], cuts[i + 1]) for i, part in enumerate(PARTS)}
+    def __len__(self) -> int:
+        return len(self.ranks)
+
+    @property
+    def text(self) -> str:
+        """All of it, as one string."""
+        return self.slice(0, len(self))
+
+    def slice(self, start: int, end: int) -> str:
+        """Return the characters from `start` to before `end`."""
+        return _string(self.codepoints, self.ranks[start:end])
+
+    def pieces(self, start: int, end: int) -> Iterator[str]:
+        """Yield the same piece by piece."""
+        for begin in range(start, end, PIECE):
+            yield self.slice(begin, min(end, begin + PIECE))
+
+    def bounds(self, split: str) -> Bounds:
+        """Return each part's first character and the one after its last."""
+        return cut(len(self), split)
 
     def part(self, name: str, split: str) -> str:
         """Return the text of the part "train", "val" or "test"."""
-        start, end = self.bounds(split)[name]
-        return self.text[start:end]
+        return self.slice(*self.bounds(split)[name])
+
+    def tally(self, start: int, end: int) -> np.ndarray:
+        """Return how often each character of the alphabet stands from `start` to before `end`."""
+        n = len(self)
+        if 2 * (end - start) > n:  # count what is left out instead: it is less
+            return np.asarray(self.counts - self.tally(0, start) - self.tally(end, n))
+        found = np.zeros(len(self.codepoints), np.int64)
+        for begin in range(start, end, PIECE):
+            piece = self.ranks[begin : min(end, begin + PIECE)]
+            found += np.bincount(piece, minlength=len(found))
+        return found
+
+    def alphabet_of(self, start: int, end: int) -> CharTokenizer:
+        """Return the tokenizer of the characters from `start` to before `end`."""
+        counts = self.tally(start, end)
+        there = counts > 0
+        return CharTokenizer(self.codepoints[there], np.concatenate(([0], counts[there])))
+
+    def ids(self, tokenizer: CharTokenizer, start: int, end: int) -> Coded:
+        """Return the ids of the characters from `start` to before `end`, 0 for unknown ones."""
+        alphabet = _string(self.codepoints, np.arange(len(self.codepoints)))
+        return Coded(self.ranks[start:end], tokenizer.encode(alphabet, "replace"))
 
     def identity(self) -> dict[str, object]:
         """Return the name, size in bytes and sha256 that a checkpoint records."""
@@ -69,95 +125,170 @@ class Corpus:
 
     def report(self) -> list[tuple[str, str]]:
         """Return what the text is, as (label, value) lines."""
-        tokenizer = CharTokenizer.from_text(self.text)
-        counts, alphabet = tokenizer.counts[1:], tokenizer.alphabet
-        rare = [c for c, n in zip(alphabet, counts, strict=True) if n < 10]
-        lines = [
-            ("text", f"{self.path} ({self.size:,} bytes)"),
-            ("characters", f"{len(self.text):,} in {self.text.count(chr(10)):,} lines"),
-            ("alphabet", f"{len(alphabet):,} characters, {len(rare)} of them rarer than 10"),
+        rare = int((self.counts < RARE).sum())
+        lines = [("text", f"{self.path} ({self.size:,} bytes)")]
+        if len(self.files) > 1:
+            names = ", ".join(str(path) for path in self.files[:3])
+            more = ", ..." if len(self.files) > 3 else ""
+            lines.append(("files", f"{len(self.files):,}, one after the other: {names}{more}"))
+        lines += [
+            ("characters", f"{len(self):,} in {self._count(10):,} lines"),
+            ("alphabet", f"{len(self.codepoints):,} characters, {rare} of them rarer than {RARE}"),
         ]
+        if self.reading != Reading():
+            lines.append(("read as", self.reading.describe()))
         if self.had_bom:
             lines.append(("byte order mark", "dropped"))
-        if returns := self.text.count("\r"):
+        if returns := self._count(13):
             lines.append(("carriage returns", f"{returns:,}, kept as they are"))
         return lines
 
+    def _count(self, code: int) -> int:
+        return int(self.counts[self.codepoints == code].sum())
 
-def read(path: str | Path, need: int = 1) -> Corpus:
-    """Read a UTF-8 text file of at least `need` characters.
 
-    Raises TextError when it is missing, a folder, too short, or not UTF-8 (with the byte offset
-    and line of the first fault).
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Ids (n,) that are looked up when they are asked for: table (U,) of ranks (n,)."""
+
+    ranks: np.ndarray
+    table: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ranks)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the ids at a number, a slice or an array of places."""
+        return self.table[self.ranks[key]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Ids:
+        """Return all of them as an array."""
+        return np.asarray(self.table[self.ranks], dtype)
+
+
+def cut(n: int, split: str) -> Bounds:
+    """Return each part's first of n things and the one after its last.
+
+    The training part is exactly floor(share * n) of them, as nanoGPT cuts. Of two shares the
+    second is validation, and the test part is empty; a single share of 1 trains on all.
     """
-    path = Path(path)
-    return from_bytes(path, _read_bytes(path), need)
+    shares = [*split_shares(split), Decimal(0), Decimal(0)]
+    cuts = [0, math.floor(shares[0] * n), math.floor((shares[0] + shares[1]) * n), n]
+    if shares[0] + shares[1] == 1:
+        cuts[2] = n
+    return {part: (cuts[i], cuts[i + 1]) for i, part in enumerate(PARTS)}
 
 
-def from_bytes(path: Path, data: bytes, need: int = 1) -> Corpus:
-    """Return the corpus in a file's bytes; path names it in errors, which are those of `read`."""
-    body = data.removeprefix(BOM)
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, body, error.start, len(data) - len(body)) from None
-    if len(text) < need:
-        problem = "empty" if not text else f"only {len(text)} character(s)"
-        raise TextError(str(path), problem, f"give a text of at least {need} characters")
-    digest = hashlib.sha256(data).hexdigest()
-    return Corpus(path, text, digest, len(data), len(body) < len(data))
+def read(
+    paths: str | Path | Sequence[str | Path],
+    need: int = 1,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
+    glob: str | None = None,
+    quiet: bool = True,
+    verify: bool = False,
+) -> Corpus:
+    """Read the text in one or more files, folders or standard input (`inputs.Source`).
 
-
-def read_pieces(path: Path, stream: BinaryIO | None = None) -> Iterator[str]:
-    """Yield a text piece by piece, in constant memory, with the errors of `read`.
-
-    stream: read this instead of the file; path names it in errors.
+    need: how many characters it has at least. quiet: show no progress. verify: trust no cache.
+    Raises TextError when a file is missing, too short, or not in its encoding.
     """
-    decoder, offset, lines = codecs.getincrementaldecoder("utf-8")(), 0, 0
-    with contextlib.nullcontext(stream) if stream else _opened(path) as source:
-        while True:
-            block = source.read(PIECE)
-            body = block.removeprefix(BOM) if not offset else block
-            try:
-                text = decoder.decode(body, final=not block)
-            except UnicodeDecodeError as error:
-                skipped = offset + len(block) - len(error.object)
-                at = (error.start, skipped, lines)
-                raise _not_utf8(path, error.object, *at, begins=not offset) from None
-            offset, lines = offset + len(block), lines + body.count(b"\n")
-            if text:
-                yield text
-            if not block:
-                return
+    several = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
+    with Source(several, reading, glob) as source:
+        found = _from_cache(source, verify) or _encoded(source, quiet)
+    if len(found) < need:
+        problem = "empty" if not len(found) else f"only {len(found)} character(s)"
+        raise TextError(str(source.name), problem, f"give a text of at least {need} characters")
+    return found
 
 
-def _read_bytes(path: Path) -> bytes:
-    with _opened(path) as source:
-        return source.read()
+def _from_cache(source: Source, verify: bool) -> Corpus | None:
+    """Return the corpus of a source that was encoded before and has not changed since."""
+    if verify:
+        return None
+    sha256 = cache.known(source.signature())
+    return _load(source, sha256, verify) if sha256 else None
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    if os.path.isdir(path):  # unlike Path's, os.path's questions never raise
-        raise TextError(str(path), "is a folder", "name a text file")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise TextError(str(path), "is not a regular file", "name a text file")
-    try:
-        with path.open("rb") as source:
-            yield source
-    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
-        raise TextError(str(path), "no such file", "check the path") from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise TextError(str(path), f"cannot be read: {reason}", "check the file") from error
+def _load(source: Source, sha256: str, verify: bool) -> Corpus | None:
+    entry = cache.find(_key(source, sha256), verify)
+    if entry is None:
+        return None
+    about, ranks = entry.about, entry.array()
+    codepoints = np.array(about["codepoints"], np.uint32)
+    counts = np.array(about["counts"], np.int64)
+    return _corpus(source, codepoints, counts, ranks, sha256, about["had_bom"])
 
 
-def _not_utf8(
-    path: Path, body: bytes, offset: int, skipped: int, lines: int = 0, begins: bool = True
-) -> TextError:
-    line = lines + body.count(b"\n", 0, offset) + 1
-    fix = "convert it to UTF-8, for example: iconv -f latin1 -t utf-8"
-    if begins and body[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        fix = "it looks like UTF-16; convert it: iconv -f utf-16 -t utf-8"
-    where = f"at offset {offset + skipped:,} (line {line:,})"
-    return TextError(str(path), f"byte 0x{body[offset]:02x} {where} is not UTF-8", fix)
+def _key(source: Source, sha256: str) -> str:
+    return cache.key_of("characters", sha256, source.reading.describe())
+
+
+def _corpus(
+    source: Source,
+    codepoints: np.ndarray,
+    counts: np.ndarray,
+    ranks: np.ndarray,
+    sha256: str,
+    had_bom: bool,
+) -> Corpus:
+    files = tuple(source.files)
+    return Corpus(
+        source.name, codepoints, counts, ranks, sha256, source.size, had_bom, source.reading, files
+    )
+
+
+def _encoded(source: Source, quiet: bool) -> Corpus:
+    """Read a source twice and return its corpus, in memory or in the cache."""
+    tally = np.zeros(CODE_POINTS, np.int64)
+    with _progress(source, "counting characters", quiet) as progress:
+        for piece in source.pieces(progress):
+            found = np.bincount(code_points(piece))
+            tally[: len(found)] += found
+    codepoints = np.flatnonzero(tally).astype(np.uint32)
+    counts, length = tally[codepoints], int(tally.sum())
+    sha256 = source.sha256 or ""
+    large = source.bytes > IN_MEMORY
+    if large and (before := _load(source, sha256, verify=True)):
+        cache.remember(source.signature(), sha256)
+        return before
+    dtype = np.min_scalar_type(max(0, len(codepoints) - 1))
+    table = np.zeros(int(codepoints[-1]) + 1 if length else 0, dtype)
+    table[codepoints] = np.arange(len(codepoints))
+    with _progress(source, "encoding", quiet) as progress:
+        pieces = (table[code_points(piece)] for piece in source.pieces(progress))
+        if large:
+            about = {
+                "name": str(source.name),
+                "codepoints": codepoints.tolist(),
+                "counts": counts.tolist(),
+                "had_bom": source.had_bom,
+            }
+            ranks = cache.store(_key(source, sha256), pieces, dtype, length, about).array()
+            cache.remember(source.signature(), sha256)
+        else:
+            parts = list(pieces)
+            ranks = np.concatenate(parts) if parts else np.zeros(0, dtype)
+    return _corpus(source, codepoints, counts, ranks, sha256, source.had_bom)
+
+
+class _progress:  # noqa: N801 - used like a function
+    """A progress bar over the bytes of a large source, on a terminal only."""
+
+    def __init__(self, source: Source, what: str, quiet: bool) -> None:
+        hidden = True if quiet or source.size < IN_MEMORY else None
+        self.bar = tqdm(
+            total=source.size, desc=what, unit="B", unit_scale=True, disable=hidden, leave=False
+        )
+
+    def __enter__(self) -> Callable[[int], object]:
+        return self.bar.update
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+
+def _string(codepoints: np.ndarray, ranks: np.ndarray) -> str:
+    """Return the characters at places in an alphabet."""
+    if len(codepoints) and codepoints[-1] < 128:
+        return codepoints.astype(np.uint8)[ranks].tobytes().decode("ascii")
+    return codepoints.astype("<u4")[ranks].tobytes().decode("utf-32-le", "surrogatepass")

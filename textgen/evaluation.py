@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from textgen import corpus, measure, runs
+from textgen import corpus, heritage, measure, runs
 from textgen.checkpoint import Checkpoint
 from textgen.device import available_cores, choose_device, tuned
 from textgen.dynamic import DynamicStepper, Rule, choose_rule, learn
-from textgen.errors import TextError, TextgenError, UsageError
+from textgen.errors import TextgenError, UsageError
 from textgen.fields import check_choice
 from textgen.mixture import with_ngrams
 from textgen.model import CharRNN, TorchStepper
@@ -30,10 +30,12 @@ def evaluate(
     protocol: str = "stateful",
     device: str = "cpu",
     dynamic: bool = False,
+    encoding: str = "utf-8",
 ) -> measure.Result:
     """Return how well a checkpoint predicts a text file, or a part of the run's own text.
 
-    dynamic: measure it a second time while it learns from what it has read; how fast it learns
+    encoding: of a text that is not the run's own, whose newlines and normal form become those of
+    the run's. dynamic: measure it a second time while it learns from what it has read; how fast it learns
     is chosen on the end of its training part. Raises TextgenError subclasses.
     """
     check_choice("--protocol", protocol, tuple(measure.PROTOCOLS))
@@ -42,7 +44,7 @@ def evaluate(
         raise UsageError("--dynamic", problem, "use --protocol stateful")
     path = runs.find_checkpoint(checkpoint)
     loaded = Checkpoint.load(path)
-    words = _words(path, loaded, text, part)
+    words = _words(path, loaded, text, part, encoding)
     target = choose_device(device)
     network = CharRNN.from_weights(loaded.model, loaded.weights, target)
     # At one row a second thread gains little, and loses much beside other programs.
@@ -69,7 +71,7 @@ def adapt(checkpoint: str | Path, text: str | Path, device: str = "cpu") -> tupl
     """
     path = runs.find_checkpoint(checkpoint)
     loaded = Checkpoint.load(path)
-    ids = loaded.tokenizer.encode(corpus.read(text).text, "replace")
+    ids = loaded.tokenizer.encode(_foreign(loaded, text).text, "replace")
     network = CharRNN.from_weights(loaded.model, loaded.weights, choose_device(device))
     with tuned(1):
         rule = rule_for(network, path, loaded, None, "")
@@ -87,42 +89,29 @@ def rule_for(
     the text that is reported.
     """
     try:
-        whole = corpus.read(text or _text_of_run(path, "train"))
-        whole.require(loaded.facts["corpus"])
-    except TextgenError:
+        whole = heritage.find(path, loaded.facts, text)
+    except (TextgenError, KeyError, TypeError):  # gone, or nobody says which it was
         return Rule()
     split = loaded.facts.get("split")
-    tail = (whole.part("train", split) if split else whole.text)[-TAIL:]
+    end = whole.bounds(split)["train"][1] if split else len(whole)
+    tail = whole.slice(max(0, end - TAIL), end)
     if tail in reported:
         return Rule()
     ids = loaded.tokenizer.encode(tail, "replace")
     return choose_rule(network, ids, loaded.tokenizer.counts)
 
 
-def _words(path: Path, loaded: Checkpoint, text: str | Path | None, part: str | None) -> str:
-    if part is None:
-        if text is None:
-            raise UsageError("FILE", "no text to measure on", "name one, or give --part val")
-        return corpus.read(text).text
-    check_choice("--part", part, corpus.PARTS)
-    source = text or _text_of_run(path, part)
-    whole = corpus.read(source)
-    split = loaded.facts.get("split")
-    if split is None:  # trained on all of its text and validated on another one
-        whole.require(loaded.facts["validation" if part == "val" else "corpus"])
-        words = "" if part == "test" else whole.text
-    else:
-        whole.require(loaded.facts["corpus"])
-        words = whole.part(part, split)
-    if not words:
-        raise TextError(str(source), f"has no {part} part", "leave --part out to measure all of it")
-    return words
+def _words(
+    path: Path, loaded: Checkpoint, text: str | Path | None, part: str | None, encoding: str
+) -> heritage.Words:
+    if part is not None:
+        return heritage.part_of(path, loaded.facts, part, text)
+    if text is None:
+        raise UsageError("FILE", "no text to measure on", "name one, or give --part val")
+    return heritage.words_of(_foreign(loaded, text, encoding), loaded.facts)
 
 
-def _text_of_run(path: Path, part: str) -> str:
-    """Return the path of the text that the run around a checkpoint was trained on."""
-    found = runs.text_path(path, part)
-    if found is None:
-        problem = "does not know where its text is"
-        raise UsageError(str(path), problem, "name the text: textgen eval CHECKPOINT FILE --part")
-    return found
+def _foreign(loaded: Checkpoint, text: str | Path, encoding: str = "utf-8") -> corpus.Corpus:
+    """Return a text that is not the run's own, with the newlines and the form of the run's."""
+    reading = dataclasses.replace(heritage.reading_of(loaded.facts), encoding=encoding)
+    return corpus.read(text, reading=reading)

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textgen import corpus, runs
+from textgen import corpus, heritage, runs
 from textgen.cells import LayerState
 from textgen.checkpoint import Checkpoint
 from textgen.device import tuned
@@ -98,7 +98,7 @@ def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradie
     if not 1 <= lags <= most:
         problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"
         raise UsageError("--lags", problem, "give a number in between")
-    words = corpus.read(text).text
+    words = corpus.read(text, reading=heritage.reading_of(loaded.facts)).text
     least = WARM_UP + lags + 1 + POSITIONS
     if len(words) < least:
         problem = f"{len(words):,} characters are too few for {lags:,} lags"

@@ -17,7 +17,7 @@ LARGEST_BIAS = 1000  # e to that power is beyond any ratio of probabilities
 
 
 def split_shares(split: str) -> tuple[Decimal, ...]:
-    """Return the two or three shares of a split such as "0.9,0.1"; raise UsageError.
+    """Return the shares of a split such as "0.9,0.1", at most three; raise UsageError.
 
     Decimals, not floats, so that 0.9 cuts n characters at exactly floor(0.9 n).
     """
@@ -25,8 +25,8 @@ def split_shares(split: str) -> tuple[Decimal, ...]:
         shares = tuple(Decimal(part) for part in split.split(","))
     except InvalidOperation:
         raise UsageError("--split", f"{split!r} is not numbers", "write 0.9,0.05,0.05") from None
-    if len(shares) not in (2, 3) or not all(s.is_finite() and 0 <= s <= 1 for s in shares):
-        raise UsageError("--split", f"{split!r} is not 2 or 3 shares", "write 0.9,0.05,0.05")
+    if len(shares) > 3 or not all(s.is_finite() and 0 <= s <= 1 for s in shares):
+        raise UsageError("--split", f"{split!r} is not 1 to 3 shares", "write 0.9,0.05,0.05")
     if shares[0] == 0 or sum(shares) != 1:
         problem = f"{split!r} sums to {sum(shares)}, with {shares[0]} for training"
         raise UsageError("--split", problem, "give training a share and let all sum to 1")

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from textgen import corpus, runs, tensorfile
+from textgen import corpus, heritage, tensorfile
 from textgen.checkpoint import Checkpoint
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError
 
@@ -162,23 +162,12 @@ def text_of(
 ) -> corpus.Corpus:
     """Return the text that a checkpoint was trained on, with the errors of `index_for`."""
     try:
-        whole = corpus.read(text_path or _text_of_run(checkpoint_path, checkpoint))
-        whole.require(checkpoint.facts["corpus"])
-    except TextError as error:
-        raise TextError(error.subject, error.problem, FIX) from None
-    return whole
-
-
-def _text_of_run(path: Path, checkpoint: Checkpoint) -> str:
-    """Return where the text is, as `last` of the run around a checkpoint knows."""
-    try:
-        found = runs.text_path(path)
-    except (CheckpointError, KeyError, TypeError):  # damaged, or of another kind
-        found = None
-    if found is None:
-        name = checkpoint.facts["corpus"]["name"]
-        raise UsageError(str(path), f"does not know where its text {name} is", FIX)
-    return found
+        return heritage.find(checkpoint_path, checkpoint.facts, text_path)
+    except (CheckpointError, KeyError, TypeError):  # `last` is damaged, or of another kind
+        problem = "does not know where its text is"
+        raise UsageError(str(checkpoint_path), problem, FIX) from None
+    except (TextError, UsageError) as error:
+        raise type(error)(error.subject, error.problem, FIX) from None
 
 
 def longest_copied(text_ids: Array, output_ids: Array) -> tuple[int, int]:

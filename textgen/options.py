@@ -31,7 +31,7 @@ COMMANDS = {
     "eval": "measure a model on a text",
     "info": "say what a checkpoint or a text file is",
     "inspect": "look into a trained model",
-    "corpus": "list and build texts to train on",
+    "corpus": "list, build and look into texts to train on",
 }
 
 
@@ -84,8 +84,11 @@ def check_command(argv: Sequence[str]) -> None:
 
 
 def _train(parser: Parser) -> None:
-    parser.add_argument("file", metavar="FILE", nargs="?", help="text to train on, UTF-8")
+    help = "text to train on: files, folders, or - for standard input; .gz, .xz, .zst are unpacked"
+    parser.add_argument("files", metavar="FILE", nargs="*", help=help)
     parser.add_argument("--resume", metavar="RUN", help="go on with this stopped run")
+    help = "read a large text again even if it seems unchanged"
+    parser.add_argument("--verify", action="store_true", help=help)
     add_fields(parser, TrainConfig)
 
 
@@ -120,6 +123,7 @@ def _eval(parser: Parser) -> None:
     parser.add_argument("--protocol", default="stateful", metavar="stateful|nanogpt", help=help)
     help = "measure also while the model learns from what it has read (takes a minute or two)"
     parser.add_argument("--dynamic", action="store_true", help=help)
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of FILE")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
 
@@ -151,6 +155,14 @@ def _corpus(parser: Parser) -> None:
     build = actions.add_parser("build", help=help, description=help.capitalize() + ".")
     build.add_argument("name", metavar="NAME", help="a name from textgen corpus list")
     build.add_argument("--out", metavar="FILE", help="write here (default: corpora/NAME.txt)")
+    help = "say what a text is, how predictable, and how best to train on it"
+    report = actions.add_parser("report", help=help, description=help.capitalize() + ".")
+    report.add_argument("files", metavar="FILE", nargs="+", help="files, folders, or -")
+    report.add_argument("--json", action="store_true", help="print JSON")
+    add_fields(report, TrainConfig, ("split", "glob", "encoding", "newlines", "normalize"))
+    help = "list the encoded texts that are kept between runs"
+    cached = actions.add_parser("cache", help=help, description=help.capitalize() + ".")
+    cached.add_argument("--clear", action="store_true", help="remove them")
 
 
 FORMATS = ("text", "jsonl")
@@ -165,10 +177,17 @@ FILLERS: dict[str, Callable[[Parser], None]] = {
 }
 
 
-def add_fields(parser: Parser, config: type) -> dict[str | None, Any]:
-    """Add an option for each field of a config; return the groups of --help by their titles."""
+def add_fields(
+    parser: Parser, config: type, names: Sequence[str] = ()
+) -> dict[str | None, Any]:
+    """Add an option for each field of a config, or for those named only.
+
+    Returns the groups of --help by their titles.
+    """
     groups: dict[str | None, Any] = {None: parser}
     for one in dataclasses.fields(config):
+        if names and one.name not in names:
+            continue
         title = one.metadata.get("group")
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
@@ -190,7 +209,7 @@ def add_fields(parser: Parser, config: type) -> dict[str | None, Any]:
 def given(arguments: argparse.Namespace, config: type) -> dict[str, Any]:
     """Return the fields of a config that stand on the command line."""
     names = [one.name for one in dataclasses.fields(config)]
-    values = {name: getattr(arguments, name) for name in names}
+    values = {name: getattr(arguments, name, None) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 from textgen import tensorfile
 from textgen.checkpoint import Checkpoint
@@ -141,7 +142,7 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def text_path(checkpoint: Path, part: str = "train") -> str | None:
+def text_paths(checkpoint: Path, part: str = "train") -> list[str] | None:
     """Return where the text is that the run around a checkpoint was trained or validated on.
 
     None where nobody knows. Raises CheckpointError when `last`, which says it, is damaged.
@@ -150,5 +151,10 @@ def text_path(checkpoint: Path, part: str = "train") -> str | None:
     resume = tensorfile.read(last)[1].get("resume") if last.exists() else None
     if resume is None:
         return None
-    own = resume["config"].get("val") if part == "val" else None
-    return str(own or resume["text"])
+    own = resume["config"].get(part)
+    return [own] if own else texts_of(resume)
+
+
+def texts_of(resume: dict[str, Any]) -> list[str]:
+    """Return the paths of the texts in what `last` keeps for going on."""
+    return list(resume.get("texts") or [resume["text"]])

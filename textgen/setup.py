@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 import textgen
-from textgen import corpus, runs, sizing
+from textgen import runs, sizing
 from textgen.checkpoint import Checkpoint
 from textgen.config import ModelConfig, TrainConfig
 from textgen.device import (
@@ -29,17 +30,20 @@ from textgen.device import (
     probe,
     tuned,
 )
-from textgen.errors import CheckpointError, TextError, UsageError
+from textgen.errors import CheckpointError, UsageError
 from textgen.fields import from_json, option_name, to_json
+from textgen.material import OWN, Material, gather
 from textgen.model import CharRNN
 from textgen.ngrams import NGrams, longest
 from textgen.plan import Plan, by_seconds, by_steps
+from textgen.records import ItemStreams
 from textgen.streams import Streams
 from textgen.tensorfile import Tensors
-from textgen.tokenizer import CharTokenizer
+from textgen.tokenizer import Tokenizer
 from textgen.trainer import Trainer
 
 DEFAULT_MINUTES = 10.0
+PATHS = ("out", "val", "test", "init", "glob")  # settings that speak of this machine
 SIZES = ("cell", "layers", "hidden", "embedding")  # of the network
 
 
@@ -47,14 +51,11 @@ SIZES = ("cell", "layers", "hidden", "embedding")  # of the network
 class Setup:
     """A run about to start or go on. `config` has every size and rate filled in."""
 
-    text: corpus.Corpus
-    val_text: str
-    tokenizer: CharTokenizer
+    material: Material
     config: TrainConfig
     trainer: Trainer
     ngrams: NGrams | None
     threads: int
-    facts: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     plan: Plan | None = None
     progress: dict[str, Any] = field(default_factory=dict)
@@ -65,17 +66,18 @@ class Setup:
 
     def public_config(self) -> dict[str, Any]:
         """Return the settings without the paths of this machine."""
-        return {k: v for k, v in to_json(self.config).items() if k not in ("out", "val", "init")}
+        return {k: v for k, v in to_json(self.config).items() if k not in PATHS}
 
     def describe(self) -> list[tuple[str, str]]:
         """Return what is about to be trained on what, as (label, value) lines."""
         config, streams, sizes = self.config, self.trainer.streams, self.trainer.model.config
-        parts = f"{len(streams.ids):,} characters to train, {len(self.val_text):,} to validate"
+        units = "characters" if self.config.tokenizer == "char" else "units"
+        parts = f"{len(streams.ids):,} {units} to train, {len(self.material.val):,} to validate"
         budget = f"{config.minutes:g} minutes" if config.minutes else "by steps"
         if self.plan:
             budget = f"{self.plan.steps:,} steps ({self.plan.steps / streams.windows:.1f} epochs)"
         return [
-            *self.text.report(),
+            *self.material.corpus.report(),
             ("split", parts),
             ("model", sizes.describe()),
             (
@@ -88,69 +90,48 @@ class Setup:
         ]
 
 
-def start_setup(path: str | Path | None, config: TrainConfig) -> Setup:
-    """Return the setup of a new run on the text at path."""
-    if path is None:
+def start_setup(
+    paths: Sequence[str | Path], config: TrainConfig, quiet: bool = True, verify: bool = False
+) -> Setup:
+    """Return the setup of a new run on the texts at paths."""
+    if not paths:
         raise UsageError("FILE", "no text to train on", "name a text file")
     if config.minutes is config.epochs is config.steps is None:
         config = dataclasses.replace(config, minutes=DEFAULT_MINUTES)
-    if config.val:  # a run that goes on may be started from another folder
-        config = dataclasses.replace(config, val=str(Path(config.val).resolve()))
-    text = corpus.read(path, need=2)
-    val = corpus.read(config.val) if config.val else None
-    train_text, val_text, notes = _parts(text, val, config)
-    tokenizer = CharTokenizer.from_text(train_text)
+    first = Checkpoint.load(runs.find_checkpoint(config.init)) if config.init else None
+    # A run that goes on may be started from another folder.
+    own = {name: str(Path(path).resolve()) for name in OWN if (path := getattr(config, name))}
+    config = dataclasses.replace(config, **own)
+    material = gather(paths, config, quiet=quiet, verify=verify)
     device = choose_device(config.device)
     threads = config.threads or available_cores()
-    first = Checkpoint.load(runs.find_checkpoint(config.init)) if config.init else None
     with tuned(threads):
-        config = _sizes(config, first, len(train_text), device)
-    config = _ngram_length(config, tokenizer.size)
-    model = _model(config, tokenizer.size)
+        config = _sizes(config, first, material, device)
+    vocab = material.tokenizer.size
+    config = _ngram_length(config, vocab)
+    model = _model(config, vocab)
     if first:
-        notes.append(adopt(model, tokenizer, first))
-    trainer, more = _trainer(model.to(device), tokenizer, train_text, config)
+        material.notes.append(adopt(model, material.tokenizer, first))
+    trainer, notes = _trainer(model.to(device), material, config)
     ngrams = None
     if model.config.ngrams > 1:
-        ngrams = NGrams.count(trainer.streams.ids, tokenizer.size, model.config.ngrams)
-    facts = {
-        "corpus": text.identity(),
-        "split": None if val else config.split,
-        "validation": val.identity() if val else None,
-        "versions": {"textgen": textgen.__version__, "torch": torch.__version__}
-        | {"numpy": np.__version__, "python": platform.python_version()},
+        ngrams = NGrams.count(material.train, vocab, model.config.ngrams)
+    material.facts["versions"] = {
+        "textgen": textgen.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
     }
-    notes += more
-    setup = Setup(text, val_text, tokenizer, config, trainer, ngrams, threads, facts, notes)
+    setup = Setup(material, config, trainer, ngrams, threads, material.notes + notes)
     if config.minutes is None:
         per_step = trainer.streams.chars_per_step
         steps = config.steps or math.ceil((config.epochs or 1) * trainer.streams.windows)
-        setup.plan = by_steps(steps, per_step, len(val_text))
+        setup.plan = by_steps(steps, per_step, len(material.val))
     return setup
 
 
-def _parts(
-    text: corpus.Corpus, val: corpus.Corpus | None, config: TrainConfig
-) -> tuple[str, str, list[str]]:
-    """Return the texts to train and to validate on, and what to say of them."""
-    if val:
-        train_text, val_text = text.text, val.text
-    else:
-        train_text, val_text = text.part("train", config.split), text.part("val", config.split)
-    if len(train_text) < 2:
-        problem = f"{len(train_text)} characters are left for training"
-        raise TextError(str(text.path), problem, "give a longer text or a larger share")
-    notes = []
-    if not val_text:
-        notes.append("no validation part: the last weights count as the best")
-    unknown = len(set(val_text) - set(train_text))
-    if unknown:
-        notes.append(f"{unknown} characters of the validation part are not in the training part")
-    return train_text, val_text, notes
-
-
 def _sizes(
-    config: TrainConfig, first: Checkpoint | None, characters: int, device: torch.device
+    config: TrainConfig, first: Checkpoint | None, material: Material, device: torch.device
 ) -> TrainConfig:
     """Return config with sizes from the checkpoint to start from, then from sizing."""
     if first:
@@ -161,14 +142,17 @@ def _sizes(
                 raise UsageError(f"--{name}", problem, "leave it out")
         config = dataclasses.replace(config, **sizes)
     seconds = config.minutes * 60 if config.minutes else None
-    budget = None
+    budget, characters = None, len(material.train)
     if config.epochs:
         budget = config.epochs * characters
     elif config.steps:
         budget = config.steps * float((config.batch or 16) * (config.window or 64))
     speed = probe(device) if seconds else 0.0
     reduced = multiplies_bfloat16(device)
-    facts = sizing.Facts(characters, seconds, budget, device.type, speed, reduced)
+    vocab, lengths = material.tokenizer.size, material.item_length()
+    facts = sizing.Facts(
+        characters, seconds, budget, device.type, speed, reduced, vocab, lengths
+    )
     return sizing.fill(config, facts)
 
 
@@ -188,65 +172,70 @@ def _model(config: TrainConfig, vocab: int) -> CharRNN:
 
 
 def _trainer(
-    model: CharRNN, tokenizer: CharTokenizer, text: str, config: TrainConfig
+    model: CharRNN, material: Material, config: TrainConfig
 ) -> tuple[Trainer, list[str]]:
     assert config.batch and config.window and config.weight_decay is not None
-    streams = Streams(tokenizer.encode(text), config.batch, config.window, config.seed)
-    notes = []
+    sizes = config.batch, config.window, config.seed
+    mark, notes = material.tokenizer.mark, []
+    if mark is not None:
+        items = ItemStreams(material.train, mark, *sizes)
+        return Trainer(model, items, config.seed, config.weight_decay), notes
+    streams = Streams(material.train, *sizes)
     if (streams.batch, streams.window) != (config.batch, config.window):
         used = f"{streams.batch} stream(s) and windows of {streams.window} characters"
         notes.append(f"the text is short: {used} instead of {config.batch} and {config.window}")
     return Trainer(model, streams, config.seed, config.weight_decay), notes
 
 
-def adopt(model: CharRNN, tokenizer: CharTokenizer, first: Checkpoint) -> str:
-    """Take over a checkpoint's weights, rows of characters by character; say what was kept."""
+def adopt(model: CharRNN, tokenizer: Tokenizer, first: Checkpoint) -> str:
+    """Take over a checkpoint's weights, rows by what they stand for; say what was kept.
+
+    tokenizer has a unit for all that the checkpoint's has, so no row is lost.
+    """
     weights = model.export()
-    ours = {int(c): i for i, c in enumerate(tokenizer.codepoints, 1)}
-    theirs = {int(c): i for i, c in enumerate(first.tokenizer.codepoints, 1)}
-    shared = sorted(ours.keys() & theirs.keys())
-    here, there = [0, *(ours[c] for c in shared)], [0, *(theirs[c] for c in shared)]
+    ours = {symbol: i for i, symbol in enumerate(tokenizer.symbols())}
+    rows = [ours[symbol] for symbol in first.tokenizer.symbols()]
     for name, array in first.weights.items():
         if name in ("embedding.weight", "head.weight", "head.bias"):
-            weights[name][here] = array[there]
+            weights[name][rows] = array
         else:
             weights[name] = array
     model.load(weights)
-    new, gone = len(ours) - len(shared), len(theirs) - len(shared)
-    return f"starting weights: {len(shared)} characters kept, {new} new, {gone} dropped"
+    unused = int((tokenizer.counts[rows] == 0).sum()) - 1  # <unk> is never used
+    kept, added = len(rows) - 1 - unused, tokenizer.size - len(rows)
+    words = "characters" if tokenizer.kind == "char" else "units"
+    return f"starting weights: {kept} {words} kept, {added} added, {unused} unused in this text"
 
 
-def resume_setup(folder: Path, path: str | Path | None, wanted: TrainConfig) -> Setup:
+def resume_setup(
+    folder: Path,
+    paths: Sequence[str | Path],
+    wanted: TrainConfig,
+    quiet: bool = True,
+    verify: bool = False,
+) -> Setup:
     """Return the setup of the run in folder, exactly as it was when it was saved."""
     _refuse_changes(wanted)
     checkpoint, note = runs.load_last(folder)
-    facts = dict(checkpoint.facts)
-    saved = facts.pop("resume")
+    saved = checkpoint.facts["resume"]
     config = from_json(TrainConfig, saved["config"])
-    text = corpus.read(path or saved["text"], need=2)
-    text.require(facts["corpus"])
-    val = corpus.read(config.val) if config.val else None
-    if val:
-        val.require(facts["validation"])
-    train_text, val_text, _ = _parts(text, val, config)
+    material = gather(paths or runs.texts_of(saved), config, checkpoint.tokenizer, quiet, verify)
+    material.require(checkpoint.facts)
     device = choose_device(config.device)
     model = _model(config, checkpoint.tokenizer.size)
     model.load(checkpoint.weights)
-    trainer, _ = _trainer(model.to(device), checkpoint.tokenizer, train_text, config)
+    trainer, _ = _trainer(model.to(device), material, config)
     _restore(folder, trainer, checkpoint.resume, saved["step"])
     notes = [note] if note else []
     threads = wanted.threads or saved["threads"]
     if threads != saved["threads"]:
         notes.append(f"{threads} threads instead of {saved['threads']}: no longer exact")
     setup = Setup(
-        text=text,
-        val_text=val_text,
-        tokenizer=checkpoint.tokenizer,
+        material=material,
         config=config,
         trainer=trainer,
         ngrams=checkpoint.ngrams,
         threads=threads,
-        facts=facts,
         notes=notes,
         plan=Plan(**saved["plan"]),
         progress=saved["progress"],
@@ -266,7 +255,7 @@ def _refuse_changes(wanted: TrainConfig) -> None:
 
 def _extend(setup: Setup, wanted: TrainConfig) -> None:
     """Replace the plan when a new budget is given."""
-    per_step, available = setup.trainer.streams.chars_per_step, len(setup.val_text)
+    per_step, available = setup.trainer.streams.chars_per_step, len(setup.material.val)
     done = setup.trainer.step
     if wanted.minutes:
         pace = setup.progress.get("step_seconds", setup.earlier_seconds / max(1, done))

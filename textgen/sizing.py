@@ -20,6 +20,8 @@ from textgen.config import TrainConfig
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
 CHARS_PER_WEIGHT = 5  # characters to train on for each weight in a product, found by ablation
 LONGEST_NGRAM = 8
+WINDOW = 64
+MOST_STREAMS = 512  # side by side, when items are short
 EFFICIENCY = 0.8  # of the probed speed that training reaches; 1 with products in bfloat16
 FULL_WIDTH = 640  # units from which it is reached; smaller products take a share of it
 
@@ -29,7 +31,7 @@ class Facts:
     """What sizing depends on. One of seconds and budget_chars is set, the other None.
 
     characters: of the training part; gflops: the probe's rounded speed; bfloat16: whether the CPU
-    multiplies such numbers itself.
+    multiplies such numbers itself; vocab: V; item: the mean length of an item, if there are any.
     """
 
     characters: int
@@ -38,6 +40,8 @@ class Facts:
     device: str
     gflops: float
     bfloat16: bool = False
+    vocab: int = 64
+    item: float | None = None
 
 
 def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
@@ -54,8 +58,8 @@ def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
         "hidden": hidden,
         "embedding": embedding,
         "ngrams": config.ngrams or LONGEST_NGRAM,
-        "batch": config.batch or (64 if gpu else 16),
-        "window": config.window or 64,
+        "batch": config.batch or streams(64 if gpu else 16, config.window or WINDOW, facts.item),
+        "window": config.window or WINDOW,
         "lr": config.lr or learning_rate(config.cell or "gru", hidden),
         "precision": config.precision or ("bfloat16" if facts.bfloat16 else "float32"),
         "dropout": dropout(epochs) if config.dropout is None else config.dropout,
@@ -76,8 +80,15 @@ def width(facts: Facts, layers: int) -> int:
 
 
 def weights(hidden: int, layers: int) -> float:
-    """Return about how many weights a GRU of that size multiplies with for each character."""
+    """Return about how many weights a GRU of that size multiplies with, and a head of 64 ids."""
     return 3 * hidden * hidden * (2 * layers - 1) + 4 * 64 * hidden
+
+
+def streams(usual: int, window: int, item: float | None) -> int:
+    """Return how many streams run side by side: more where items end long before a window does."""
+    if item is None or item >= window:
+        return usual
+    return min(MOST_STREAMS, round(usual * window / item))
 
 
 def affordable(facts: Facts, hidden: int, layers: int) -> float:
@@ -89,7 +100,8 @@ def affordable(facts: Facts, hidden: int, layers: int) -> float:
         return facts.budget_chars
     assert facts.seconds is not None
     efficiency = (1.0 if facts.bfloat16 else EFFICIENCY) * min(1.0, hidden / FULL_WIDTH)
-    return efficiency * facts.seconds * facts.gflops * 1e9 / (6 * weights(hidden, layers))
+    products = weights(hidden, layers) + hidden * max(0, facts.vocab - 64)
+    return efficiency * facts.seconds * facts.gflops * 1e9 / (6 * products)
 
 
 def learning_rate(cell: str, hidden: int) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,31 +55,34 @@ class TrainResult:
 
 
 def train(
-    text: str | Path | None = None,
+    text: str | Path | Sequence[str | Path] = (),
     *,
     resume: str | Path | None = None,
+    verify: bool = False,
     quiet: bool = True,
     stop: Callable[[], int | None] = lambda: None,
     started: float | None = None,
     **options: Any,
 ) -> TrainResult:
-    """Train a model on a text file and return where it is.
+    """Train a model on a text and return where it is.
 
-    text: the file; with resume it may be left out. resume: the folder of a stopped run, which
+    text: a file, a folder, "-" for standard input, or several of them; with resume it may be left
+    out. verify: read the text even if it was read before and seems unchanged. resume: the folder of a stopped run, which
     goes on with its own settings; a new budget among the options extends it. options: the fields
     of TrainConfig. stop: asked after each step; a signal's number ends the run. started: the
     time.monotonic() at which the budget began. Raises TextgenError subclasses.
     """
     started = time.monotonic() if started is None else started
     config = from_json(TrainConfig, options)
+    paths = [text] if isinstance(text, str | Path) else text
     with memory_checked():
         if resume is not None:
             folder = runs.existing_folder(resume)
             with locked(folder):
-                setup = resume_setup(folder, text, config)
+                setup = resume_setup(folder, paths, config, quiet, verify)
                 return Run(setup, folder, quiet, stop, started).finish()
-        setup = start_setup(text, config)
-        folder = runs.new_folder(setup.text.path, config.out)
+        setup = start_setup(paths, config, quiet, verify)
+        folder = runs.new_folder(setup.material.corpus.path, config.out)
         try:
             with locked(folder):
                 return Run(setup, folder, quiet, stop, started).finish()
@@ -99,9 +102,9 @@ class Run:
         started: float,
     ) -> None:
         self.setup, self.folder, self.stop, self.started = setup, folder, stop, started
-        self.trainer, self.tokenizer = setup.trainer, setup.tokenizer
+        self.trainer, self.tokenizer = setup.trainer, setup.material.tokenizer
         self.log = RunLog(folder, quiet)
-        self.val_ids = setup.tokenizer.encode(setup.val_text, "replace")
+        self.val_ids = setup.material.val
         self.progress = setup.progress
         self.ngram_costs: np.ndarray | None = None  # the same at each validation
         self.begun = self.saved = time.monotonic()
@@ -244,7 +247,7 @@ class Run:
         return "".join(one.pieces[0] for one in generate(engine, self.tokenizer, SAMPLE))
 
     def _checkpoint(self, record: dict[str, Any]) -> Checkpoint:
-        facts = {**self.setup.facts, "training": self.setup.public_config(), "metrics": record}
+        facts = {**self.setup.material.facts, "training": self.setup.public_config(), "metrics": record}
         return Checkpoint(
             self.trainer.model.config,
             self.tokenizer,
@@ -262,7 +265,7 @@ class Run:
             "plan": dataclasses.asdict(plan),
             "config": to_json(self.setup.config),
             "threads": self.setup.threads,
-            "text": str(self.setup.text.path.resolve()),
+            "texts": self.setup.material.corpus.paths(),
             "progress": self.progress,
         }
         checkpoint = self._checkpoint({})

@@ -123,10 +123,9 @@ def _primes(arguments: Namespace, config: SampleConfig) -> list[str]:
     return [config.prime]
 
 
-def _prime_file(arguments: Namespace) -> Iterator[str]:
-    if arguments.prime_file == "-":
-        return corpus.read_pieces(Path("standard input"), sys.stdin.buffer)
-    return corpus.read_pieces(Path(arguments.prime_file))
+def _prime_file(model: TextModel, arguments: Namespace) -> Iterator[str]:
+    with Source([arguments.prime_file], heritage.reading_of(model.checkpoint.facts)) as source:
+        yield from source.pieces()
 
 
 def _model(arguments: Namespace) -> TextModel:

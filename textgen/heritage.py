@@ -1,0 +1,79 @@
+"""The text that a checkpoint was trained on, found again and cut as it was then.
+
+In the walk after `material`.
+
+    >>> part_of(Path("checkpoints/corpus/best.safetensors"), checkpoint.facts, "val")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from textgen import corpus, records, runs
+from textgen.corpus import Corpus
+from textgen.errors import TextError, UsageError
+from textgen.fields import check_choice
+from textgen.inputs import Reading
+from textgen.material import OWN, item_parts
+
+Words = str | list[str]  # one text, or items
+Facts = Mapping[str, Any]
+
+FIX = "name the text"
+
+
+def reading_of(facts: Facts) -> Reading:
+    """Return how a checkpoint's text became characters."""
+    return Reading(**facts.get("reading") or {})
+
+
+def words_of(text: Corpus, facts: Facts) -> Words:
+    """Return any text as a checkpoint reads it: as one string, or as items."""
+    how = facts.get("records")
+    return records.split(text.text, how) if how else text.text
+
+
+def find(
+    path: Path, facts: Facts, named: str | Path | Sequence[str | Path] | None = None, part: str = ""
+) -> Corpus:
+    """Return the text of a checkpoint, or that of its own for the part "val" or "test".
+
+    named: where it is, else the run in which the checkpoint lies knows. Raises UsageError when
+    nobody knows, TextError when it is gone or another one.
+    """
+    own = facts.get(OWN.get(part, ""))
+    places = named or runs.text_paths(path, part if own else "train")
+    if not places:
+        name = facts["corpus"]["name"]
+        raise UsageError(str(path), f"does not know where its text {name} is", FIX)
+    glob = (facts.get("training") or {}).get("glob")
+    whole = corpus.read(places, reading=reading_of(facts), glob=glob)
+    whole.require(own or facts["corpus"])
+    return whole
+
+
+def part_of(
+    path: Path, facts: Facts, part: str, named: str | Path | Sequence[str | Path] | None = None
+) -> Words:
+    """Return the part "train", "val" or "test" of a checkpoint's text; the errors of `find`.
+
+    Raises TextError as well when there is no such part.
+    """
+    check_choice("--part", part, corpus.PARTS)
+    whole, split = find(path, facts, named, part), facts.get("split")
+    words = _cut(whole, facts, part, split)
+    if not words:
+        fix = "leave --part out to measure all of it"
+        raise TextError(str(whole.path), f"has no {part} part", fix)
+    return words
+
+
+def _cut(whole: Corpus, facts: Facts, part: str, split: str | None) -> Words:
+    how = facts.get("records")
+    if split is None:  # each part is a text of its own, or there is none
+        if part != "train" and not facts.get(OWN[part]):
+            return ""
+        return records.different(records.split(whole.text, how))[0] if how else whole.text
+    return item_parts(whole, {}, how, split)[0][part] if how else whole.part(part, split)

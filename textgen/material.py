@@ -1,0 +1,213 @@
+"""What is trained and measured on: the texts that a user names, cut into parts, as ids.
+
+In the walk after `records`.
+
+    >>> material = gather(["corpus.txt"], TrainConfig())
+    >>> len(material.train), material.tokenizer.size
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgen import cache, corpus, records
+from textgen.config import TrainConfig
+from textgen.corpus import Coded, Corpus
+from textgen.errors import TextError
+from textgen.inputs import Reading
+from textgen.tokenizer import CharTokenizer, Tokenizer
+from textgen.units import ByteTokenizer, SentencePieceTokenizer
+
+VOCAB_SIZE = 1000
+OWN = {"val": "validation", "test": "test"}  # parts that can be texts of their own, in the facts
+
+Ids = np.ndarray | Coded
+Parts = dict[str, tuple[Corpus, int, int]]  # a text, its first character and the one after its last
+
+
+@dataclass
+class Material:
+    """Ids to train (n,) and to validate (m,), and what a checkpoint records about them."""
+
+    corpus: Corpus
+    tokenizer: Tokenizer
+    train: Ids
+    val: Ids
+    facts: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    def item_length(self) -> float | None:
+        """Return how many ids an item has on average, its mark counted; None without items."""
+        if self.tokenizer.mark is None:
+            return None
+        return (len(self.train) - 1) / int(self.tokenizer.counts[self.tokenizer.mark] - 1)
+
+    def require(self, recorded: Mapping[str, Any]) -> None:
+        """Raise TextError unless the texts are those that a checkpoint records."""
+        self.corpus.require(recorded["corpus"])
+        for name, key in OWN.items():
+            now, then = self.facts[key], recorded.get(key)
+            if now and then and now["sha256"] != then["sha256"]:
+                raise TextError(now["name"], f"is not the --{name} of then", "name that text")
+
+
+def reading_of(config: TrainConfig) -> Reading:
+    """Return how the bytes of a run's files become characters."""
+    return Reading(config.encoding, config.newlines, config.normalize)
+
+
+def gather(
+    paths: Sequence[str | Path],
+    config: TrainConfig,
+    tokenizer: Tokenizer | None = None,
+    quiet: bool = True,
+    verify: bool = False,
+) -> Material:
+    """Read the texts of a run and return them as ids.
+
+    tokenizer: of a run that goes on; without, one is made from the training part. Raises
+    TextgenError subclasses.
+    """
+    reading = reading_of(config)
+    whole = corpus.read(paths, 2, reading, config.glob, quiet, verify)
+    others = {
+        name: corpus.read(path, 1, reading, None, quiet, verify)
+        for name in OWN
+        if (path := getattr(config, name))
+    }
+    cut = _items if config.records else _stretches
+    material = cut(whole, others, config, tokenizer)
+    material.facts |= {
+        "corpus": whole.identity(),
+        "split": None if others else config.split,
+        **{OWN[name]: others[name].identity() if name in others else None for name in OWN},
+        "records": config.records,
+        "reading": reading.to_json(),
+    }
+    if not len(material.val):
+        material.notes.append("nothing is held out to validate on: the last weights count as best")
+    return material
+
+
+def parts_of(whole: Corpus, others: Mapping[str, Corpus], split: str) -> Parts:
+    """Return the parts of a text; a part with a text of its own leaves the whole to training."""
+    bounds = whole.bounds(split)
+    if others:
+        bounds = {"train": (0, len(whole)), "val": (0, 0), "test": (0, 0)}
+    parts = {name: (whole, *bounds[name]) for name in bounds}
+    return parts | {name: (text, 0, len(text)) for name, text in others.items()}
+
+
+def _stretches(
+    whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, tokenizer: Tokenizer | None
+) -> Material:
+    """Return the ids of contiguous parts."""
+    parts = parts_of(whole, others, config.split)
+    text, start, end = parts["train"]
+    if end - start < 2:
+        problem = f"{end - start} characters are left for training"
+        raise TextError(str(whole.path), problem, "give a longer text or a larger share")
+    notes: list[str] = []
+    if tokenizer is None and config.tokenizer == "char":
+        tokenizer = text.alphabet_of(start, end)
+    elif tokenizer is None:
+        tokenizer, notes = _find_units(text.pieces(start, end), config)
+    train = _encoded(*parts["train"], tokenizer)
+    if not tokenizer.counts.any():
+        tokenizer = tokenizer.with_counts(_tally(train, tokenizer.size))
+    val = _encoded(*parts["val"], tokenizer)
+    if config.tokenizer == "char":
+        unknown = _unknown(*parts["val"], tokenizer)
+        if unknown:
+            problem = f"{unknown} characters of the validation part are not in the training part"
+            notes.append(problem)
+    facts = {"parts": {name: [a, b] for name, (_, a, b) in parts.items()}}
+    return Material(whole, tokenizer, train, val, facts, notes)
+
+
+def _items(
+    whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, tokenizer: Tokenizer | None
+) -> Material:
+    """Return the framed ids of the items of each part."""
+    parts, notes = item_parts(whole, others, config.records or "", config.split)
+    train = parts["train"]
+    if not train:
+        fix = "check --records, or give training a larger share"
+        raise TextError(str(whole.path), "no item is left for training", fix)
+    if tokenizer is None and config.tokenizer == "char":
+        tokenizer = CharTokenizer.from_text("".join(train), marked=True)
+    elif tokenizer is None:
+        tokenizer, more = _find_units(iter(train), config)
+        notes += more
+    ids = records.framed(train, tokenizer)
+    if not tokenizer.counts[tokenizer.mark]:
+        tokenizer = tokenizer.with_counts(_tally(ids, tokenizer.size))
+    val = records.framed(parts["val"], tokenizer, "replace") if parts["val"] else ids[:0]
+    return Material(whole, tokenizer, ids, val, {"items": {n: len(p) for n, p in parts.items()}}, notes)
+
+
+def item_parts(
+    whole: Corpus, others: Mapping[str, Corpus], how: str, split: str
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the different items of each part, and sentences about them.
+
+    They are shuffled, the same way each time, before they are cut at the floor of their shares.
+    """
+    items, repeated = records.different(records.split(whole.text, how))
+    notes = [f"{repeated:,} items occur again and are taken once"] if repeated else []
+    if not others:
+        items = records.shuffled(items)
+        return {name: items[a:b] for name, (a, b) in corpus.cut(len(items), split).items()}, notes
+    parts = {"train": items, "val": [], "test": []}
+    for name, text in others.items():
+        parts[name], _ = records.different(records.split(text.text, how))
+        if shared := len(set(items) & set(parts[name])):
+            notes.append(f"{shared:,} items of {text.path.name} are trained on too")
+    return parts, notes
+
+
+def _find_units(pieces: Iterator[str], config: TrainConfig) -> tuple[Tokenizer, list[str]]:
+    """Return the tokenizer that config asks for, its units found in a text."""
+    marked = config.records is not None
+    if config.tokenizer == "byte":
+        return ByteTokenizer(marked=marked), []
+    size = config.vocab_size or VOCAB_SIZE
+    found, note = SentencePieceTokenizer.train(pieces, config.tokenizer, size, marked=marked)
+    return found, [note] if note else []
+
+
+def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> Ids:
+    """Return the ids of a part: of a large one in the cache."""
+    if isinstance(tokenizer, CharTokenizer):
+        return text.ids(tokenizer, start, end)
+    pieces = (tokenizer.encode(piece) for piece in text.pieces(start, end))
+    if isinstance(text.ranks, np.memmap):
+        made_of = hashlib.sha256(b"".join(map(bytes, tokenizer.tensors().values()))).hexdigest()
+        reading = text.reading.describe()
+        key = cache.key_of(tokenizer.kind, made_of, text.sha256, reading, str(start), str(end))
+        if entry := cache.find(key):
+            return entry.array()
+        room = 4 * (end - start)
+        about = {"name": f"{text.path} as {tokenizer.kind}"}
+        return cache.store(key, pieces, tokenizer.dtype, room, about).array()
+    return np.concatenate([np.zeros(0, tokenizer.dtype), *pieces])
+
+
+def _tally(ids: Ids, size: int) -> np.ndarray:
+    """Return how often each of `size` ids occurs."""
+    counts = np.zeros(size, np.int64)
+    for start in range(0, len(ids), corpus.PIECE):
+        counts += np.bincount(ids[start : start + corpus.PIECE], minlength=size)
+    return counts
+
+
+def _unknown(text: Corpus, start: int, end: int, tokenizer: CharTokenizer) -> int:
+    """Return how many different characters of a part a tokenizer lacks."""
+    there = text.codepoints[text.tally(start, end) > 0]
+    return int((~np.isin(there, tokenizer.codepoints)).sum())
