@@ -1,28 +1,35 @@
 """A text file is read as it is, cut exactly, and what is wrong with it is said."""
 
 import hashlib
-import io
 import os
-import tracemalloc
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
-from unittest import mock
 
+import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen import corpus
-from textgen.corpus import Corpus, read, read_pieces
+from textgen.corpus import Corpus, read
 from textgen.errors import TextError
+from textgen.inputs import Reading, Source
 from textgen.tokenizer import CharTokenizer
 
 BOM = b"\xef\xbb\xbf"
-DAMAGED = [b"a", b"\n", "é€".encode(), BOM, b"\xff", b"\xe2\x82", b"\xf0\x9f", b"\xfe", b"\xed\xa0"]
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def corpus_of(text):
-    return Corpus(Path("text"), text, "", len(text))
+    return Corpus.of(text)
+
+
+@pytest.fixture(autouse=True)
+def cached(tmp_path, monkeypatch):
+    """The folder of the cache."""
+    monkeypatch.setenv("TEXTGEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 def failing(path, **options):
@@ -153,10 +160,6 @@ def test_a_missing_file_is_named(tmp_path):
     assert error.problem == "no such file"
 
 
-def test_a_folder_is_no_text(tmp_path):
-    assert failing(tmp_path).problem == "is a folder"
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_named_pipe_is_refused_without_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "pipe")
@@ -214,102 +217,178 @@ def test_utf16_with_a_mark_is_recognised(tmp_path, encoding):
     assert "UTF-16" in failing_bytes(tmp_path, text.encode(encoding)).fix
 
 
-def test_bytes_are_read_like_the_file_that_holds_them(tmp_path):
-    path = tmp_path / "corpus.txt"
-    for data in (BOM + "né\r\n".encode(), b"x"):
-        path.write_bytes(data)
-        assert corpus.from_bytes(path, data) == read(path)
-    with pytest.raises(TextError, match="empty"):
-        corpus.from_bytes(path, b"")
-
-
 def test_latin1_is_not_taken_for_utf16(tmp_path):
     assert "UTF-16" not in failing_bytes(tmp_path, "naïve".encode("latin-1")).fix
 
 
-# Piece by piece
-
-texts = st.text(st.sampled_from("aé€\U0001f917\ufeff\r\n\0"), max_size=30)
-sizes = st.sampled_from([3, 4, 5, 7, 100])  # of a piece: no piece is shorter than the mark
+# The text as places in its alphabet
 
 
-def pieces_of(data, size):
-    with mock.patch.object(corpus, "PIECE", size):
-        return list(read_pieces(Path("text"), io.BytesIO(data)))
+@st.composite
+def stretches(draw):
+    """A text and two places in it, in order."""
+    text = draw(TEXTS)
+    start, end = sorted(draw(st.integers(0, len(text))) for _ in range(2))
+    return text, start, end
 
 
-@given(texts, st.booleans(), sizes)
-def test_pieces_join_to_the_text_wherever_characters_are_cut(text, marked, size):
-    pieces = pieces_of((BOM if marked else b"") + text.encode(), size)
-    assert "".join(pieces) == (text if marked else text.removeprefix("\ufeff"))
-    assert all(pieces)
-    assert all(len(piece.encode()) < size + 4 for piece in pieces)
+@given(stretches())
+def test_a_stretch_is_what_a_string_would_give(stretch):
+    text, start, end = stretch
+    whole = corpus_of(text)
+    assert len(whole) == len(text)
+    assert whole.text == text
+    assert whole.slice(start, end) == text[start:end]
 
 
-@given(st.lists(st.sampled_from(DAMAGED), max_size=12).map(b"".join), sizes)
-@example(b"aaa\xff\xfe", 3)  # which begins like UTF-16, but not the text
-@example("aé\n€".encode() + b"\xe2", 3)
-def test_pieces_have_the_errors_of_the_whole(data, size):
-    """The same byte, offset, line and fix; and what comes before the fault is still read."""
-    try:
-        expected = corpus.from_bytes(Path("text"), data, need=0).text
-    except TextError as error:
-        with pytest.raises(TextError) as caught:
-            pieces_of(data, size)
-        assert str(caught.value) == str(error)
-    else:
-        assert "".join(pieces_of(data, size)) == expected
+@given(stretches(), st.integers(1, 4))
+def test_pieces_join_to_the_stretch(stretch, size):
+    text, start, end = stretch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "PIECE", size)
+        pieces = list(corpus_of(text).pieces(start, end))
+    assert "".join(pieces) == text[start:end]
+    assert all(0 < len(piece) <= size for piece in pieces)
 
 
-def test_what_comes_before_a_fault_is_read():
-    with mock.patch.object(corpus, "PIECE", 4):
-        pieces = read_pieces(Path("text"), io.BytesIO(b"abcdefghij\xff"))
-        assert [next(pieces), next(pieces)] == ["abcd", "efgh"]
-        with pytest.raises(TextError, match="offset 10 "):
-            next(pieces)
+@given(stretches())
+def test_characters_are_counted_from_any_place_to_any(stretch):
+    text, start, end = stretch
+    whole = corpus_of(text)
+    found = dict(zip(map(chr, whole.codepoints), whole.tally(start, end).tolist(), strict=True))
+    assert {char: n for char, n in found.items() if n} == Counter(text[start:end])
 
 
-def test_a_file_is_read_in_pieces_and_closed(tmp_path):
-    path = tmp_path / "corpus.txt"
-    path.write_bytes(BOM + "né\r\n".encode() * 50_000)
-    pieces = list(read_pieces(path))
-    assert "".join(pieces) == read(path).text
-    assert len(pieces) == -(-path.stat().st_size // corpus.PIECE)
+@given(stretches().filter(lambda stretch: stretch[1] < stretch[2]))
+def test_the_alphabet_of_a_stretch_is_that_of_its_text(stretch):
+    text, start, end = stretch
+    found, expected = corpus_of(text).alphabet_of(start, end), CharTokenizer.from_text(text[start:end])
+    assert found.codepoints.tolist() == expected.codepoints.tolist()
+    assert found.counts.tolist() == expected.counts.tolist()
 
 
-def test_a_text_without_a_character_has_no_pieces():
-    assert pieces_of(b"", 3) == pieces_of(BOM, 3) == []
+@given(stretches(), st.text(st.sampled_from("abé€\U0001f917"), min_size=1))
+def test_ids_are_those_of_the_tokenizer_of_any_text(stretch, other):
+    text, start, end = stretch
+    tokenizer = CharTokenizer.from_text(other)
+    ids = corpus_of(text).ids(tokenizer, start, end)
+    expected = tokenizer.encode(text[start:end], "replace")
+    assert len(ids) == len(expected)
+    assert np.array_equal(np.asarray(ids), expected)
+    if end > start:
+        assert ids[0] == expected[0]
+        assert ids[-2:].tolist() == expected[-2:].tolist()
+        assert ids[np.array([[0, -1]])].tolist() == [[expected[0], expected[-1]]]
 
 
-def test_a_piece_is_not_read_before_it_is_asked_for():
-    stream = io.BytesIO(b"abcdefgh")
-    with mock.patch.object(corpus, "PIECE", 3):
-        pieces = read_pieces(Path("text"), stream)
-        assert stream.tell() == 0
-        assert next(pieces) == "abc" and stream.tell() == 3
-        assert next(pieces) == "def" and stream.tell() == 6
+def test_the_smallest_type_holds_a_place():
+    for size, dtype in ((1, "u1"), (256, "u1"), (257, "u2"), (70_000, "u4")):
+        text = "".join(map(chr, range(0x10000, 0x10000 + size)))
+        assert corpus_of(text).ranks.dtype == dtype
+        assert corpus_of(text).text == text
 
 
-def test_a_stream_of_any_length_is_read_in_constant_memory():
-    class Endless:
-        def __init__(self, blocks):
-            self.blocks = blocks
-
-        def read(self, size):
-            self.blocks -= 1
-            return "é".encode() * (size // 2) if self.blocks >= 0 else b""
-
-    tracemalloc.start()
-    count = sum(len(piece) for piece in read_pieces(Path("text"), Endless(200)))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert count == 200 * corpus.PIECE // 2
-    assert peak < 10 * corpus.PIECE
+# Large texts
 
 
-@pytest.mark.parametrize("name", ["missing.txt", ".", "a\0b"])
-def test_a_file_that_is_not_there_has_the_error_of_read(tmp_path, name):
-    error = failing(tmp_path / name)
-    with pytest.raises(TextError) as caught:
-        next(read_pieces(tmp_path / name))
-    assert str(caught.value) == str(error)
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """The path of a text that counts as large."""
+    monkeypatch.setattr(corpus, "IN_MEMORY", 100)
+    path = tmp_path / "large.txt"
+    path.write_bytes(BOM + "né €\r\n".encode() * 50)
+    return path
+
+
+def passes(monkeypatch):
+    """Count from now on how often a text is read."""
+    count, whole = Counter(), Source.pieces
+
+    def pieces(self, progress=None):
+        count["passes"] += 1
+        return whole(self, progress)
+
+    monkeypatch.setattr(Source, "pieces", pieces)
+    return count
+
+
+def same(one, other):
+    return one.text == other.text and one.identity() == other.identity() and (
+        one.had_bom == other.had_bom and one.counts.tolist() == other.counts.tolist()
+    )
+
+
+def test_a_small_text_leaves_nothing_in_the_cache(tmp_path, cached):
+    (tmp_path / "small.txt").write_bytes(b"abc" * 1000)
+    assert not isinstance(read(tmp_path / "small.txt").ranks, np.memmap)
+    assert not cached.exists()
+
+
+def test_a_large_text_is_the_same_text_in_the_cache(large, monkeypatch):
+    found = read(large)
+    assert isinstance(found.ranks, np.memmap)
+    monkeypatch.setattr(corpus, "IN_MEMORY", 1 << 20)
+    assert same(found, read(large, verify=True))
+
+
+def test_a_text_that_has_not_changed_is_not_read_again(large, monkeypatch):
+    first = read(large)
+    count = passes(monkeypatch)
+    assert same(read(large), first)
+    assert count["passes"] == 0
+
+
+def test_a_text_that_was_changed_is_read_again(large, monkeypatch):
+    read(large)
+    data = large.read_bytes()
+    large.write_bytes(data.replace("€".encode(), b"abc"))
+    assert read(large).text == data.decode("utf-8-sig").replace("€", "abc")
+
+
+def test_a_copy_is_read_once_to_see_that_it_is_one(large, tmp_path, monkeypatch):
+    first = read(large)
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(large.read_bytes())
+    count = passes(monkeypatch)
+    assert read(copy).text == first.text
+    assert count["passes"] == 1
+
+
+def test_verify_reads_it_even_if_it_seems_unchanged(large, monkeypatch):
+    first = read(large)
+    count = passes(monkeypatch)
+    assert same(read(large, verify=True), first)
+    assert count["passes"] == 1
+
+
+def test_a_damaged_array_is_made_again(large, cached, monkeypatch):
+    text = read(large).text
+    [path] = cached.glob("*.ids")
+    path.write_bytes(path.read_bytes()[::-1])
+    count = passes(monkeypatch)
+    assert read(large).text == text
+    assert count["passes"] == 2
+
+
+def test_the_same_bytes_in_another_encoding_are_another_text(large):
+    text = large.read_bytes().decode("latin-1")
+    assert read(large).text != text
+    assert read(large, reading=Reading("latin-1")).text == text
+    assert read(large, reading=Reading(newlines="lf")).text == large.read_text("utf-8-sig")
+
+
+def test_several_files_are_one_text(tmp_path):
+    for name, text in (("b.txt", "two"), ("a.txt", "one\n")):
+        (tmp_path / name).write_text(text)
+    found = read([tmp_path / "b.txt", tmp_path / "a.txt"])
+    assert found.text == "two\none\n"
+    assert found.paths() == [str(tmp_path / "b.txt"), str(tmp_path / "a.txt")]
+    assert read(tmp_path).text == "one\ntwo"
+    assert dict(found.report())["files"].startswith("2, one after the other: ")
+
+
+def test_how_a_text_was_read_is_reported(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"x\r\n")
+    assert "read as" not in dict(read(tmp_path / "a.txt").report())
+    report = dict(read(tmp_path / "a.txt", reading=Reading(newlines="lf")).report())
+    assert report["read as"] == "newlines lf"

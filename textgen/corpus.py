@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from textgen import cache
 from textgen.errors import TextError
+from textgen.fields import to_json
 from textgen.inputs import Reading, Source
 from textgen.notations import split_shares
 from textgen.tokenizer import CODE_POINTS, CharTokenizer, Ids, code_points
@@ -113,6 +114,10 @@ class Corpus:
         alphabet = _string(self.codepoints, np.arange(len(self.codepoints)))
         return Coded(self.ranks[start:end], tokenizer.encode(alphabet, "replace"))
 
+    def paths(self) -> list[str]:
+        """Return where its files are, in their order."""
+        return [str(path.resolve()) for path in self.files]
+
     def identity(self) -> dict[str, object]:
         """Return the name, size in bytes and sha256 that a checkpoint records."""
         return {"name": self.path.name, "size": self.size, "sha256": self.sha256}
@@ -135,8 +140,10 @@ class Corpus:
             ("characters", f"{len(self):,} in {self._count(10):,} lines"),
             ("alphabet", f"{len(self.codepoints):,} characters, {rare} of them rarer than {RARE}"),
         ]
-        if self.reading != Reading():
-            lines.append(("read as", self.reading.describe()))
+        usual = to_json(Reading())
+        unusual = [f"{k} {v}" for k, v in to_json(self.reading).items() if v != usual[k]]
+        if unusual:
+            lines.append(("read as", ", ".join(unusual)))
         if self.had_bom:
             lines.append(("byte order mark", "dropped"))
         if returns := self._count(13):
@@ -194,62 +201,65 @@ def read(
     """
     several = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
     with Source(several, reading, glob) as source:
-        found = _from_cache(source, verify) or _encoded(source, quiet)
+        signature = source.signature()  # before it is read: what changes meanwhile shows
+        found = None if verify else _known(source, signature)
+        found = found or _encoded(source, signature, quiet)
     if len(found) < need:
         problem = "empty" if not len(found) else f"only {len(found)} character(s)"
         raise TextError(str(source.name), problem, f"give a text of at least {need} characters")
     return found
 
 
-def _from_cache(source: Source, verify: bool) -> Corpus | None:
+def _known(source: Source, signature: object) -> Corpus | None:
     """Return the corpus of a source that was encoded before and has not changed since."""
-    if verify:
-        return None
-    sha256 = cache.known(source.signature())
-    return _load(source, sha256, verify) if sha256 else None
+    sha256 = cache.known(signature)
+    return _stored(source, sha256) if sha256 else None
 
 
-def _load(source: Source, sha256: str, verify: bool) -> Corpus | None:
+def _stored(source: Source, sha256: str, verify: bool = False) -> Corpus | None:
+    """Return the corpus of a digest from the cache, if it is there."""
     entry = cache.find(_key(source, sha256), verify)
-    if entry is None:
-        return None
-    about, ranks = entry.about, entry.array()
-    codepoints = np.array(about["codepoints"], np.uint32)
-    counts = np.array(about["counts"], np.int64)
-    return _corpus(source, codepoints, counts, ranks, sha256, about["had_bom"])
+    return _corpus(source, entry.array(), entry.about) if entry else None
 
 
 def _key(source: Source, sha256: str) -> str:
-    return cache.key_of("characters", sha256, source.reading.describe())
+    return cache.key_of("characters", sha256, *map(str, to_json(source.reading).values()))
 
 
-def _corpus(
-    source: Source,
-    codepoints: np.ndarray,
-    counts: np.ndarray,
-    ranks: np.ndarray,
-    sha256: str,
-    had_bom: bool,
-) -> Corpus:
-    files = tuple(source.files)
+def _corpus(source: Source, ranks: np.ndarray, about: dict[str, Any]) -> Corpus:
+    """Return the corpus of a source from its ranks and what is noted beside them."""
     return Corpus(
-        source.name, codepoints, counts, ranks, sha256, source.size, had_bom, source.reading, files
+        source.name,
+        np.array(about["codepoints"], np.uint32),
+        np.array(about["counts"], np.int64),
+        ranks,
+        about["sha256"],
+        about["bytes"],
+        about["had_bom"],
+        source.reading,
+        tuple(source.files),
     )
 
 
-def _encoded(source: Source, quiet: bool) -> Corpus:
+def _encoded(source: Source, signature: object, quiet: bool) -> Corpus:
     """Read a source twice and return its corpus, in memory or in the cache."""
     tally = np.zeros(CODE_POINTS, np.int64)
     with _progress(source, "counting characters", quiet) as progress:
         for piece in source.pieces(progress):
             found = np.bincount(code_points(piece))
             tally[: len(found)] += found
-    codepoints = np.flatnonzero(tally).astype(np.uint32)
-    counts, length = tally[codepoints], int(tally.sum())
-    sha256 = source.sha256 or ""
-    large = source.bytes > IN_MEMORY
-    if large and (before := _load(source, sha256, verify=True)):
-        cache.remember(source.signature(), sha256)
+    codepoints, length = np.flatnonzero(tally), int(tally.sum())
+    about = {
+        "name": str(source.name),
+        "codepoints": codepoints.tolist(),
+        "counts": tally[codepoints].tolist(),
+        "sha256": source.sha256,
+        "bytes": source.bytes,
+        "had_bom": source.had_bom,
+    }
+    large, sha256 = source.bytes > IN_MEMORY, str(source.sha256)
+    if large and (before := _stored(source, sha256, verify=True)):
+        cache.remember(signature, sha256)
         return before
     dtype = np.min_scalar_type(max(0, len(codepoints) - 1))
     table = np.zeros(int(codepoints[-1]) + 1 if length else 0, dtype)
@@ -257,18 +267,11 @@ def _encoded(source: Source, quiet: bool) -> Corpus:
     with _progress(source, "encoding", quiet) as progress:
         pieces = (table[code_points(piece)] for piece in source.pieces(progress))
         if large:
-            about = {
-                "name": str(source.name),
-                "codepoints": codepoints.tolist(),
-                "counts": counts.tolist(),
-                "had_bom": source.had_bom,
-            }
             ranks = cache.store(_key(source, sha256), pieces, dtype, length, about).array()
-            cache.remember(source.signature(), sha256)
+            cache.remember(signature, sha256)
         else:
-            parts = list(pieces)
-            ranks = np.concatenate(parts) if parts else np.zeros(0, dtype)
-    return _corpus(source, codepoints, counts, ranks, sha256, source.had_bom)
+            ranks = np.concatenate([np.zeros(0, dtype), *pieces])
+    return _corpus(source, ranks, about)
 
 
 class _progress:  # noqa: N801 - used like a function

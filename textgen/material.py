@@ -20,6 +20,7 @@ from textgen import cache, corpus, records
 from textgen.config import TrainConfig
 from textgen.corpus import Coded, Corpus
 from textgen.errors import TextError
+from textgen.fields import to_json
 from textgen.inputs import Reading
 from textgen.tokenizer import CharTokenizer, Tokenizer
 from textgen.units import ByteTokenizer, SentencePieceTokenizer
@@ -88,7 +89,7 @@ def gather(
         "split": None if others else config.split,
         **{OWN[name]: others[name].identity() if name in others else None for name in OWN},
         "records": config.records,
-        "reading": reading.to_json(),
+        "reading": to_json(reading),
     }
     if not len(material.val):
         material.notes.append("nothing is held out to validate on: the last weights count as best")
@@ -189,7 +190,7 @@ def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> Ids:
     pieces = (tokenizer.encode(piece) for piece in text.pieces(start, end))
     if isinstance(text.ranks, np.memmap):
         made_of = hashlib.sha256(b"".join(map(bytes, tokenizer.tensors().values()))).hexdigest()
-        reading = text.reading.describe()
+        reading = str(text.reading)
         key = cache.key_of(tokenizer.kind, made_of, text.sha256, reading, str(start), str(end))
         if entry := cache.find(key):
             return entry.array()

@@ -75,7 +75,7 @@ class CharTokenizer:
         and its position, "skip" drops it, "replace" gives <unk>. subject names the text in the
         error; before: characters of it that stand before this piece.
         """
-        blocks = [self._table[np.minimum(codes, len(self._table) - 1)] for codes in _blocks(text)]
+        blocks = [self._table.take(codes, mode="clip") for codes in _blocks(text)]
         ids = np.concatenate(blocks) if blocks else np.zeros(0, dtype=self.dtype)
         if unknown == "replace" or ids.all():
             return ids
