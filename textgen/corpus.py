@@ -1,6 +1,6 @@
 """A text file as characters, their parts for training, validation and test, and what it is.
 
-In the walk after `tokenizer`: text file -> corpus -> ids. Text is bytes until decoded: the file is
+In the walk after `pieces`: text file -> corpus -> ids. Text is bytes until decoded: the file is
 read whole and decoded as strict UTF-8, newlines untouched; a leading byte order mark is dropped
 and reported.
 
