@@ -1,6 +1,6 @@
 """A text as the places of its characters in its own alphabet, and its parts.
 
-In the walk after `tokenizer`: text file -> corpus -> ids. A text is read twice, piece by piece:
+In the walk after `pieces`: text file -> corpus -> ids. A text is read twice, piece by piece:
 once to count its characters, once to write each one's place in the alphabet, in the smallest type
 that holds it. So a text of any size takes little memory: a small one lies in memory, a large one
 in the cache, from which the system maps what is used. Whatever is cut from it is exact, and any

@@ -22,8 +22,9 @@ from textgen.corpus import Coded, Corpus
 from textgen.errors import TextError
 from textgen.fields import to_json
 from textgen.inputs import Reading
+from textgen.pieces import SentencePieceTokenizer
 from textgen.tokenizer import CharTokenizer, Tokenizer
-from textgen.units import ByteTokenizer, SentencePieceTokenizer
+from textgen.units import ByteTokenizer
 
 VOCAB_SIZE = 1000
 OWN = {"val": "validation", "test": "test"}  # parts that can be texts of their own, in the facts

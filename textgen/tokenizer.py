@@ -1,6 +1,7 @@
 """Text to ids and back, without loss.
 
-In the walk after `sizing`: text file -> tokenizer, corpus -> ids. Needs numpy only.
+In the walk after `utf8`: text file -> tokenizer, corpus -> ids. Needs numpy only. `Tokenizer` is
+what all kinds have in common; here is the one of characters, `units` and `pieces` have the others.
 
     >>> tokenizer = CharTokenizer.from_text("hello")
     >>> tokenizer.encode("hole").tolist()
@@ -14,41 +15,126 @@ training text, so that the alphabet depends on the set of characters alone.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from textgen.errors import TextError
+from textgen.utf8 import Spelling
 
 UNKNOWN = 0  # the id of <unk>
 CODE_POINTS = 0x110000  # of Unicode; an unknown character is one of these
 BLOCK = 1 << 22  # characters handled at a time, so that a long text needs little extra memory
 
+MARK = b"\xff"  # what stands for the mark among symbols: never in UTF-8
+
 Ids = np.ndarray
+
+
+class Decoder(Protocol):
+    """Text from ids that come one by one, always in whole characters."""
+
+    @property
+    def pending(self) -> bytes:
+        """The bytes read so far of a character that is not whole yet."""
+        ...
+
+    def feed(self, one: int) -> str:
+        """Return the characters that one more id makes whole."""
+        ...
+
+    def read(self, data: bytes) -> str:
+        """Return the characters that more bytes make whole."""
+        ...
+
+    def flush(self) -> str:
+        """Return U+FFFD for a character that will not be whole any more, else nothing."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back, whatever an id stands for.
+
+    kind: as checkpoints name it; noun: what its ids stand for, in the plural. size: V. counts: (V,)
+    uint64, how often the training text held each id. dtype: the smallest unsigned type of an id.
+    mark: the id between texts, the last one, or None; no text is encoded to it.
+    chars_V: how many characters begin with each id, so that their sum is a text's length.
+    spelling: which ids may follow which, None where every id is a character.
+    unknown_nats: what it costs to say which character an id 0 stood for, where 0 is <unk>.
+    """
+
+    kind: str
+    noun: str
+    unknown_nats: float
+    size: int
+    counts: np.ndarray
+    dtype: Any
+    mark: int | None
+    chars_V: np.ndarray
+    spelling: Spelling | None
+
+    def encode(
+        self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
+    ) -> Ids:
+        """Return the ids (n,) of text; unknown says what becomes of what cannot be encoded."""
+        ...
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """Return the text of ids, with U+FFFD where they are none."""
+        ...
+
+    def decoder(self) -> Decoder:
+        """Return what decodes ids that come one by one."""
+        ...
+
+    def symbols(self) -> list[bytes]:
+        """Return what each id stands for: UTF-8, b"" for <unk>, MARK for the mark."""
+        ...
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the arrays from which `pieces.from_tensors` makes it again."""
+        ...
+
+    def with_counts(self, counts: np.ndarray) -> Tokenizer:
+        """Return the same tokenizer with other counts (V,)."""
+        ...
+
+    def describe(self) -> str:
+        """Return what its ids are, in words."""
+        ...
 
 
 class CharTokenizer:
     """One id a character.
 
-    codepoints: (V-1,) uint32, sorted; the character of id i is codepoints[i - 1].
-    counts: (V,) uint64, how often the training text held each id.
+    codepoints: sorted uint32; the character of id i is codepoints[i - 1], and id 0 is <unk>.
+    counts: (V,) uint64, how often the training text held each id. marked: whether there is an id
+    more, the mark between texts.
     """
 
-    kind = "char"
+    kind, noun = "char", "characters"
+    unknown_nats = math.log(CODE_POINTS)
+    spelling: Spelling | None = None
 
-    def __init__(self, codepoints: np.ndarray, counts: np.ndarray) -> None:
+    def __init__(self, codepoints: np.ndarray, counts: np.ndarray, marked: bool = False) -> None:
         self.codepoints = np.asarray(codepoints, dtype=np.uint32)
         self.counts = np.asarray(counts, dtype=np.uint64)
-        self.dtype = np.min_scalar_type(len(self.codepoints))
+        known = len(self.codepoints) + 1
+        self.mark = known if marked else None
+        self.size = known + marked
+        self.dtype = np.min_scalar_type(self.size - 1)
+        self.chars_V = np.arange(self.size) < known
         largest = int(self.codepoints[-1]) if len(self.codepoints) else 0
         self._table = np.zeros(largest + 2, dtype=self.dtype)  # the last entry stays <unk>
-        self._table[self.codepoints] = np.arange(1, self.size, dtype=self.dtype)
+        self._table[self.codepoints] = np.arange(1, known, dtype=self.dtype)
         self._characters = np.concatenate(([0xFFFD], self.codepoints)).astype("<u4")
 
     @classmethod
     def from_text(cls, text: str) -> CharTokenizer:
-        """Return the tokenizer whose alphabet is the characters of text."""
+        """Return the tokenizer whose alphabet is the characters of text, without a mark."""
         counts = np.zeros(CODE_POINTS, dtype=np.int64)
         for codes in _blocks(text):
             found = np.bincount(codes)
@@ -57,14 +143,9 @@ class CharTokenizer:
         return cls(codepoints, np.concatenate(([0], counts[codepoints])))
 
     @property
-    def size(self) -> int:
-        """V, the number of ids, <unk> included."""
-        return len(self.codepoints) + 1
-
-    @property
     def alphabet(self) -> str:
         """The characters that have an id, in the order of their ids."""
-        return self.decode(range(1, self.size))
+        return self.decode(range(1, len(self.codepoints) + 1))
 
     def encode(
         self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
@@ -84,9 +165,32 @@ class CharTokenizer:
         raise self._unknown_error(text, int(np.argmin(ids != UNKNOWN)), subject, before)
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
-        """Return the text of ids; <unk> becomes U+FFFD."""
-        codes = self._characters[np.asarray(ids, dtype=np.int64)]
-        return codes.tobytes().decode("utf-32-le", "surrogatepass")
+        """Return the text of ids; <unk> becomes U+FFFD, the mark nothing."""
+        places = np.asarray(ids, dtype=np.int64)
+        if self.mark is not None:
+            places = places[places != self.mark]
+        return self._characters[places].tobytes().decode("utf-32-le", "surrogatepass")
+
+    def decoder(self) -> CharDecoder:
+        """Return what decodes ids that come one by one."""
+        return CharDecoder(self)
+
+    def symbols(self) -> list[bytes]:
+        """Return what each id stands for: UTF-8, b"" for <unk>, MARK for the mark."""
+        known = [char.encode("utf-8", "surrogatepass") for char in self.alphabet]
+        return [b"", *known] + [MARK] * (self.mark is not None)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the arrays from which `pieces.from_tensors` makes it again."""
+        return {"codepoints": self.codepoints, "counts": self.counts}
+
+    def with_counts(self, counts: np.ndarray) -> CharTokenizer:
+        """Return the same tokenizer with other counts (V,)."""
+        return CharTokenizer(self.codepoints, counts, self.mark is not None)
+
+    def describe(self) -> str:
+        """Return what its ids are, in words."""
+        return f"{len(self.codepoints):,} characters: {self.alphabet!r}" + marked_too(self.mark)
 
     def _unknown_error(self, text: str, index: int, subject: str, before: int) -> TextError:
         char = text[index]
@@ -98,6 +202,32 @@ class CharTokenizer:
         where = f"at position {before + index + 1}"
         problem = f"{char!r} (U+{ord(char):04X} {name}) {where} is not among {known}"
         return TextError(subject, problem, fix)
+
+
+class CharDecoder:
+    """Text from the ids of a CharTokenizer, each of which is whole."""
+
+    pending = b""
+
+    def __init__(self, tokenizer: CharTokenizer) -> None:
+        self._decode = tokenizer.decode
+
+    def feed(self, one: int) -> str:
+        """Return the character of one more id."""
+        return self._decode((one,))
+
+    def read(self, data: bytes) -> str:
+        """Return the characters of data."""
+        return data.decode("utf-8", "surrogatepass")
+
+    def flush(self) -> str:
+        """Return nothing: every character was whole."""
+        return ""
+
+
+def marked_too(mark: int | None) -> str:
+    """Return what a description says of the mark."""
+    return "" if mark is None else ", and a mark between texts"
 
 
 def _blocks(text: str) -> Iterator[np.ndarray]:

@@ -1,0 +1,193 @@
+r"""Pieces of words as ids: a SentencePiece model, made so that every text comes back as it was.
+
+In the walk after `modelproto`. The library sentencepiece is imported when it is needed. Two things
+that it does are kept from happening: it writes a space as U+2581, so a text is split at that
+character, and its bytes stand in its place; and its decoder alters spaces, so each id's bytes come
+from a table of our own. What a text has that the model lacks is spelled in bytes.
+
+    >>> tokenizer, note = SentencePieceTokenizer.train("to be, or not to be", vocab_size=280)
+    >>> tokenizer.decode(tokenizer.encode("not\tto  be\u2581"))
+    'not\tto  be\u2581'
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from textgen.errors import MachineError, UsageError
+from textgen.modelproto import LOSSLESS, SPACE, checked_units, first_byte_id
+from textgen.tokenizer import CODE_POINTS, CharTokenizer, Ids, Tokenizer, marked_too
+from textgen.units import ByteTokenizer, Units, writable
+
+LONGEST_BLOCK = 4000  # characters of a piece of text that is learnt from
+MOST_BYTES = 20_000_000  # learnt from; more change the pieces little
+ENCODED = 1 << 16  # characters encoded at a time, so that a long text needs little extra memory
+BARRED = re.compile("[\\0\u2581\u2585]+")  # NUL and its own signs, which it cannot learn from
+KEPT = "\n\t\r"  # are pieces of their own in every release
+
+
+class SentencePieceTokenizer(Units):
+    """One id a piece of a SentencePiece model: id 0 is <unk> and never used.
+
+    model: the bytes of the model; ValueError says what is wrong with it. counts, marked: as for
+    `Units`.
+    """
+
+    kind, noun = "sentencepiece", "pieces"
+
+    def __init__(
+        self, model: bytes, counts: np.ndarray | None = None, marked: bool = False
+    ) -> None:
+        self.model_type, units = checked_units(model)
+        super().__init__(units, counts, marked)
+        self.model = model
+        try:
+            self._encode = _library().SentencePieceProcessor(model_proto=model).encode
+        except (RuntimeError, OSError, TypeError) as error:
+            raise ValueError(f"sentencepiece refuses its model: {error}") from None
+        first = first_byte_id(units)
+        self._signs = [first + byte for byte in SPACE.encode()]
+
+    @classmethod
+    def train(
+        cls,
+        text: str | Iterable[str],
+        model_type: str = "bpe",
+        vocab_size: int = 2000,
+        seed: int = 0,
+        marked: bool = False,
+    ) -> tuple[SentencePieceTokenizer, str | None]:
+        """Return the tokenizer learnt from text, and what there is to say of it.
+
+        model_type: "bpe" or "unigram". vocab_size: ids, the mark not counted; fewer where the text
+        has no more pieces. seed: which blocks of a long text are learnt from. Raises UsageError
+        where the bytes and the text's characters alone are more, TextError for surrogates.
+        """
+        blocks, note = _drawn([*_blocks([text] if isinstance(text, str) else text)], seed)
+        least = 1 + len(KEPT) + 256 + len(set().union(*blocks, " ") - set(KEPT))
+        if vocab_size < least:
+            problem = (
+                f"{vocab_size:,} pieces are fewer than the 256 bytes and the text's characters"
+            )
+            raise UsageError("--vocab-size", problem, f"give {least:,} or more")
+        written = io.BytesIO()
+        settings = {"model_type": model_type, "vocab_size": vocab_size, **LOSSLESS}
+        # The last block makes sure that there is a piece for the space.
+        _library().SentencePieceTrainer.train(
+            sentence_iterator=iter([*blocks, " "]), model_writer=written, **settings
+        )
+        made = cls(written.getvalue(), marked=marked)
+        found = len(made.units) - marked
+        notes = [f"{found:,} pieces: the text has no more"] if found < vocab_size else []
+        return made, "; ".join(notes + ([note] if note else [])) or None
+
+    def encode(
+        self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
+    ) -> Ids:
+        """Return the ids (n,) of text; see `units.writable` for the other arguments.
+
+        Long text is cut, at the ends of lines where it has them: there a cut changes no id.
+        """
+        found = [np.zeros(0, dtype=self.dtype)]
+        for block in cut(writable(text, unknown, subject, before), ENCODED):
+            ids: list[int] = []
+            for number, part in enumerate(block.split(SPACE)):
+                ids += self._signs if number else []
+                ids += self._encode(part) if part else []
+            found.append(np.array(ids, dtype=self.dtype))
+        return np.concatenate(found)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the arrays from which `from_tensors` makes it again."""
+        return {"model": np.frombuffer(self.model, dtype=np.uint8), "counts": self.counts}
+
+    def describe(self) -> str:
+        """Return what its ids are, in words."""
+        pieces = len(self.units) - (self.mark is not None)
+        return f"{pieces:,} pieces (sentencepiece, {self.model_type})" + marked_too(self.mark)
+
+
+def cut(text: str, longest: int) -> Iterator[str]:
+    """Yield text in blocks, cut behind a newline, else before a space, else anywhere."""
+    start = 0
+    while len(text) - start > longest:
+        end = text.rfind("\n", start, start + longest) + 1
+        end = end or text.rfind(" ", start + 1, start + longest)
+        end = end if end > start else start + longest
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def from_tensors(
+    kind: object, tensors: dict[str, np.ndarray], vocab: int, marked: bool = False
+) -> Tokenizer:
+    """Return the tokenizer of V = vocab ids whose `tensors` these are.
+
+    They come from a file and are believed in nothing: ValueError says what is wrong. Raises
+    MachineError where sentencepiece is needed and missing.
+    """
+    counts = tensors.get("counts", np.zeros(0))
+    own = vocab - marked
+    if counts.dtype != np.uint64 or counts.shape != (vocab,):
+        raise ValueError(f"its counts do not fit an alphabet of {vocab:,}")
+    if not counts[int(kind != ByteTokenizer.kind) : own].any():
+        raise ValueError("its counts leave nothing of the alphabet to write")
+    if kind == CharTokenizer.kind:
+        codepoints = tensors.get("codepoints", np.zeros(0))
+        if not _is_alphabet(codepoints, own - 1):
+            raise ValueError(f"its alphabet does not fit a vocabulary of {vocab:,}")
+        return CharTokenizer(codepoints, counts, marked)
+    if kind == ByteTokenizer.kind and own == 256:
+        return ByteTokenizer(counts, marked)
+    model = tensors.get("model", np.zeros(0))
+    if kind != SentencePieceTokenizer.kind or model.dtype != np.uint8 or model.ndim != 1:
+        raise ValueError(f"its {kind!r} alphabet does not fit a vocabulary of {vocab:,}")
+    made = SentencePieceTokenizer(model.tobytes(), counts, marked)
+    if made.size != vocab:
+        raise ValueError(f"its alphabet has {made.size:,} pieces, the settings ask {vocab:,}")
+    return made
+
+
+def _is_alphabet(codepoints: np.ndarray, size: int) -> bool:
+    return (
+        codepoints.dtype == np.uint32
+        and codepoints.shape == (size,)
+        and size > 0
+        and bool((np.diff(codepoints.astype(np.int64)) > 0).all())
+        and int(codepoints[-1]) < CODE_POINTS
+    )
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[str]:
+    """Yield what sentencepiece can learn from."""
+    for text in texts:
+        for part in BARRED.split(writable(text, "error", "text", 0)):
+            yield from cut(part, LONGEST_BLOCK)
+
+
+def _drawn(blocks: list[str], seed: int) -> tuple[list[str], str | None]:
+    """Return the blocks that are learnt from, in their order, and what to say of it."""
+    sizes = np.array([len(block.encode()) for block in blocks], dtype=np.int64)
+    total = int(sizes.sum())
+    if total <= MOST_BYTES:
+        return blocks, None
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(blocks))
+    kept = np.sort(order[np.cumsum(sizes[order]) <= MOST_BYTES])
+    share = f"{MOST_BYTES / 1e6:.0f} of {total / 1e6:,.0f} MB"
+    return [blocks[one] for one in kept], f"learnt from {share}, drawn at random"
+
+
+def _library() -> Any:
+    try:
+        import sentencepiece
+    except ImportError:
+        fix = "pip install sentencepiece"
+        raise MachineError("tokenizer", "pieces need sentencepiece", fix) from None
+    return sentencepiece
