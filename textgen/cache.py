@@ -113,7 +113,7 @@ def store(
         nonlocal crc, length
         for piece in pieces:
             length += len(piece)
-            block = memoryview(np.ascontiguousarray(piece, dtype)).cast("B")
+            block = np.ascontiguousarray(piece, dtype).view(np.uint8).data
             crc = zlib.crc32(block, crc)
             yield block
 

@@ -284,7 +284,8 @@ class _progress:  # noqa: N801 - used like a function
         )
 
     def __enter__(self) -> Callable[[int], object]:
-        return self.bar.update
+        update: Callable[[int], object] = self.bar.update
+        return update
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
@@ -293,5 +294,5 @@ class _progress:  # noqa: N801 - used like a function
 def _string(codepoints: np.ndarray, ranks: np.ndarray) -> str:
     """Return the characters at places in an alphabet."""
     if len(codepoints) and codepoints[-1] < 128:
-        return codepoints.astype(np.uint8)[ranks].tobytes().decode("ascii")
-    return codepoints.astype("<u4")[ranks].tobytes().decode("utf-32-le", "surrogatepass")
+        return str(codepoints.astype(np.uint8)[ranks].tobytes(), "ascii")
+    return str(codepoints.astype("<u4")[ranks].tobytes(), "utf-32-le", "surrogatepass")

@@ -27,6 +27,7 @@ from textgen.tokenizer import CharTokenizer, Tokenizer
 from textgen.units import ByteTokenizer
 
 VOCAB_SIZE = 1000
+ENOUGH = 30  # pieces of a text to find units in
 OWN = {"val": "validation", "test": "test"}  # parts that can be texts of their own, in the facts
 
 Ids = np.ndarray | Coded
@@ -119,16 +120,13 @@ def _stretches(
     if tokenizer is None and config.tokenizer == "char":
         tokenizer = text.alphabet_of(start, end)
     elif tokenizer is None:
-        tokenizer, notes = _find_units(text.pieces(start, end), config)
+        tokenizer, notes = _find_units(_drawn(text, start, end), config)
     train = _encoded(*parts["train"], tokenizer)
     if not tokenizer.counts.any():
         tokenizer = tokenizer.with_counts(_tally(train, tokenizer.size))
     val = _encoded(*parts["val"], tokenizer)
-    if config.tokenizer == "char":
-        unknown = _unknown(*parts["val"], tokenizer)
-        if unknown:
-            problem = f"{unknown} characters of the validation part are not in the training part"
-            notes.append(problem)
+    if isinstance(tokenizer, CharTokenizer) and (n := _unknown(*parts["val"], tokenizer)):
+        notes.append(f"{n} characters of the validation part are not in the training part")
     facts = {"parts": {name: [a, b] for name, (_, a, b) in parts.items()}}
     return Material(whole, tokenizer, train, val, facts, notes)
 
@@ -182,6 +180,15 @@ def _find_units(pieces: Iterator[str], config: TrainConfig) -> tuple[Tokenizer, 
     size = config.vocab_size or VOCAB_SIZE
     found, note = SentencePieceTokenizer.train(pieces, config.tokenizer, size, marked=marked)
     return found, [note] if note else []
+
+
+def _drawn(text: Corpus, start: int, end: int) -> Iterator[str]:
+    """Yield a part, of a large one pieces enough to find units in, drawn evenly from all of it."""
+    number = -(-(end - start) // corpus.PIECE)
+    drawn = np.unique(np.linspace(0, number - 1, ENOUGH).round().astype(int))
+    for one in range(number) if number <= ENOUGH else drawn.tolist():
+        begin = start + one * corpus.PIECE
+        yield text.slice(begin, min(end, begin + corpus.PIECE))
 
 
 def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> Ids:

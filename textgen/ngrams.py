@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from textgen.config import ModelConfig
 
 Array = np.ndarray
+Sliceable = Any  # ids that need not lie in memory
 State = tuple[tuple[Array, ...], ...]
 
 MOST_CHARS = 4_000_000  # of the text, the last ones, which bounds the table's size
@@ -68,7 +70,7 @@ class NGrams:
         self._shortest[first.last] += first.gain
 
     @classmethod
-    def count(cls, ids: Array, vocab: int, order: int) -> NGrams:
+    def count(cls, ids: Sliceable, vocab: int, order: int) -> NGrams:
         """Return the n-grams of ids (n,), as if `order - 1` ids 0 stood before the first.
 
         order is at most `longest(vocab)`.

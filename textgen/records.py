@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from textgen.tokenizer import Ids, Tokenizer
 
 KINDS = {"lines": r"\r?\n", "blank-line": r"\r?\n(?:[ \t]*\r?\n)+"}
 IGNORED = -1  # a target that does not count, where a row's item has ended
@@ -47,7 +48,7 @@ def shuffled(items: list[str]) -> list[str]:
     return [items[place] for place in order]
 
 
-def framed(items: list[str], tokenizer: Any, unknown: str = "error") -> np.ndarray:
+def framed(items: list[str], tokenizer: Tokenizer, unknown: str = "error") -> np.ndarray:
     """Return the ids of items with the tokenizer's mark around each."""
     mark = np.array([tokenizer.mark], tokenizer.dtype)
     parts = [mark]
@@ -93,7 +94,7 @@ class ItemStreams:
     too. So the rows of a window end almost together, and an epoch has always as many windows.
     """
 
-    def __init__(self, ids: np.ndarray, mark: int, batch: int, window: int, seed: int) -> None:
+    def __init__(self, ids: Ids, mark: int, batch: int, window: int, seed: int) -> None:
         self.ids, self.seed = ids, seed
         self.items = Items.of(ids, mark)
         lengths = np.sort(self.items.lengths)

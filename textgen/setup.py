@@ -99,9 +99,9 @@ def start_setup(
     if config.minutes is config.epochs is config.steps is None:
         config = dataclasses.replace(config, minutes=DEFAULT_MINUTES)
     first = Checkpoint.load(runs.find_checkpoint(config.init)) if config.init else None
-    # A run that goes on may be started from another folder.
-    own = {name: str(Path(path).resolve()) for name in OWN if (path := getattr(config, name))}
-    config = dataclasses.replace(config, **own)
+    for name in OWN:  # a run that goes on may be started from another folder
+        if path := getattr(config, name):
+            config = dataclasses.replace(config, **{name: str(Path(path).resolve())})  # type: ignore[arg-type]
     material = gather(paths, config, quiet=quiet, verify=verify)
     device = choose_device(config.device)
     threads = config.threads or available_cores()
@@ -176,11 +176,10 @@ def _trainer(
 ) -> tuple[Trainer, list[str]]:
     assert config.batch and config.window and config.weight_decay is not None
     sizes = config.batch, config.window, config.seed
-    mark, notes = material.tokenizer.mark, []
-    if mark is not None:
-        items = ItemStreams(material.train, mark, *sizes)
-        return Trainer(model, items, config.seed, config.weight_decay), notes
-    streams = Streams(material.train, *sizes)
+    if (mark := material.tokenizer.mark) is not None:
+        items = ItemStreams(np.asarray(material.train), mark, *sizes)
+        return Trainer(model, items, config.seed, config.weight_decay), []
+    streams, notes = Streams(material.train, *sizes), []
     if (streams.batch, streams.window) != (config.batch, config.window):
         used = f"{streams.batch} stream(s) and windows of {streams.window} characters"
         notes.append(f"the text is short: {used} instead of {config.batch} and {config.window}")

@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from textgen.corpus import Coded
+from textgen.tokenizer import Ids
+
 RESET_PROBABILITY = 0.01  # of a stream at each window, so that the zero state is trained too
 
 
@@ -26,7 +29,7 @@ class Streams:
     fill whole windows, so that the windows' borders move and all of the text has its turn.
     """
 
-    def __init__(self, ids: np.ndarray, batch: int, window: int, seed: int) -> None:
+    def __init__(self, ids: Ids | Coded, batch: int, window: int, seed: int) -> None:
         pairs = len(ids) - 1  # (character, next character)
         self.ids = ids
         self.seed = seed

@@ -29,7 +29,7 @@ UNKNOWN = 0  # the id of <unk>
 CODE_POINTS = 0x110000  # of Unicode; an unknown character is one of these
 BLOCK = 1 << 22  # characters handled at a time, so that a long text needs little extra memory
 
-MARK = b"\xff"  # what stands for the mark among symbols: never in UTF-8
+MARK = b"\xff\xff"  # what stands for the mark among symbols: never in UTF-8, and no single byte
 
 Ids = np.ndarray
 
@@ -133,14 +133,15 @@ class CharTokenizer:
         self._characters = np.concatenate(([0xFFFD], self.codepoints)).astype("<u4")
 
     @classmethod
-    def from_text(cls, text: str) -> CharTokenizer:
-        """Return the tokenizer whose alphabet is the characters of text, without a mark."""
+    def from_text(cls, text: str, marked: bool = False) -> CharTokenizer:
+        """Return the tokenizer whose alphabet is the characters of text."""
         counts = np.zeros(CODE_POINTS, dtype=np.int64)
         for codes in _blocks(text):
             found = np.bincount(codes)
             counts[: len(found)] += found
         codepoints = np.flatnonzero(counts)
-        return cls(codepoints, np.concatenate(([0], counts[codepoints])))
+        marks = [0] if marked else []  # its own counts nobody knows yet
+        return cls(codepoints, np.concatenate(([0], counts[codepoints], marks)), marked)
 
     @property
     def alphabet(self) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from textgen import optim
 from textgen.errors import NumericsError
 from textgen.model import CharRNN, State
+from textgen.records import IGNORED, ItemStreams
 from textgen.streams import Streams
 
 Tensors = dict[str, np.ndarray]
@@ -29,7 +30,11 @@ class Trainer:
     """Stateful truncated backpropagation through time over one model and its streams."""
 
     def __init__(
-        self, model: CharRNN, streams: Streams, seed: int, weight_decay: float = 0.05
+        self,
+        model: CharRNN,
+        streams: Streams | ItemStreams,
+        seed: int,
+        weight_decay: float = 0.05,
     ) -> None:
         self.model = model
         self.streams = streams
@@ -55,7 +60,8 @@ class Trainer:
         state = self._kept(torch.from_numpy(~reset_B))
         logits_TBV, state = self.model(torch.from_numpy(x_TB).to(self.device), state)
         target = torch.from_numpy(y_TB).to(self.device).flatten()
-        loss = nn.functional.cross_entropy(logits_TBV.flatten(0, 1), target)
+        logits = logits_TBV.flatten(0, 1)
+        loss = nn.functional.cross_entropy(logits, target, ignore_index=IGNORED)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nats, self.grad_norm = loss.item(), optim.clip(self.model)

@@ -16,11 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from textgen import corpus
+from textgen import corpus, heritage
 from textgen.config import DEVICES, SampleConfig
 from textgen.errors import TextError, UsageError, visible
 from textgen.fields import check_choice, conflict
 from textgen.files import write_atomically, write_error
+from textgen.inputs import Source
 from textgen.interactive import Session, converse
 from textgen.options import FORMATS, sample_options, unescape
 from textgen.runs import find_checkpoint, newest_checkpoint
@@ -47,8 +48,9 @@ def write(arguments: Namespace) -> None:
     if arguments.logprobs and arguments.format != "jsonl":
         raise UsageError("--logprobs", "plain text has no place for them", "add --format jsonl")
     config = SampleConfig(**sample_options(arguments))
-    primes = _primes(arguments, config)
+    _refuse_together(arguments)
     model = _model(arguments)
+    primes = _primes(model, arguments, config)
     config = config if config.seed is not None else replace(config, seed=new_seed())
     writer = f"{visible(str(model.path))}, seed {config.seed}, {model.threads} thread(s)"
     options = {name: value for name, value in vars(config).items() if name != "prime"}
@@ -109,17 +111,20 @@ def _report_copied(model: TextModel, config: SampleConfig, written: list[str]) -
     say(f"the longest span that the training text has too: {len(copied)} characters, {shown!r}")
 
 
-def _primes(arguments: Namespace, config: SampleConfig) -> list[str]:
-    """Return the primes of all texts; the one of --prime-file is read later, piece by piece."""
+def _refuse_together(arguments: Namespace) -> None:
     for name, others in EXCLUSIVE.items():
         for other in others:
             if getattr(arguments, name) and getattr(arguments, other):
                 raise conflict(name, other)
+
+
+def _primes(model: TextModel, arguments: Namespace, config: SampleConfig) -> list[str]:
+    """Return the primes of all texts; the one of --prime-file is read later, piece by piece."""
     if arguments.primes:
         lines = corpus.read(arguments.primes).text.split("\n")
         return [unescape(one.removesuffix("\r")) for one in (lines if lines[-1] else lines[:-1])]
     if arguments.prime_file and not _streams(arguments, config, 1):
-        return ["".join(_prime_file(arguments))]
+        return ["".join(_prime_file(model, arguments))]
     return [config.prime]
 
 
@@ -152,7 +157,7 @@ def _stream(
     state = None
     if arguments.prime_file:
         before = 0
-        for piece in _prime_file(arguments):
+        for piece in _prime_file(model, arguments):
             state = model.read([piece], state=state, before=before, **options)
             before += len(piece)
             yield piece
