@@ -1,6 +1,6 @@
 """Text to ids and back, without loss.
 
-In the walk after `sizing`: text file -> tokenizer, corpus -> ids. Needs numpy only.
+In the walk after `inputs`: text file -> tokenizer, corpus -> ids. Needs numpy only.
 
     >>> tokenizer = CharTokenizer.from_text("hello")
     >>> tokenizer.encode("hole").tolist()
