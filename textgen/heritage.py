@@ -1,6 +1,6 @@
 """The text that a checkpoint was trained on, found again and cut as it was then.
 
-In the walk after `material`.
+In the walk after `runs`.
 
     >>> part_of(Path("checkpoints/corpus/best.safetensors"), checkpoint.facts, "val")
 """

@@ -1,6 +1,6 @@
 """How good a model is, in nats and bits, counted so that the figures can be compared.
 
-In the walk after `streams`. It knows a model only as a `Stepper`, which both the torch model and
+In the walk after `material`. It knows a model only as a `Stepper`, which both the torch model and
 the numpy engine are, so that both are measured by the same code.
 
 Two protocols: `stateful` reads the text once, in one stream from the zero state, and counts

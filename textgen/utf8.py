@@ -1,6 +1,6 @@
 r"""UTF-8 as an automaton: which ids may follow which, so that only whole characters are written.
 
-In the walk after `sizing`. A tokenizer whose ids stand for bytes, or for texts of any length, has a
+In the walk after `cache`. A tokenizer whose ids stand for bytes, or for texts of any length, has a
 `Spelling`; one whose every id is a character needs none.
 
 Shapes: S states, V ids.
