@@ -36,7 +36,7 @@ from textgen.ngrams import NGrams, longest
 from textgen.plan import Plan, by_seconds, by_steps
 from textgen.streams import Streams
 from textgen.tensorfile import Tensors
-from textgen.tokenizer import CharTokenizer
+from textgen.tokenizer import CharTokenizer, Tokenizer
 from textgen.trainer import Trainer
 
 DEFAULT_MINUTES = 10.0
@@ -49,7 +49,7 @@ class Setup:
 
     text: corpus.Corpus
     val_text: str
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     config: TrainConfig
     trainer: Trainer
     ngrams: NGrams | None
@@ -188,7 +188,7 @@ def _model(config: TrainConfig, vocab: int) -> CharRNN:
 
 
 def _trainer(
-    model: CharRNN, tokenizer: CharTokenizer, text: str, config: TrainConfig
+    model: CharRNN, tokenizer: Tokenizer, text: str, config: TrainConfig
 ) -> tuple[Trainer, list[str]]:
     assert config.batch and config.window and config.weight_decay is not None
     streams = Streams(tokenizer.encode(text), config.batch, config.window, config.seed)
@@ -202,8 +202,8 @@ def _trainer(
 def adopt(model: CharRNN, tokenizer: CharTokenizer, first: Checkpoint) -> str:
     """Take over a checkpoint's weights, rows of characters by character; say what was kept."""
     weights = model.export()
-    ours = {int(c): i for i, c in enumerate(tokenizer.codepoints, 1)}
-    theirs = {int(c): i for i, c in enumerate(first.tokenizer.codepoints, 1)}
+    ours = {symbol: i for i, symbol in enumerate(tokenizer.symbols()) if symbol}
+    theirs = {symbol: i for i, symbol in enumerate(first.tokenizer.symbols()) if symbol}
     shared = sorted(ours.keys() & theirs.keys())
     here, there = [0, *(ours[c] for c in shared)], [0, *(theirs[c] for c in shared)]
     for name, array in first.weights.items():
