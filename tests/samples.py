@@ -11,8 +11,10 @@ from textgen.checkpoint import Checkpoint
 from textgen.config import ModelConfig
 from textgen.errors import CheckpointError
 from textgen.ngrams import NGrams
+from textgen.pieces import SentencePieceTokenizer
 from textgen.tensorfile import read
 from textgen.tokenizer import CharTokenizer
+from textgen.units import ByteTokenizer
 
 
 def refused(path, *words, load=read):
@@ -47,3 +49,26 @@ def tiny(cell="gru", **changes):
     ngrams = NGrams.count(tokenizer.encode("abba\u00e9"), model.vocab, model.ngrams)
     made = dataclasses.replace(made, ngrams=ngrams, share=0.25)
     return dataclasses.replace(made, **changes)
+
+
+def counted(tokenizer, text):
+    """The tokenizer with the counts of a training text."""
+    return tokenizer.with_counts(np.bincount(tokenizer.encode(text), minlength=tokenizer.size))
+
+
+def units_of(kind, text):
+    """A tokenizer of a kind, learnt from a text."""
+    if kind == "char":
+        return CharTokenizer.from_text(text)
+    if kind == "byte":
+        return counted(ByteTokenizer(), text)
+    return counted(SentencePieceTokenizer.train(text, kind, 400)[0], text)
+
+
+def network_of(tokenizer, seed=0, **sizes):
+    """A checkpoint of random weights with a tokenizer."""
+    sizes = {"cell": "gru", "layers": 1, "hidden": 8, "embedding": 4, **sizes}
+    model = ModelConfig(vocab=tokenizer.size, **sizes)
+    random = np.random.default_rng(seed)
+    weights = {n: random.normal(size=s).astype(np.float32) for n, s in model.shapes().items()}
+    return Checkpoint(model, tokenizer, weights)

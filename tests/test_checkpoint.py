@@ -8,12 +8,13 @@ import pytest
 import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import assert_equal_tensors, refused, tiny
+from samples import assert_equal_tensors, counted, network_of, refused, tiny, units_of
 
 from textgen import tensorfile
 from textgen.checkpoint import Checkpoint
 from textgen.config import ModelConfig
 from textgen.tokenizer import CharTokenizer
+from textgen.units import ByteTokenizer
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
@@ -102,6 +103,74 @@ def test_the_report_says_what_it_is(small):
     assert "gru, 1 layer(s) of 2, embedding 2" in report["model"]
     assert "3 characters" in report["alphabet"]
     assert report["split"] == "0.9,0.1"
+
+
+WORDS = "the cat sat on the mat: é, 日本\n" * 9
+
+
+@pytest.fixture(scope="module", params=["byte", "bpe", "unigram"])
+def of_units(request, tmp_path_factory):
+    """The file of a model of bytes or pieces, and the model."""
+    made = network_of(units_of(request.param, WORDS))
+    path = tmp_path_factory.mktemp("units") / request.param
+    made.save(path)
+    return path, made
+
+
+def test_bytes_and_pieces_come_back_from_the_one_file(of_units, tmp_path):
+    path, made = of_units
+    found = Checkpoint.load(path)
+    text = WORDS + "\u2581 new: ß\0"
+    assert found.tokenizer.kind == made.tokenizer.kind
+    assert found.tokenizer.encode(text).tolist() == made.tokenizer.encode(text).tolist()
+    assert found.tokenizer.decode(found.tokenizer.encode(text)) == text
+    assert found.tokenizer.counts.tolist() == made.tokenizer.counts.tolist()
+    assert_equal_tensors(found.weights, made.weights)
+    assert found.facts == {"format": tensorfile.FORMAT}
+    found.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_the_report_says_what_the_units_are(of_units):
+    path, made = of_units
+    alphabet = dict(Checkpoint.load(path).report())["alphabet"]
+    if made.tokenizer.kind == "byte":
+        assert alphabet == "256 bytes"
+    else:
+        assert alphabet == f"{made.tokenizer.size} pieces (sentencepiece, {path.name})"
+
+
+def test_a_mark_comes_back_and_stands_in_the_settings(tmp_path):
+    made = network_of(counted(ByteTokenizer(marked=True), "ab"))
+    made.save(tmp_path / "model")
+    assert tensorfile.read(tmp_path / "model")[1]["marked"] is True
+    found = Checkpoint.load(tmp_path / "model")
+    assert (found.tokenizer.size, found.tokenizer.mark) == (257, 256)
+    assert "marked" not in found.facts
+
+
+def test_a_file_without_a_mark_says_nothing_of_it(small):
+    assert "marked" not in tensorfile.read(small)[1]
+
+
+@pytest.mark.parametrize("marked", [True, 1, "true", None])
+def test_a_mark_that_the_alphabet_has_no_room_for_is_refused(small, marked):
+    assert "alphabet" in changed(small, lambda t, m: m.update(marked=marked)).problem
+
+
+def test_a_damaged_model_of_pieces_is_refused(tmp_path):
+    network_of(units_of("bpe", WORDS)).save(tmp_path / "model")
+
+    def damage(tensors, meta):
+        model = tensors["tokenizer.model"] = tensors["tokenizer.model"].copy()
+        model[len(model) // 2] ^= 255
+
+    assert "pieces" in changed(tmp_path / "model", damage).problem
+
+
+def test_arrays_of_two_kinds_in_one_file_are_refused(small):
+    model = np.zeros(5, np.uint8)
+    assert "alphabet" in changed(small, lambda t, m: t.update({"tokenizer.model": model})).problem
 
 
 def changed(path, change):

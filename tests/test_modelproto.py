@@ -129,7 +129,7 @@ def test_a_model_written_by_hand_is_read():
     ids=range(27),
 )
 def test_a_model_that_says_anything_else_is_refused(parts):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="its model of pieces"):
         checked_units(b"".join(parts))
 
 
@@ -140,6 +140,7 @@ def test_any_bytes_are_refused_or_read_without_harm(data):
     mutant = whole[:start] + data.draw(st.binary(max_size=20)) + whole[end:]
     try:
         _, units = checked_units(mutant)
-    except ValueError:
+    except ValueError as error:
+        assert "its model of pieces" in str(error)
         return
     assert all(isinstance(unit, bytes) for unit in units)

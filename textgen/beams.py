@@ -22,7 +22,7 @@ from textgen.limits import allowed_ids, bias_of
 from textgen.mixture import Stepper
 from textgen.sampling import begin, log_probabilities
 from textgen.texts import Text
-from textgen.tokenizer import CharTokenizer
+from textgen.tokenizer import Tokenizer
 
 Array = np.ndarray
 Scores = Callable[[Array, Continuation], Array]  # of log-probabilities (B, V) at a place
@@ -43,7 +43,7 @@ class Beam:
 
 
 def beam_search(
-    model: Stepper, tokenizer: CharTokenizer, prime: str, config: SampleConfig
+    model: Stepper, tokenizer: Tokenizer, prime: str, config: SampleConfig
 ) -> list[Text]:
     """Return the config.num best texts that a search with config.beams beams finds, best first.
 
@@ -71,7 +71,7 @@ def beam_search(
 
 
 def _grown(
-    beams: list[Beam], place: Continuation, tokenizer: CharTokenizer, scores: Scores, width: int
+    beams: list[Beam], place: Continuation, tokenizer: Tokenizer, scores: Scores, width: int
 ) -> tuple[list[Beam], list[Beam], list[int], Array]:
     """Return the best beams with one character more, those that ended, and whence they came."""
     logs_BV = log_probabilities(place)
@@ -96,7 +96,7 @@ def _grown(
     return kept, ended, parents, np.array(ids, dtype=np.int64)
 
 
-def scorer(tokenizer: CharTokenizer, config: SampleConfig) -> Scores:
+def scorer(tokenizer: Tokenizer, config: SampleConfig) -> Scores:
     """Return what scores all next characters (B, V) by bans, biases and penalties."""
     barred_V = np.where(allowed_ids(tokenizer, config), 0.0, -np.inf)
     bias_V = bias_of(tokenizer, config)

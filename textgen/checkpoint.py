@@ -18,8 +18,9 @@ from textgen.config import ModelConfig
 from textgen.errors import CheckpointError, UsageError
 from textgen.fields import from_json, to_json
 from textgen.ngrams import NGrams, fits
+from textgen.pieces import from_tensors
 from textgen.tensorfile import FORMAT, RETRAIN, Tensors, read, write
-from textgen.tokenizer import CODE_POINTS, CharTokenizer
+from textgen.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Checkpoint:
     """
 
     model: ModelConfig
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     weights: Tensors
     facts: dict[str, Any] = field(default_factory=dict)
     resume: Tensors = field(default_factory=dict)
@@ -44,22 +45,20 @@ class Checkpoint:
         """Write the checkpoint to path; dtype "float16" halves the file, at a loss of digits."""
         tensors = {name: array.astype(dtype) for name, array in self.weights.items()}
         tensors |= {f"resume.{name}": array for name, array in self.resume.items()}
-        tensors["tokenizer.codepoints"] = self.tokenizer.codepoints
-        tensors["tokenizer.counts"] = self.tokenizer.counts
+        tensors |= {f"tokenizer.{name}": one for name, one in self.tokenizer.tensors().items()}
         if self.ngrams:
             tensors["ngrams.grams"] = self.ngrams.grams
             tensors["ngrams.counts"] = self.ngrams.counts
             tensors["ngrams.share"] = np.array([self.share])
-        settings = {"format": FORMAT, "tokenizer": self.tokenizer.kind}
+        settings: dict[str, Any] = {"format": FORMAT, "tokenizer": self.tokenizer.kind}
+        if self.tokenizer.mark is not None:
+            settings["marked"] = True
         write(path, tensors, {**self.facts, **settings, "model": to_json(self.model)})
 
     def report(self) -> list[tuple[str, str]]:
         """Return what the checkpoint is, as (label, value) lines."""
         model, facts = self.model, self.facts
-        lines = [
-            ("model", model.describe()),
-            ("alphabet", f"{self.tokenizer.size - 1:,} characters: {self.tokenizer.alphabet!r}"),
-        ]
+        lines = [("model", model.describe()), ("alphabet", self.tokenizer.describe())]
         for name in ("corpus", "split", "training", "metrics", "versions"):
             value = facts.get(name)
             if isinstance(value, dict):
@@ -108,21 +107,13 @@ def _ngrams(path: Path, tensors: Tensors, model: ModelConfig) -> tuple[NGrams | 
     return NGrams(grams, counts, model.vocab, model.ngrams), float(share[0])
 
 
-def _tokenizer(path: Path, tensors: Tensors, facts: dict[str, Any], vocab: int) -> CharTokenizer:
-    kind = facts.pop("tokenizer", None)
-    codepoints = tensors.pop("tokenizer.codepoints", np.zeros(0))
-    counts = tensors.pop("tokenizer.counts", np.zeros(0))
-    fits = (
-        kind == CharTokenizer.kind
-        and codepoints.dtype == np.uint32
-        and counts.dtype == np.uint64
-        and codepoints.shape == (vocab - 1,)
-        and counts.shape == (vocab,)
-        and bool((np.diff(codepoints.astype(np.int64)) > 0).all())
-        and int(codepoints[-1]) < CODE_POINTS
-        and bool(counts[1:].any())
-    )
-    if not fits:
-        problem = f"its {kind!r} alphabet does not fit a vocabulary of {vocab:,}"
-        raise CheckpointError(str(path), problem, RETRAIN)
-    return CharTokenizer(codepoints, counts)
+def _tokenizer(path: Path, tensors: Tensors, facts: dict[str, Any], vocab: int) -> Tokenizer:
+    kind, marked = facts.pop("tokenizer", None), facts.pop("marked", False)
+    names = [name for name in tensors if name.startswith("tokenizer.")]
+    own = {name.removeprefix("tokenizer."): tensors.pop(name) for name in names}
+    try:
+        if type(marked) is not bool:
+            raise ValueError(f"its alphabet is marked {marked!r}")
+        return from_tensors(kind, own, vocab, marked)
+    except ValueError as error:
+        raise CheckpointError(str(path), str(error), RETRAIN) from None

@@ -20,7 +20,7 @@ from textgen.history import History
 from textgen.notations import expand, parse_bias
 from textgen.novelty import Spans
 from textgen.patterns import Pattern
-from textgen.tokenizer import UNKNOWN, CharTokenizer
+from textgen.tokenizer import UNKNOWN, Tokenizer
 
 Array = np.ndarray
 
@@ -74,7 +74,7 @@ class Novel:
         """Nothing to note: the history has it."""
 
 
-def allowed_ids(tokenizer: CharTokenizer, config: SampleConfig) -> Array:
+def allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> Array:
     """Return which ids (V,) may be drawn at all; raise UsageError if none may."""
     allowed = np.asarray(tokenizer.counts > 0)
     allowed[UNKNOWN] = False
@@ -90,7 +90,7 @@ def allowed_ids(tokenizer: CharTokenizer, config: SampleConfig) -> Array:
     return allowed
 
 
-def bias_of(tokenizer: CharTokenizer, config: SampleConfig) -> Array:
+def bias_of(tokenizer: Tokenizer, config: SampleConfig) -> Array:
     """Return what --bias adds to the score of each id (V,)."""
     added = np.zeros(tokenizer.size)
     for char, value in parse_bias(config.bias).items():

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from textgen.errors import NumericsError, TextError
-from textgen.tokenizer import CODE_POINTS, UNKNOWN, CharTokenizer
+from textgen.tokenizer import CODE_POINTS, UNKNOWN, Tokenizer
 
 CHUNK = 256  # time steps computed at a time
 WARM_UP = 256  # uncounted characters before a stream of `streamed`
@@ -80,7 +80,7 @@ class Result:
         return values
 
 
-def evaluate(model: Stepper, tokenizer: CharTokenizer, text: str, protocol: str) -> Result:
+def evaluate(model: Stepper, tokenizer: Tokenizer, text: str, protocol: str) -> Result:
     """Return how well model predicts text (at least 1 character) under one of PROTOCOLS."""
     ids = tokenizer.encode(text, "replace")
     costs = finite(PROTOCOLS[protocol](model, ids, tokenizer.counts))

@@ -37,6 +37,7 @@ PIECES, TRAINER, NORMALIZER = 1, 2, 3  # of a model
 TEXT, SCORE, TYPE = 1, 2, 3  # of a piece
 NORMAL, UNKNOWN, OWN, BYTE = 1, 2, 4, 6  # types of a piece
 MODEL_TYPE, AS_SUFFIX, FALLBACK = 3, 24, 35  # of the trainer
+BYTE_NAMES = {b"<0x%02X>" % byte: byte for byte in range(256)}
 TABLES, PREFIX, SHORTEN, ESCAPE, RULES = 2, 3, 4, 5, 6  # of the normalizer
 
 
@@ -90,14 +91,14 @@ def _piece(fields: dict[int, Any], place: int) -> tuple[bytes, int]:
         raise ValueError(problem)
     if not math.isfinite(struct.unpack("<f", score)[0]) or (kind == UNKNOWN) != (place == 0):
         raise ValueError(problem)
-    text = name.decode("utf-8")  # a UnicodeDecodeError is a ValueError
     if kind == UNKNOWN:
         return b"", kind
-    if kind == BYTE:
-        byte = int(text[3:5], 16)
-        if text != f"<0x{byte:02X}>":
-            raise ValueError(problem)
-        return bytes([byte]), kind
+    if kind == BYTE and name in BYTE_NAMES:
+        return bytes([BYTE_NAMES[name]]), kind
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(problem) from None
     if kind not in (NORMAL, OWN) or "\0" in text:
         raise ValueError(problem)
     return text.replace(SPACE, " ").encode(), kind

@@ -35,6 +35,8 @@ import numpy as np
 from textgen import corpus, heritage, tensorfile
 from textgen.checkpoint import Checkpoint
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError
+from textgen.tokenizer import CharTokenizer
+from textgen.units import ByteTokenizer
 
 PRIME = 2**61 - 1  # of Mersenne: a remainder takes shifts and sums, no division
 BASE = 2_179_733_959_407_306_318  # drawn once at random; a stored index names it
@@ -121,10 +123,17 @@ def origin_of(checkpoint: Checkpoint, length: int) -> dict[str, Any]:
     if not isinstance(identity, dict) or not {"name", "size", "sha256"} <= identity.keys():
         fix = "use a checkpoint that textgen train wrote"
         raise CheckpointError("--novel", "the model does not say what it was trained on", fix)
-    alphabet = hashlib.sha256(checkpoint.tokenizer.codepoints.astype("<u4").tobytes())
+    tokenizer = checkpoint.tokenizer
+    if isinstance(tokenizer, CharTokenizer):
+        alphabet = tokenizer.codepoints.astype("<u4").tobytes()
+    elif isinstance(tokenizer, ByteTokenizer):
+        alphabet = tokenizer.kind.encode()
+    else:
+        problem = f"works with characters or bytes, this model writes {tokenizer.noun}"
+        raise UsageError("--novel", problem, "leave it out")
     return {
         "text": identity["sha256"],
-        "alphabet": alphabet.hexdigest(),
+        "alphabet": hashlib.sha256(alphabet).hexdigest(),
         "length": length,
         "base": BASE,
     }

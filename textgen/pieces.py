@@ -139,25 +139,28 @@ def from_tensors(
         raise ValueError(f"its counts do not fit an alphabet of {vocab:,}")
     if not counts[int(kind != ByteTokenizer.kind) : own].any():
         raise ValueError("its counts leave nothing of the alphabet to write")
-    if kind == CharTokenizer.kind:
-        codepoints = tensors.get("codepoints", np.zeros(0))
-        if not _is_alphabet(codepoints, own - 1):
-            raise ValueError(f"its alphabet does not fit a vocabulary of {vocab:,}")
-        return CharTokenizer(codepoints, counts, marked)
-    if kind == ByteTokenizer.kind and own == 256:
-        return ByteTokenizer(counts, marked)
-    model = tensors.get("model", np.zeros(0))
-    if kind != SentencePieceTokenizer.kind or model.dtype != np.uint8 or model.ndim != 1:
+    made: Tokenizer
+    if kind == CharTokenizer.kind and _is_alphabet(tensors.get("codepoints"), own - 1):
+        made = CharTokenizer(tensors["codepoints"], counts, marked)
+    elif kind == ByteTokenizer.kind:
+        made = ByteTokenizer(counts, marked)
+    elif kind == SentencePieceTokenizer.kind and _is_text(tensors.get("model")):
+        made = SentencePieceTokenizer(tensors["model"].tobytes(), counts, marked)
+    else:
         raise ValueError(f"its {kind!r} alphabet does not fit a vocabulary of {vocab:,}")
-    made = SentencePieceTokenizer(model.tobytes(), counts, marked)
-    if made.size != vocab:
-        raise ValueError(f"its alphabet has {made.size:,} pieces, the settings ask {vocab:,}")
+    if made.size != vocab or made.tensors().keys() != tensors.keys():
+        raise ValueError(f"its {kind} alphabet of {made.size:,} does not fit {vocab:,}")
     return made
 
 
-def _is_alphabet(codepoints: np.ndarray, size: int) -> bool:
+def _is_text(model: np.ndarray | None) -> bool:
+    return model is not None and model.dtype == np.uint8 and model.ndim == 1
+
+
+def _is_alphabet(codepoints: np.ndarray | None, size: int) -> bool:
     return (
-        codepoints.dtype == np.uint32
+        codepoints is not None
+        and codepoints.dtype == np.uint32
         and codepoints.shape == (size,)
         and size > 0
         and bool((np.diff(codepoints.astype(np.int64)) > 0).all())

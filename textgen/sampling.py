@@ -30,7 +30,7 @@ from textgen.history import NOTHING, History
 from textgen.limits import Limit, allowed_ids, bias_of
 from textgen.measure import first_distribution
 from textgen.mixture import Stepper
-from textgen.tokenizer import CharTokenizer
+from textgen.tokenizer import Tokenizer
 
 Array = np.ndarray
 
@@ -91,7 +91,7 @@ def log_probabilities(place: Continuation) -> Array:
 
 
 def begin(
-    model: Stepper, tokenizer: CharTokenizer, primes: Sequence[str], config: SampleConfig
+    model: Stepper, tokenizer: Tokenizer, primes: Sequence[str], config: SampleConfig
 ) -> Continuation:
     """Return where texts stand that have read their primes, one row a prime.
 
@@ -114,7 +114,7 @@ def begin(
 
 def read_prime(
     model: Stepper,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     pieces: Iterable[str],
     config: SampleConfig,
     start: Continuation | None = None,
@@ -142,7 +142,7 @@ def read_prime(
 
 def generate(
     model: Stepper,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     config: SampleConfig,
     start: Continuation | None = None,
     rows: range | None = None,
@@ -172,7 +172,7 @@ class Writer:
     def __init__(
         self,
         model: Stepper,
-        tokenizer: CharTokenizer,
+        tokenizer: Tokenizer,
         config: SampleConfig,
         start: Continuation | None,
         rows: range | None,

@@ -32,6 +32,7 @@ from textgen.novelty import index_for, longest_copied, text_of
 from textgen.patterns import Pattern
 from textgen.sampling import Step, generate, new_seed, read_prime
 from textgen.texts import Limits, Text, write_texts
+from textgen.tokenizer import CharTokenizer
 
 Item = TypeVar("Item")
 
@@ -226,6 +227,9 @@ class TextModel:
 
     def _make_limits(self, config: SampleConfig) -> Limits:
         if config.match is not None:
+            if not isinstance(self.tokenizer, CharTokenizer):
+                problem = f"works with characters, this model writes {self.tokenizer.noun}"
+                raise UsageError("--match", problem, "leave it out")
             allowed_V = allowed_ids(self.tokenizer, config)
             pattern = Pattern.compile(config.match, self.tokenizer.codepoints, allowed_V)
             pattern.reaches(config.length)

@@ -18,7 +18,7 @@ from textgen.config import SampleConfig
 from textgen.limits import Limit
 from textgen.mixture import Stepper
 from textgen.sampling import begin, generate
-from textgen.tokenizer import CharTokenizer
+from textgen.tokenizer import Tokenizer
 
 MOST_ROWS = 64  # written at once; more gain nothing and hold more memory
 
@@ -61,7 +61,7 @@ Limits = Callable[[int], Sequence[Limit]]  # for so many rows
 
 def write_texts(
     model: Stepper,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     primes: Sequence[str],
     config: SampleConfig,
     limits: Limits = lambda rows: (),
@@ -87,7 +87,7 @@ def write_texts(
 
 def _write(
     model: Stepper,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     primes: Sequence[str],
     rows: range,
     config: SampleConfig,
