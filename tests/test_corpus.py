@@ -262,7 +262,10 @@ def test_characters_are_counted_from_any_place_to_any(stretch):
 @given(stretches().filter(lambda stretch: stretch[1] < stretch[2]))
 def test_the_alphabet_of_a_stretch_is_that_of_its_text(stretch):
     text, start, end = stretch
-    found, expected = corpus_of(text).alphabet_of(start, end), CharTokenizer.from_text(text[start:end])
+    found, expected = (
+        corpus_of(text).alphabet_of(start, end),
+        CharTokenizer.from_text(text[start:end]),
+    )
     assert found.codepoints.tolist() == expected.codepoints.tolist()
     assert found.counts.tolist() == expected.counts.tolist()
 
@@ -313,8 +316,10 @@ def passes(monkeypatch):
 
 
 def same(one, other):
-    return one.text == other.text and one.identity() == other.identity() and (
-        one.had_bom == other.had_bom and one.counts.tolist() == other.counts.tolist()
+    return (
+        one.text == other.text
+        and one.identity() == other.identity()
+        and (one.had_bom == other.had_bom and one.counts.tolist() == other.counts.tolist())
     )
 
 

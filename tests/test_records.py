@@ -100,9 +100,7 @@ def test_an_epoch_shows_every_item_once_whole_and_from_its_mark(items, batch, wi
 def test_the_check_notices_a_row_that_is_not_reset(monkeypatch):
     streams = ItemStreams(framed([[1, 2], [3, 4], [5, 6]]), MARK, 1, 9, 0)
     whole = streams.window_at
-    monkeypatch.setattr(
-        streams, "window_at", lambda e, i: (*whole(e, i)[:2], np.array([i == 0]))
-    )
+    monkeypatch.setattr(streams, "window_at", lambda e, i: (*whole(e, i)[:2], np.array([i == 0])))
     read = rows_of_an_epoch(streams, 0)
     assert sorted(y[:-1] for _, y in read) != [[1, 2], [3, 4], [5, 6]]
 

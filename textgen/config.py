@@ -118,25 +118,15 @@ class TrainConfig:
     init: str | None = option(None, "start from this checkpoint's weights", metavar="FILE")
 
     split: str = option(
-        "0.9,0.05,0.05",
-        "shares for training, validation and test; 1: train on all of it",
-        metavar="SHARES",
-        group=TEXT,
+        "0.9,0.05,0.05", "shares to train, validate, test; 1: all", metavar="SHARES", group=TEXT
     )
-    val: str | None = option(
-        None, "validate on this text instead of a share", metavar="FILE", group=TEXT
-    )
-    test: str | None = option(
-        None, "hold this text out for the test instead of a share", metavar="FILE", group=TEXT
-    )
+    val: str | None = option(None, "validate on this text instead", metavar="FILE", group=TEXT)
+    test: str | None = option(None, "hold out this text instead", metavar="FILE", group=TEXT)
     records: str | None = option(
-        None,
-        "learn items, not one text: lines, blank-line, or the text between two items",
-        metavar="HOW",
-        group=TEXT,
+        None, "learn items: lines, blank-line, or the text between two", metavar="HOW", group=TEXT
     )
-    tokenizer: str = option(
-        "char", "units of text; bpe and unigram find theirs", choices=TOKENIZERS, group=TEXT
+    tokenizer: str | None = option(
+        None, "units of text; bpe and unigram find theirs", choices=TOKENIZERS, group=TEXT
     )
     vocab_size: int | None = option(
         None, "units that bpe and unigram find (default: 1000)", low=2, high=10**6, group=TEXT
@@ -145,17 +135,15 @@ class TrainConfig:
         None, "files of a folder to read (default: *.txt)", metavar="PATTERN", group=TEXT
     )
     encoding: str = option("utf-8", "how the bytes of the files are written", group=TEXT)
-    newlines: str = option(
-        "keep", "lf: turn CR and CR LF into LF", choices=NEWLINES, group=TEXT
-    )
+    newlines: str = option("keep", "lf: turn CR and CR LF into LF", choices=NEWLINES, group=TEXT)
     normalize: str = option(
         "none", "nfc: compose characters (Unicode NFC)", choices=FORMS, group=TEXT
     )
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.vocab_size and self.tokenizer in ("char", "byte"):
-            problem = f"--tokenizer {self.tokenizer} has its own units"
+        if self.vocab_size and self.tokenizer not in ("bpe", "unigram"):
+            problem = f"--tokenizer {self.tokenizer or 'char'} has its own units"
             raise UsageError("--vocab-size", problem, "leave it out, or use bpe or unigram")
         if self.records == "":
             raise UsageError("--records", "an empty text is between all", "say lines, or a text")

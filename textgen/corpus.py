@@ -27,7 +27,7 @@ from tqdm import tqdm
 from textgen import cache
 from textgen.errors import TextError
 from textgen.fields import to_json
-from textgen.inputs import Reading, Source
+from textgen.inputs import DEFAULT, Reading, Source
 from textgen.notations import split_shares
 from textgen.tokenizer import CODE_POINTS, CharTokenizer, Ids, code_points
 
@@ -54,7 +54,7 @@ class Corpus:
     sha256: str
     size: int
     had_bom: bool = False
-    reading: Reading = Reading()
+    reading: Reading = DEFAULT
     files: tuple[Path, ...] = ()
 
     @classmethod
@@ -140,7 +140,7 @@ class Corpus:
             ("characters", f"{len(self):,} in {self._count(10):,} lines"),
             ("alphabet", f"{len(self.codepoints):,} characters, {rare} of them rarer than {RARE}"),
         ]
-        usual = to_json(Reading())
+        usual = to_json(DEFAULT)
         unusual = [f"{k} {v}" for k, v in to_json(self.reading).items() if v != usual[k]]
         if unusual:
             lines.append(("read as", ", ".join(unusual)))
@@ -189,7 +189,7 @@ def cut(n: int, split: str) -> Bounds:
 def read(
     paths: str | Path | Sequence[str | Path],
     need: int = 1,
-    reading: Reading = Reading(),  # noqa: B008 - frozen
+    reading: Reading = DEFAULT,
     glob: str | None = None,
     quiet: bool = True,
     verify: bool = False,
@@ -274,7 +274,7 @@ def _encoded(source: Source, signature: object, quiet: bool) -> Corpus:
     return _corpus(source, ranks, about)
 
 
-class _progress:  # noqa: N801 - used like a function
+class _progress:
     """A progress bar over the bytes of a large source, on a terminal only."""
 
     def __init__(self, source: Source, what: str, quiet: bool) -> None:

@@ -1,7 +1,7 @@
 """A trained network in numpy: the same equations as torch.nn, one step at a time.
 
-In the walk after `heritage`: checkpoint -> engine -> sampling. It needs no torch, so that text comes
-at once, and it is fast at one step: what a step costs is reading the weights once.
+In the walk after `heritage`: checkpoint -> engine -> sampling. It needs no torch, so that text
+comes at once, and it is fast at one step: what a step costs is reading the weights once.
 
 State is a value: one tuple of arrays (B, H) a layer, (h,) or for an LSTM (h, c). None means zeros.
 

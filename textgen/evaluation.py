@@ -35,8 +35,8 @@ def evaluate(
     """Return how well a checkpoint predicts a text file, or a part of the run's own text.
 
     encoding: of a text that is not the run's own, whose newlines and normal form become those of
-    the run's. dynamic: measure it a second time while it learns from what it has read; how fast it learns
-    is chosen on the end of its training part. Raises TextgenError subclasses.
+    the run's. dynamic: measure it a second time while it learns from what it has read; how fast it
+    learns is chosen on the end of its training part. Raises TextgenError subclasses.
     """
     check_choice("--protocol", protocol, tuple(measure.PROTOCOLS))
     if dynamic and protocol != "stateful":
@@ -44,12 +44,17 @@ def evaluate(
         raise UsageError("--dynamic", problem, "use --protocol stateful")
     path = runs.find_checkpoint(checkpoint)
     loaded = Checkpoint.load(path)
+    for name, given in (("--dynamic", dynamic), ("--protocol", protocol != "stateful")):
+        if given and loaded.facts.get("records"):
+            raise UsageError(name, "needs one text, and this model learnt items", "leave it out")
     words = _words(path, loaded, text, part, encoding)
     target = choose_device(device)
     network = CharRNN.from_weights(loaded.model, loaded.weights, target)
     # At one row a second thread gains little, and loses much beside other programs.
     with tuned(1 if protocol == "stateful" else available_cores()):
         stepper = with_ngrams(TorchStepper(network), loaded)
+        if isinstance(words, list):
+            return measure.evaluate_items(stepper, loaded.tokenizer, words)
         result = measure.evaluate(stepper, loaded.tokenizer, words, protocol)
         if not dynamic:
             return result

@@ -1,6 +1,6 @@
 """The latest ids of each row, for filters that look back.
 
-In the walk after `mixture`. Of constant size however long the text grows.
+In the walk after `heldout`. Of constant size however long the text grows.
 
 Shapes: B rows, L ids looked back on, V vocabulary.
 

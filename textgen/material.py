@@ -9,8 +9,9 @@ In the walk after `records`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from textgen import cache, corpus, records
 from textgen.config import TrainConfig
 from textgen.corpus import Coded, Corpus
-from textgen.errors import TextError
+from textgen.errors import TextError, UsageError
 from textgen.fields import to_json
 from textgen.inputs import Reading
 from textgen.pieces import SentencePieceTokenizer
@@ -31,6 +32,7 @@ ENOUGH = 30  # pieces of a text to find units in
 OWN = {"val": "validation", "test": "test"}  # parts that can be texts of their own, in the facts
 
 Ids = np.ndarray | Coded
+Maker = Callable[[Callable[[], CharTokenizer], Iterator[str]], tuple[Tokenizer, list[str]]]
 Parts = dict[str, tuple[Corpus, int, int]]  # a text, its first character and the one after its last
 
 
@@ -51,6 +53,12 @@ class Material:
             return None
         return (len(self.train) - 1) / int(self.tokenizer.counts[self.tokenizer.mark] - 1)
 
+    def characters_per_id(self) -> float:
+        """Return how many characters an id of the training part stands for on average."""
+        counts, mark = self.tokenizer.counts, self.tokenizer.mark
+        ends = 0 if mark is None else int(counts[mark])
+        return (float(counts @ self.tokenizer.chars_V) + ends) / float(counts.sum())
+
     def require(self, recorded: Mapping[str, Any]) -> None:
         """Raise TextError unless the texts are those that a checkpoint records."""
         self.corpus.require(recorded["corpus"])
@@ -60,32 +68,29 @@ class Material:
                 raise TextError(now["name"], f"is not the --{name} of then", "name that text")
 
 
-def reading_of(config: TrainConfig) -> Reading:
-    """Return how the bytes of a run's files become characters."""
-    return Reading(config.encoding, config.newlines, config.normalize)
-
-
 def gather(
     paths: Sequence[str | Path],
     config: TrainConfig,
     tokenizer: Tokenizer | None = None,
+    first: Tokenizer | None = None,
     quiet: bool = True,
     verify: bool = False,
 ) -> Material:
     """Read the texts of a run and return them as ids.
 
-    tokenizer: of a run that goes on; without, one is made from the training part. Raises
-    TextgenError subclasses.
+    tokenizer: of a run that goes on; without, one is made from the training part. first: of the
+    checkpoint that a new run starts from, all of whose units the new one has. Raises TextgenError
+    subclasses.
     """
-    reading = reading_of(config)
+    reading = Reading(config.encoding, config.newlines, config.normalize)
     whole = corpus.read(paths, 2, reading, config.glob, quiet, verify)
     others = {
         name: corpus.read(path, 1, reading, None, quiet, verify)
         for name in OWN
         if (path := getattr(config, name))
     }
-    cut = _items if config.records else _stretches
-    material = cut(whole, others, config, tokenizer)
+    make = (lambda *_: (tokenizer, [])) if tokenizer else partial(_make, config, first)
+    material = (_items if config.records else _stretches)(whole, others, config, make)
     material.facts |= {
         "corpus": whole.identity(),
         "split": None if others else config.split,
@@ -108,7 +113,7 @@ def parts_of(whole: Corpus, others: Mapping[str, Corpus], split: str) -> Parts:
 
 
 def _stretches(
-    whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, tokenizer: Tokenizer | None
+    whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, make: Maker
 ) -> Material:
     """Return the ids of contiguous parts."""
     parts = parts_of(whole, others, config.split)
@@ -116,11 +121,7 @@ def _stretches(
     if end - start < 2:
         problem = f"{end - start} characters are left for training"
         raise TextError(str(whole.path), problem, "give a longer text or a larger share")
-    notes: list[str] = []
-    if tokenizer is None and config.tokenizer == "char":
-        tokenizer = text.alphabet_of(start, end)
-    elif tokenizer is None:
-        tokenizer, notes = _find_units(_drawn(text, start, end), config)
+    tokenizer, notes = make(lambda: text.alphabet_of(start, end), _drawn(text, start, end))
     train = _encoded(*parts["train"], tokenizer)
     if not tokenizer.counts.any():
         tokenizer = tokenizer.with_counts(_tally(train, tokenizer.size))
@@ -132,7 +133,7 @@ def _stretches(
 
 
 def _items(
-    whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, tokenizer: Tokenizer | None
+    whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, make: Maker
 ) -> Material:
     """Return the framed ids of the items of each part."""
     parts, notes = item_parts(whole, others, config.records or "", config.split)
@@ -140,16 +141,14 @@ def _items(
     if not train:
         fix = "check --records, or give training a larger share"
         raise TextError(str(whole.path), "no item is left for training", fix)
-    if tokenizer is None and config.tokenizer == "char":
-        tokenizer = CharTokenizer.from_text("".join(train), marked=True)
-    elif tokenizer is None:
-        tokenizer, more = _find_units(iter(train), config)
-        notes += more
+    joined = "".join(train)
+    tokenizer, more = make(lambda: CharTokenizer.from_text(joined, marked=True), iter(train))
     ids = records.framed(train, tokenizer)
     if not tokenizer.counts[tokenizer.mark]:
         tokenizer = tokenizer.with_counts(_tally(ids, tokenizer.size))
     val = records.framed(parts["val"], tokenizer, "replace") if parts["val"] else ids[:0]
-    return Material(whole, tokenizer, ids, val, {"items": {n: len(p) for n, p in parts.items()}}, notes)
+    facts = {"items": {name: len(items) for name, items in parts.items()}}
+    return Material(whole, tokenizer, ids, val, facts, notes + more)
 
 
 def item_parts(
@@ -172,14 +171,42 @@ def item_parts(
     return parts, notes
 
 
-def _find_units(pieces: Iterator[str], config: TrainConfig) -> tuple[Tokenizer, list[str]]:
-    """Return the tokenizer that config asks for, its units found in a text."""
+def _make(
+    config: TrainConfig,
+    first: Tokenizer | None,
+    alphabet: Callable[[], CharTokenizer],
+    pieces: Iterator[str],
+) -> tuple[Tokenizer, list[str]]:
+    """Return the tokenizer that config asks for, and what there is to say of it.
+
+    alphabet: gives that of characters; pieces: what units are found in. Starting from a checkpoint
+    its units are kept, and characters are added to an alphabet.
+    """
     marked = config.records is not None
-    if config.tokenizer == "byte":
+    if first and first.mark is not None and not marked:
+        raise UsageError("--init", "learnt items, not one text", "give --records too")
+    if isinstance(first, CharTokenizer) or (not first and config.tokenizer in (None, "char")):
+        return _united(alphabet(), first), []
+    if isinstance(first, SentencePieceTokenizer):
+        return SentencePieceTokenizer(first.model, marked=marked), []
+    if first or config.tokenizer == "byte":
         return ByteTokenizer(marked=marked), []
     size = config.vocab_size or VOCAB_SIZE
-    found, note = SentencePieceTokenizer.train(pieces, config.tokenizer, size, marked=marked)
+    model_type = str(config.tokenizer)
+    found, note = SentencePieceTokenizer.train(pieces, model_type, size, marked=marked)
     return found, [note] if note else []
+
+
+def _united(own: CharTokenizer, first: CharTokenizer | None) -> CharTokenizer:
+    """Return an alphabet with the characters of another one added, never counted."""
+    if first is None:
+        return own
+    codepoints = np.union1d(own.codepoints, first.codepoints)
+    counts = np.zeros(1 + len(codepoints) + (own.mark is not None), np.uint64)
+    counts[1 + np.searchsorted(codepoints, own.codepoints)] = own.counts[
+        1 : 1 + len(own.codepoints)
+    ]
+    return CharTokenizer(codepoints, counts, own.mark is not None)
 
 
 def _drawn(text: Corpus, start: int, end: int) -> Iterator[str]:

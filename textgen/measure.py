@@ -21,9 +21,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from textgen.errors import NumericsError, TextError
+from textgen.records import IGNORED, Items, framed
 from textgen.tokenizer import CODE_POINTS, UNKNOWN, Tokenizer
 
 CHUNK = 256  # time steps computed at a time
+ITEMS = 64  # read side by side
 WARM_UP = 256  # uncounted characters before a stream of `streamed`
 NANOGPT_WINDOW, NANOGPT_BATCH, NANOGPT_BATCHES = 256, 64, 200
 
@@ -175,6 +177,47 @@ def nanogpt(model: Stepper, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def unknown_costs(ids: np.ndarray) -> np.ndarray:
     """Return ln 1,114,112 where ids is <unk>, else 0: the price of saying which code point."""
     return np.where(ids == UNKNOWN, math.log(CODE_POINTS), 0.0)
+
+
+def evaluate_items(model: Stepper, tokenizer: Tokenizer, items: list[str]) -> Result:
+    """Return how well model predicts items, at least one, each from its beginning to its end.
+
+    The end of an item counts as a character of one byte, as the newline between two would.
+    """
+    ids = framed(items, tokenizer, "replace" if tokenizer.unknown_nats else "error")
+    costs = finite(by_items(model, ids, tokenizer))
+    chars = sum(map(len, items)) + len(items)
+    size = sum(len(item.encode("utf-8", "surrogatepass")) for item in items) + len(items)
+    unknown = int((ids == UNKNOWN).sum()) if tokenizer.unknown_nats else 0
+    return Result("items", float(costs.sum()) / chars, chars, unknown, size / chars)
+
+
+def by_items(model: Stepper, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+    """Return the nats (n,) of framed ids, each item read from the zero state.
+
+    The first mark costs nothing. Items of like length are read side by side.
+    """
+    assert tokenizer.mark is not None
+    items = Items.of(ids, tokenizer.mark)
+    order = np.argsort(items.lengths, kind="stable")
+    costs = np.zeros(len(ids))
+    for first in range(0, len(order), ITEMS):
+        rows = order[first : first + ITEMS]
+        state, longest = None, int(items.lengths[rows].max())
+        for start in range(0, longest, CHUNK):
+            end = min(longest, start + CHUNK)
+            x_TB, y_TB = items.window(ids, rows, start, end)
+            counted = y_TB != IGNORED
+            nats_TB, state = model.nats(x_TB, np.where(counted, y_TB, 0), state)
+            places = items.starts[rows] + np.arange(start, end)[:, None] + 1
+            costs[places[counted]] = nats_TB[counted]
+    return costs + unknown_costs(ids, tokenizer.unknown_nats)
+
+
+def characters(tokenizer: Tokenizer, ids: np.ndarray) -> int:
+    """Return how many characters ids stand for; the mark that ends an item counts as one."""
+    ends = 0 if tokenizer.mark is None else int((ids == tokenizer.mark).sum()) - 1
+    return int(tokenizer.chars_V[ids].sum()) + ends
 
 
 PROTOCOLS = {"stateful": stateful, "nanogpt": nanogpt, "streamed": streamed}

@@ -177,9 +177,7 @@ FILLERS: dict[str, Callable[[Parser], None]] = {
 }
 
 
-def add_fields(
-    parser: Parser, config: type, names: Sequence[str] = ()
-) -> dict[str | None, Any]:
+def add_fields(parser: Parser, config: type, names: Sequence[str] = ()) -> dict[str | None, Any]:
     """Add an option for each field of a config, or for those named only.
 
     Returns the groups of --help by their titles.

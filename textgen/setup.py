@@ -102,7 +102,9 @@ def start_setup(
     for name in OWN:  # a run that goes on may be started from another folder
         if path := getattr(config, name):
             config = dataclasses.replace(config, **{name: str(Path(path).resolve())})  # type: ignore[arg-type]
-    material = gather(paths, config, quiet=quiet, verify=verify)
+    config = _units(config, first)
+    units = first.tokenizer if first else None
+    material = gather(paths, config, first=units, quiet=quiet, verify=verify)
     device = choose_device(config.device)
     threads = config.threads or available_cores()
     with tuned(threads):
@@ -130,6 +132,17 @@ def start_setup(
     return setup
 
 
+def _units(config: TrainConfig, first: Checkpoint | None) -> TrainConfig:
+    """Return config with the kind of tokenizer: that of the checkpoint to start from, else char."""
+    kind = "char"
+    if first:
+        kind = getattr(first.tokenizer, "model_type", first.tokenizer.kind)
+        if config.tokenizer not in (None, kind):
+            problem = f"differs from the {kind} of --init {config.init}"
+            raise UsageError("--tokenizer", problem, "leave it out")
+    return dataclasses.replace(config, tokenizer=config.tokenizer or kind)
+
+
 def _sizes(
     config: TrainConfig, first: Checkpoint | None, material: Material, device: torch.device
 ) -> TrainConfig:
@@ -150,9 +163,7 @@ def _sizes(
     speed = probe(device) if seconds else 0.0
     reduced = multiplies_bfloat16(device)
     vocab, lengths = material.tokenizer.size, material.item_length()
-    facts = sizing.Facts(
-        characters, seconds, budget, device.type, speed, reduced, vocab, lengths
-    )
+    facts = sizing.Facts(characters, seconds, budget, device.type, speed, reduced, vocab, lengths)
     return sizing.fill(config, facts)
 
 
@@ -171,9 +182,7 @@ def _model(config: TrainConfig, vocab: int) -> CharRNN:
     return model
 
 
-def _trainer(
-    model: CharRNN, material: Material, config: TrainConfig
-) -> tuple[Trainer, list[str]]:
+def _trainer(model: CharRNN, material: Material, config: TrainConfig) -> tuple[Trainer, list[str]]:
     assert config.batch and config.window and config.weight_decay is not None
     sizes = config.batch, config.window, config.seed
     if (mark := material.tokenizer.mark) is not None:
@@ -218,7 +227,8 @@ def resume_setup(
     checkpoint, note = runs.load_last(folder)
     saved = checkpoint.facts["resume"]
     config = from_json(TrainConfig, saved["config"])
-    material = gather(paths or runs.texts_of(saved), config, checkpoint.tokenizer, quiet, verify)
+    places = paths or runs.texts_of(saved)
+    material = gather(places, config, checkpoint.tokenizer, quiet=quiet, verify=verify)
     material.require(checkpoint.facts)
     device = choose_device(config.device)
     model = _model(config, checkpoint.tokenizer.size)

@@ -19,17 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from textgen import measure, runs
+from textgen import runs
 from textgen.checkpoint import Checkpoint
 from textgen.config import SampleConfig, TrainConfig
 from textgen.device import memory_checked, tuned
 from textgen.errors import Interrupted
 from textgen.fields import from_json, to_json
 from textgen.files import locked
-from textgen.mixture import best_share, make_engine, mix, with_ngrams
+from textgen.heldout import SHARE, HeldOut
+from textgen.mixture import make_engine, with_ngrams
 from textgen.model import TorchStepper
 from textgen.optim import learning_rate
 from textgen.plan import WARMUP, Plan, by_seconds
@@ -40,7 +40,6 @@ from textgen.setup import Setup, resume_setup, start_setup
 SAVE_EVERY = 60.0  # seconds between saves, at most
 EXIT_SECONDS = 0.5  # kept back of a time budget for the end of the process
 THREAD_TRIALS = 4  # steps with each number of threads
-SHARE = 0.3  # of the n-grams where there is no validation part to choose it on
 SAMPLE = SampleConfig(length=160, seed=0)  # what is written at each validation
 
 
@@ -66,11 +65,11 @@ def train(
 ) -> TrainResult:
     """Train a model on a text and return where it is.
 
-    text: a file, a folder, "-" for standard input, or several of them; with resume it may be left
-    out. verify: read the text even if it was read before and seems unchanged. resume: the folder of a stopped run, which
-    goes on with its own settings; a new budget among the options extends it. options: the fields
-    of TrainConfig. stop: asked after each step; a signal's number ends the run. started: the
-    time.monotonic() at which the budget began. Raises TextgenError subclasses.
+    text: a file, a folder, "-" for standard input, or several; with resume it may be left out.
+    verify: read the text even if it was read before and seems unchanged. resume: the folder of a
+    stopped run, which goes on with its own settings; a new budget among the options extends it.
+    options: the fields of TrainConfig. stop: asked after each step; a signal's number ends the run.
+    started: the time.monotonic() at which the budget began. Raises TextgenError subclasses.
     """
     started = time.monotonic() if started is None else started
     config = from_json(TrainConfig, options)
@@ -104,9 +103,8 @@ class Run:
         self.setup, self.folder, self.stop, self.started = setup, folder, stop, started
         self.trainer, self.tokenizer = setup.trainer, setup.material.tokenizer
         self.log = RunLog(folder, quiet)
-        self.val_ids = setup.material.val
+        self.held = HeldOut(setup.material, setup.ngrams)
         self.progress = setup.progress
-        self.ngram_costs: np.ndarray | None = None  # the same at each validation
         self.begun = self.saved = time.monotonic()
 
     def finish(self) -> TrainResult:
@@ -140,7 +138,7 @@ class Run:
             self.progress["step_seconds"],
             self.trainer.step,
             self.trainer.streams.chars_per_step,
-            len(self.val_ids),
+            len(self.held),
         )
 
     def _timed_step(self) -> float:
@@ -200,8 +198,8 @@ class Run:
     def _validate(self, plan: Plan) -> None:
         """Measure, keep the best, and save; weights, streams and random state stay as they are."""
         total, count = self.progress.pop("train")
-        costs = self._val_costs(TorchStepper(self.trainer.model), plan.val_chars)
-        nats, network_nats = self._mixed(costs), _mean(costs)
+        costs = self.held.costs(TorchStepper(self.trainer.model), plan.val_chars)
+        nats, self.progress["share"] = self.held.mixed(costs)
         best = self.progress.get("best")
         is_best = nats is None or best is None or nats < best
         self.progress["best"] = nats if is_best else best
@@ -211,11 +209,11 @@ class Run:
             "epoch": round(self.trainer.step / self.trainer.streams.windows, 3),
             "seconds": round(self._seconds(), 3),
             "chars_seen": self.trainer.step * self.trainer.streams.chars_per_step,
-            "train_nats": total / count,
+            "train_nats": total / count / self.setup.material.characters_per_id(),
             "val_nats": nats,
             "val_bits": nats * BITS if nats is not None else None,
-            "network_nats": network_nats,
-            "ngram_share": self.progress.get("share"),
+            "network_nats": self.held.per_character(costs),
+            "ngram_share": self.progress["share"],
             "lr": self.progress["lr"],
             "grad_norm": self.trainer.grad_norm,
             "chars_per_second": round(self._speed(), 1),
@@ -226,28 +224,16 @@ class Run:
             checkpoint.save(self.folder / runs.BEST)
         self._save(plan)
 
-    def _val_costs(self, stepper: measure.Stepper, chars: int) -> np.ndarray:
-        """Return what a model pays for each of the first characters of the validation part."""
-        if not len(self.val_ids):
-            return np.zeros(0)
-        costs = measure.streamed(stepper, self.val_ids[:chars], self.tokenizer.counts)
-        return measure.finite(costs)
-
-    def _mixed(self, costs: np.ndarray) -> float | None:
-        """Give the n-grams the share that suits the network's costs; return the mixture's nats."""
-        if self.setup.ngrams and len(costs):
-            if self.ngram_costs is None:
-                self.ngram_costs = self._val_costs(self.setup.ngrams, len(costs))
-            self.progress["share"] = best_share(costs, self.ngram_costs)
-            costs = -mix(-costs, -self.ngram_costs, self.progress["share"])
-        return _mean(costs)
-
     def _sample(self, checkpoint: Checkpoint) -> str:
         engine = make_engine(checkpoint)
         return "".join(one.pieces[0] for one in generate(engine, self.tokenizer, SAMPLE))
 
     def _checkpoint(self, record: dict[str, Any]) -> Checkpoint:
-        facts = {**self.setup.material.facts, "training": self.setup.public_config(), "metrics": record}
+        facts = {
+            **self.setup.material.facts,
+            "training": self.setup.public_config(),
+            "metrics": record,
+        }
         return Checkpoint(
             self.trainer.model.config,
             self.tokenizer,
@@ -290,12 +276,8 @@ class Run:
             checkpoint = Checkpoint.load(best)
             self.trainer.model.load(checkpoint.weights)
             stepper = with_ngrams(TorchStepper(self.trainer.model), checkpoint)
-            nats = _mean(self._val_costs(stepper, plan.final_chars))
+            nats = self.held.per_character(self.held.costs(stepper, plan.final_chars))
         if self._out_of_patience():
             self.log.say(f"stopped early: no gain in {self.progress['stale']} validations")
         self.log.summary(best, nats, plan.final_chars, self._seconds())
         return TrainResult(self.folder, best, self.trainer.step, nats)
-
-
-def _mean(costs: np.ndarray) -> float | None:
-    return float(costs.mean()) if len(costs) else None
