@@ -89,7 +89,9 @@ def gather(
         for name in OWN
         if (path := getattr(config, name))
     }
-    make = (lambda *_: (tokenizer, [])) if tokenizer else partial(_make, config, first)
+    make: Maker = partial(_make, config, first)
+    if tokenizer:
+        make = partial(_same, tokenizer)
     material = (_items if config.records else _stretches)(whole, others, config, make)
     material.facts |= {
         "corpus": whole.identity(),
@@ -185,27 +187,30 @@ def _make(
     marked = config.records is not None
     if first and first.mark is not None and not marked:
         raise UsageError("--init", "learnt items, not one text", "give --records too")
-    if isinstance(first, CharTokenizer) or (not first and config.tokenizer in (None, "char")):
+    if isinstance(first, CharTokenizer):
         return _united(alphabet(), first), []
     if isinstance(first, SentencePieceTokenizer):
         return SentencePieceTokenizer(first.model, marked=marked), []
-    if first or config.tokenizer == "byte":
+    if config.tokenizer == "byte":
         return ByteTokenizer(marked=marked), []
+    if config.tokenizer in (None, "char"):
+        return alphabet(), []
     size = config.vocab_size or VOCAB_SIZE
     model_type = str(config.tokenizer)
     found, note = SentencePieceTokenizer.train(pieces, model_type, size, marked=marked)
     return found, [note] if note else []
 
 
-def _united(own: CharTokenizer, first: CharTokenizer | None) -> CharTokenizer:
+def _same(tokenizer: Tokenizer, *_: object) -> tuple[Tokenizer, list[str]]:
+    return tokenizer, []
+
+
+def _united(own: CharTokenizer, first: CharTokenizer) -> CharTokenizer:
     """Return an alphabet with the characters of another one added, never counted."""
-    if first is None:
-        return own
     codepoints = np.union1d(own.codepoints, first.codepoints)
     counts = np.zeros(1 + len(codepoints) + (own.mark is not None), np.uint64)
-    counts[1 + np.searchsorted(codepoints, own.codepoints)] = own.counts[
-        1 : 1 + len(own.codepoints)
-    ]
+    places = 1 + np.searchsorted(codepoints, own.codepoints)
+    counts[places] = own.counts[1 : 1 + len(places)]
     return CharTokenizer(codepoints, counts, own.mark is not None)
 
 
