@@ -6,6 +6,7 @@ import sys
 import naive
 import numpy as np
 import pytest
+from samples import network_of, units_of
 
 from textgen import gradients
 from textgen.checkpoint import Checkpoint
@@ -175,6 +176,12 @@ def test_a_text_that_is_too_short_is_an_error_with_the_numbers(home):
         inspect("lstm.safetensors", "short.txt", lags=12)
     (home / "short.txt").write_text("a" * need)
     assert inspect("lstm.safetensors", "short.txt", lags=12).positions == 3
+
+
+def test_a_model_of_bytes_has_no_lags_in_characters(home):
+    network_of(units_of("byte", "abc")).save(home / "bytes.safetensors")
+    with pytest.raises(UsageError, match="reads bytes"):
+        inspect("bytes.safetensors", "text.txt", 12)
 
 
 @pytest.mark.parametrize("lags", [0, -1, (1 << 22) // 6])

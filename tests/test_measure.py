@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import counted, units_of
 
 from textgen import measure
 from textgen.errors import TextError
 from textgen.measure import Result, evaluate
 from textgen.tokenizer import CharTokenizer
+from textgen.units import ByteTokenizer
 
 WHICH = math.log(1_114_112)  # nats for naming one of Unicode's code points
 
@@ -268,3 +270,63 @@ def test_every_protocol_hands_the_model_what_an_index_needs(protocol):
     for x_TB, y_TB, _ in recorder.calls:
         assert x_TB.dtype == y_TB.dtype == np.int64
         assert x_TB.shape == y_TB.shape
+
+
+# Bytes and pieces: their costs are divided by characters
+
+
+def test_bytes_cost_their_nats_and_are_divided_by_characters():
+    text = "né€\U0001d11e"  # 1 + 2 + 3 + 4 bytes
+    result = evaluate(Uniform(256), counted(ByteTokenizer(), "nn"), text, "stateful")
+    nats = math.log((2 + 256) / 3) + 9 * math.log(256)  # n was counted twice, of 2 + 256
+    assert result.nats_per_char == pytest.approx(nats / 4)
+    assert result.bits_per_byte == pytest.approx(nats / math.log(2) / 10)
+    assert (result.chars, result.unknown_chars) == (4, 0)
+
+
+@pytest.mark.parametrize("protocol", ["stateful", "streamed", "nanogpt"])
+def test_the_byte_0_is_a_byte_like_any_other(protocol):
+    text = "\0a" * 200
+    result = evaluate(Uniform(256), counted(ByteTokenizer(), text), text, protocol)
+    assert result.nats_per_char < math.log(256) + 0.01
+    assert result.unknown_chars == 0
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
+def test_the_costs_of_all_ids_are_shared_among_the_characters(kind):
+    text = "the cat, the hat: é 日本 😀\n" * 30
+    tokenizer = units_of(kind, text)
+    text += "new: ß\u2581"
+    ids = tokenizer.encode(text)
+    expected = one_at_a_time(Counting(), ids.astype(int), tokenizer.counts)
+    expected = (expected - WHICH * (ids == 0)).sum() / len(text)
+    for protocol in ("stateful", "streamed"):
+        result = evaluate(Counting(), tokenizer, text, protocol)
+        assert result.nats_per_char == pytest.approx(expected, rel=1e-12)
+        assert result.chars == len(text)
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_nanogpt_counts_the_characters_that_begin_in_its_windows(kind):
+    text = "the cat, the hat: é 日本 😀\n" * 60
+    tokenizer = units_of(kind, text)
+    recorder = Recorder(tokenizer.size)
+    result = evaluate(recorder, tokenizer, text, "nanogpt")
+    symbols = tokenizer.symbols()
+    chars = 0
+    for _, y_TB, _ in recorder.calls:
+        for ids in y_TB.T:
+            data = b"".join(symbols[one] for one in ids)
+            chars += sum(byte < 0x80 or byte >= 0xC0 for byte in data)
+    assert result.chars == chars
+    assert result.nats_per_char == pytest.approx(200 * 64 * 256 * math.log(tokenizer.size) / chars)
+
+
+def test_a_window_of_bytes_is_asked_for_by_that_name():
+    with pytest.raises(TextError, match="256 bytes are too few"):
+        evaluate(Uniform(256), ByteTokenizer(), "a" * 256, "nanogpt")
+
+
+def test_what_can_be_neither_encoded_nor_paid_for_is_refused():
+    with pytest.raises(TextError, match="surrogate"):
+        evaluate(Uniform(256), ByteTokenizer(), "a\ud800", "stateful")

@@ -8,6 +8,7 @@ import sys
 import naive
 import numpy as np
 import pytest
+from samples import network_of, units_of
 from threadpoolctl import ThreadpoolController
 
 import textgen
@@ -16,6 +17,7 @@ from textgen.checkpoint import Checkpoint
 from textgen.config import CELLS, ModelConfig
 from textgen.engine import Engine
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError
+from textgen.mixture import make_engine
 from textgen.tokenizer import CharTokenizer
 
 LETTERS = CharTokenizer.from_text("abcdefgh\n " * 3)
@@ -395,6 +397,18 @@ def test_scoring_and_sampling_do_not_disturb_each_other(model):
     model.score("hhh")
     assert model.state is state
     assert text + model.sample(length=20, state=state) == expected
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
+def test_a_score_by_bytes_or_pieces_is_one_by_characters(kind):
+    text = "the cat sat: é\0"
+    found = network_of(units_of(kind, text * 9))
+    score = textgen.TextModel(found).score(text)
+    evaluated = measure.evaluate(make_engine(found), found.tokenizer, text, "stateful")
+    assert len(score.nats) == len(found.tokenizer.encode(text)) != len(text)
+    assert score.nats_per_char == evaluated.nats_per_char
+    assert score.nats_per_char == pytest.approx(score.nats.sum() / len(text))
+    assert score.unknown_chars == 0
 
 
 def test_score_of_nothing_is_an_error(model):

@@ -94,6 +94,9 @@ def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradie
     """
     loaded = Checkpoint.load(runs.find_checkpoint(checkpoint))
     model, training = loaded.model, loaded.facts.get("training", {})
+    if loaded.tokenizer.spelling:
+        problem = f"lags are counted in characters, this model reads {loaded.tokenizer.noun}"
+        raise UsageError(str(checkpoint), problem, "inspect a model of characters")
     most = HELD // (model.layers * model.hidden) - 1
     if not 1 <= lags <= most:
         problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"

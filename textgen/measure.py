@@ -3,9 +3,12 @@
 In the walk after `material`. It knows a model only as a `Stepper`, which both the torch model and
 the numpy engine are, so that both are measured by the same code.
 
+Nats are counted for ids and divided by characters, of which an id may hold several or a part: so
+models of characters, bytes and pieces compare.
+
 Two protocols: `stateful` reads the text once, in one stream from the zero state, and counts
-every character; `nanogpt` averages over random windows of 256 characters from an empty state, as
-nanoGPT's estimate_loss does. `streamed` is a fast estimate of `stateful` for use while training.
+every character; `nanogpt` averages over random windows of 256 ids from an empty state, as nanoGPT's
+estimate_loss does. `streamed` is a fast estimate of `stateful` for use while training.
 
 Shapes: T time steps, B streams; nats_TB[t, b] is the cost of y_TB[t, b] after x_TB[:t + 1, b].
 
@@ -15,6 +18,7 @@ Shapes: T time steps, B streams; nats_TB[t, b] is the cost of y_TB[t, b] after x
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -22,11 +26,12 @@ import numpy as np
 
 from textgen.errors import NumericsError, TextError
 from textgen.records import IGNORED, Items, framed
-from textgen.tokenizer import CODE_POINTS, UNKNOWN, Tokenizer
+from textgen.tokenizer import UNKNOWN, CharTokenizer, Tokenizer
 
 CHUNK = 256  # time steps computed at a time
 ITEMS = 64  # read side by side
 WARM_UP = 256  # uncounted characters before a stream of `streamed`
+NAMED = CharTokenizer.unknown_nats  # nats for naming one of Unicode's code points
 NANOGPT_WINDOW, NANOGPT_BATCH, NANOGPT_BATCHES = 256, 64, 200
 
 
@@ -42,8 +47,9 @@ class Stepper(Protocol):
 class Result:
     """Nats per character over counted characters, and the same in other units.
 
-    unknown_chars of the characters are outside the alphabet; each costs the nats of <unk> plus
-    ln 1,114,112 for saying which. bits_per_byte divides by the text's UTF-8 bytes.
+    unknown_chars of the characters are outside the alphabet of a model of characters; each costs
+    the nats of <unk> plus ln 1,114,112 for saying which. bits_per_byte divides by the text's UTF-8
+    bytes.
     dynamic_nats_per_char: under dynamic evaluation, with the learning rate and decay beside it.
     """
 
@@ -84,11 +90,25 @@ class Result:
 
 def evaluate(model: Stepper, tokenizer: Tokenizer, text: str, protocol: str) -> Result:
     """Return how well model predicts text (at least 1 character) under one of PROTOCOLS."""
-    ids = tokenizer.encode(text, "replace")
-    costs = finite(PROTOCOLS[protocol](model, ids, tokenizer.counts))
+    ids = ids_of(tokenizer, text)
+    if protocol == "nanogpt" and len(ids) <= NANOGPT_WINDOW:
+        problem = f"{len(ids)} {tokenizer.noun} are too few for windows of {NANOGPT_WINDOW}"
+        raise TextError("--protocol nanogpt", problem, "use --protocol stateful")
+    costs = finite(PROTOCOLS[protocol](model, ids, tokenizer.counts, tokenizer.unknown_nats))
+    chars = len(text)
+    if protocol == "nanogpt":
+        chars = sum(int(tokenizer.chars_V[block_TB[1:]].sum()) for block_TB in windows(ids))
     bytes_per_char = len(text.encode("utf-8", "surrogatepass")) / len(text)
-    unknown = int((ids == UNKNOWN).sum())
-    return Result(protocol, float(costs.mean()), len(costs), unknown, bytes_per_char)
+    unknown = int((ids == UNKNOWN).sum()) if tokenizer.unknown_nats else 0
+    return Result(protocol, float(costs.sum()) / chars, chars, unknown, bytes_per_char)
+
+
+def ids_of(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """Return the ids of a text that is measured: what has none is <unk>, and paid for as such.
+
+    Raises TextError for what can be neither encoded nor paid for.
+    """
+    return tokenizer.encode(text, "replace" if tokenizer.unknown_nats else "error")
 
 
 def finite(costs: np.ndarray) -> np.ndarray:
@@ -109,11 +129,13 @@ def first_distribution(counts: np.ndarray) -> np.ndarray:
     return np.asarray(smoothed / smoothed.sum())
 
 
-def stateful(model: Stepper, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return each character's nats (n,), read as one stream from the zero state.
+def stateful(
+    model: Stepper, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NAMED
+) -> np.ndarray:
+    """Return each id's nats (n,), read as one stream from the zero state.
 
-    ids: (n,) with 0 for unknown characters, n >= 1. The first character costs what the training
-    counts (V,) say, so that n characters give n costs.
+    ids: (n,), n >= 1. The first one costs what the training counts (V,) say, so that n ids give n
+    costs. unknown_nats: what is added where an id is 0, see `Tokenizer`.
     """
     costs = np.empty(len(ids))
     costs[0] = -np.log(first_distribution(counts)[ids[0]])
@@ -122,11 +144,13 @@ def stateful(model: Stepper, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
         piece = ids[start : start + CHUNK + 1].astype(np.int64)[:, None]
         nats_TB, state = model.nats(piece[:-1], piece[1:], state)
         costs[start + 1 : start + len(piece)] = nats_TB[:, 0]
-    return np.asarray(costs + unknown_costs(ids))
+    return np.asarray(costs + unknown_costs(ids, unknown_nats))
 
 
-def streamed(model: Stepper, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return each character's nats (n,), read as up to 16 streams at once.
+def streamed(
+    model: Stepper, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NAMED
+) -> np.ndarray:
+    """Return each id's nats (n,), read as up to 16 streams at once; arguments as of `stateful`.
 
     Each stream is warmed, uncounted, on the 256 characters before it; the first one starts from
     the zero state. It approaches `stateful` as far as a model forgets what is further back.
@@ -152,31 +176,35 @@ def streamed(model: Stepper, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
         last = min(first + CHUNK, length)
         x_TB, y_TB = targets(first, last)
         costs[first:last], state = model.nats(x_TB.astype(np.int64), y_TB.astype(np.int64), state)
-    return np.asarray(costs.T.reshape(-1)[:n] + unknown_costs(ids))
+    return np.asarray(costs.T.reshape(-1)[:n] + unknown_costs(ids, unknown_nats))
 
 
-def nanogpt(model: Stepper, ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the nats of 200 batches of 64 windows of 256 characters, each from an empty state.
+def nanogpt(
+    model: Stepper, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NAMED
+) -> np.ndarray:
+    """Return the nats of 200 batches of 64 windows of 256 ids, each from an empty state.
 
-    The starts are random but the same at every call. counts is unused: an empty state has no
-    first character to charge. Raises TextError when n < 257. Source: nanoGPT, estimate_loss.
+    counts is unused: an empty state has no first character to charge. Needs n > 256 ids. Source:
+    nanoGPT, estimate_loss.
     """
-    if len(ids) <= NANOGPT_WINDOW:
-        problem = f"{len(ids)} characters are too few for windows of {NANOGPT_WINDOW}"
-        raise TextError("--protocol nanogpt", problem, "use --protocol stateful")
-    draws = np.random.Generator(np.random.Philox(key=NANOGPT_WINDOW))
     costs = []
-    for _ in range(NANOGPT_BATCHES):
-        starts_B = draws.integers(0, len(ids) - NANOGPT_WINDOW, NANOGPT_BATCH)
-        block_TB = ids[starts_B + np.arange(NANOGPT_WINDOW + 1)[:, None]].astype(np.int64)
+    for block_TB in windows(ids):
         nats_TB, _ = model.nats(block_TB[:-1], block_TB[1:], None)
-        costs.append((nats_TB + unknown_costs(block_TB[1:])).reshape(-1))
+        costs.append((nats_TB + unknown_costs(block_TB[1:], unknown_nats)).reshape(-1))
     return np.concatenate(costs)
 
 
-def unknown_costs(ids: np.ndarray) -> np.ndarray:
-    """Return ln 1,114,112 where ids is <unk>, else 0: the price of saying which code point."""
-    return np.where(ids == UNKNOWN, math.log(CODE_POINTS), 0.0)
+def windows(ids: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield what `nanogpt` reads: blocks (257, 64), at random starts, the same at every call."""
+    draws = np.random.Generator(np.random.Philox(key=NANOGPT_WINDOW))
+    for _ in range(NANOGPT_BATCHES):
+        starts_B = draws.integers(0, len(ids) - NANOGPT_WINDOW, NANOGPT_BATCH)
+        yield ids[starts_B + np.arange(NANOGPT_WINDOW + 1)[:, None]].astype(np.int64)
+
+
+def unknown_costs(ids: np.ndarray, unknown_nats: float) -> np.ndarray:
+    """Return unknown_nats where ids is 0, else 0: the price of saying which character it was."""
+    return np.where(ids == UNKNOWN, unknown_nats, 0.0)
 
 
 def evaluate_items(model: Stepper, tokenizer: Tokenizer, items: list[str]) -> Result:

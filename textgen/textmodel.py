@@ -39,7 +39,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Score:
-    """How likely a model finds a text. nats: (n,), the cost of each of its n characters."""
+    """How likely a model finds a text. nats: (n,), what each of its n ids costs.
+
+    An id is a character, or, where the model has other units, a byte or a piece.
+    """
 
     nats: np.ndarray
     nats_per_char: float
@@ -175,14 +178,14 @@ class TextModel:
         return text[place : place + length]
 
     def score(self, text: str) -> Score:
-        """Return what each character of text costs, read as one stream from the zero state."""
+        """Return what a text costs, read as one stream from the zero state."""
         if not text:
             raise TextError("text", "empty", "give at least 1 character")
-        ids = self.tokenizer.encode(text, "replace")
+        ids, paid = measure.ids_of(self.tokenizer, text), self.tokenizer.unknown_nats
         with self._blas.limit(limits=self.threads):
-            nats = measure.finite(measure.stateful(self._stepper, ids, self.tokenizer.counts))
-        mean = float(nats.mean())
-        return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()))
+            nats = measure.stateful(self._stepper, ids, self.tokenizer.counts, paid)
+        mean = float(measure.finite(nats).sum()) / len(text)
+        return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()) if paid else 0)
 
     def _seeded(self, config: SampleConfig, state: Continuation | None) -> SampleConfig:
         """Return config with a seed, noted as the last one."""
