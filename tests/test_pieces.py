@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from textgen import pieces, units
 from textgen.errors import MachineError, TextError, UsageError
 from textgen.pieces import SentencePieceTokenizer, cut, from_tensors
-from textgen.tokenizer import CharTokenizer
+from textgen.tokenizer import MARK, CharTokenizer
 from textgen.units import ByteTokenizer
 from textgen.utf8 import BETWEEN
 
@@ -139,13 +139,28 @@ def test_a_short_text_has_fewer_pieces_and_that_is_said(model_type, text):
     assert_lossless(tokenizer, "any text: \u2581 é")
 
 
-def test_fewer_pieces_than_bytes_and_characters_are_refused_with_the_least():
-    text = "".join(map(chr, range(0x4E00, 0x4E00 + 100)))
-    with pytest.raises(UsageError, match="361 or more"):  # <unk>, 3, 256 bytes, 100, the space
-        SentencePieceTokenizer.train(text, "bpe", 360)
-    tokenizer, note = SentencePieceTokenizer.train(text, "bpe", 361)
-    assert (tokenizer.size, note) == (361, None)
-    assert len(tokenizer.encode(text)) <= 101
+def test_fewer_pieces_than_bytes_are_refused_with_the_least():
+    with pytest.raises(UsageError, match="give 270 or more"):
+        SentencePieceTokenizer.train(TEXT, "bpe", 269)
+    assert SentencePieceTokenizer.train(TEXT, "bpe", 270)[0].size > 264
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_of_a_large_alphabet_the_rarer_characters_are_spelled_in_bytes(model_type):
+    """400 characters, the later ones rarer, as 560 pieces: three quarters of 300 may be one."""
+    characters = [chr(0x4E00 + number) for number in range(400)]
+    text = "".join(char * (401 - number) for number, char in enumerate(characters))
+    tokenizer, _ = SentencePieceTokenizer.train(text, model_type, 560)
+    assert_lossless(tokenizer, text)
+    lengths = [len(tokenizer.encode("\n" + char)) for char in characters]
+    assert lengths[:224] == [2] * 224
+    assert lengths[226:] == [4] * 174
+
+
+def test_a_large_alphabet_has_more_pieces_without_a_wish():
+    alphabet = "".join(map(chr, range(0x4E00, 0x4E00 + 400)))
+    assert SentencePieceTokenizer.train(alphabet * 50)[0].size > 1000
+    assert SentencePieceTokenizer.train(alphabet[:300] * 50)[0].size <= 1000
 
 
 def test_of_a_long_text_blocks_are_drawn_by_seed(monkeypatch):
@@ -232,7 +247,7 @@ def test_a_tokenizer_is_its_arrays(kind, marked):
 def test_a_mark_is_the_last_id_and_stands_for_no_text(kind):
     plain, marked = KINDS[kind], with_mark(KINDS[kind])
     assert marked.mark == plain.size == marked.size - 1
-    assert marked.symbols() == [*plain.symbols(), b"\xff"]
+    assert marked.symbols() == [*plain.symbols(), MARK]
     assert marked.chars_V[marked.mark] == 0
     ids = [*marked.encode("ab"), marked.mark, *marked.encode("c")]
     assert marked.decode(ids) == "abc"

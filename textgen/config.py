@@ -129,7 +129,11 @@ class TrainConfig:
         None, "units of text; bpe and unigram find theirs", choices=TOKENIZERS, group=TEXT
     )
     vocab_size: int | None = option(
-        None, "units that bpe and unigram find (default: 1000)", low=2, high=10**6, group=TEXT
+        None,
+        "units that bpe and unigram find (default: 1000 or 4000)",
+        low=2,
+        high=10**6,
+        group=TEXT,
     )
     glob: str | None = option(
         None, "files of a folder to read (default: *.txt)", metavar="PATTERN", group=TEXT

@@ -27,7 +27,6 @@ from textgen.pieces import SentencePieceTokenizer
 from textgen.tokenizer import CharTokenizer, Tokenizer
 from textgen.units import ByteTokenizer
 
-VOCAB_SIZE = 1000
 ENOUGH = 30  # pieces of a text to find units in
 OWN = {"val": "validation", "test": "test"}  # parts that can be texts of their own, in the facts
 
@@ -195,9 +194,8 @@ def _make(
         return ByteTokenizer(marked=marked), []
     if config.tokenizer in (None, "char"):
         return alphabet(), []
-    size = config.vocab_size or VOCAB_SIZE
-    model_type = str(config.tokenizer)
-    found, note = SentencePieceTokenizer.train(pieces, model_type, size, marked=marked)
+    kind, size = str(config.tokenizer), config.vocab_size
+    found, note = SentencePieceTokenizer.train(pieces, kind, size, marked=marked)
     return found, [note] if note else []
 
 

@@ -239,7 +239,7 @@ def by_items(model: Stepper, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarra
             nats_TB, state = model.nats(x_TB, np.where(counted, y_TB, 0), state)
             places = items.starts[rows] + np.arange(start, end)[:, None] + 1
             costs[places[counted]] = nats_TB[counted]
-    return costs + unknown_costs(ids, tokenizer.unknown_nats)
+    return np.asarray(costs + unknown_costs(ids, tokenizer.unknown_nats))
 
 
 def characters(tokenizer: Tokenizer, ids: np.ndarray) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,8 +25,9 @@ from textgen.modelproto import LOSSLESS, SPACE, checked_units, first_byte_id
 from textgen.tokenizer import CODE_POINTS, CharTokenizer, Ids, Tokenizer, marked_too
 from textgen.units import ByteTokenizer, Units, writable
 
+LEAST, FEW, MANY = 270, 1000, 4000  # pieces
 LONGEST_BLOCK = 4000  # characters of a piece of text that is learnt from
-MOST_BYTES = 20_000_000  # learnt from; more change the pieces little
+MOST_BYTES = 5_000_000  # learnt from; more change the pieces little
 ENCODED = 1 << 16  # characters encoded at a time, so that a long text needs little extra memory
 BARRED = re.compile("[\\0\u2581\u2585]+")  # NUL and its own signs, which it cannot learn from
 KEPT = "\n\t\r"  # are pieces of their own in every release
@@ -58,23 +60,22 @@ class SentencePieceTokenizer(Units):
         cls,
         text: str | Iterable[str],
         model_type: str = "bpe",
-        vocab_size: int = 2000,
+        vocab_size: int | None = None,
         seed: int = 0,
         marked: bool = False,
     ) -> tuple[SentencePieceTokenizer, str | None]:
         """Return the tokenizer learnt from text, and what there is to say of it.
 
-        model_type: "bpe" or "unigram". vocab_size: ids, the mark not counted; fewer where the text
-        has no more pieces. seed: which blocks of a long text are learnt from. Raises UsageError
-        where the bytes and the text's characters alone are more, TextError for surrogates.
+        model_type: "bpe" or "unigram". vocab_size: ids, the mark not counted, fewer where the text
+        has no more pieces (default: 1,000, for a large alphabet 4,000). Of a large alphabet the
+        rarer characters are spelled in bytes. seed: which blocks of a long text are learnt from.
+        Raises UsageError where the bytes alone are more, TextError for surrogates.
         """
         blocks, note = _drawn([*_blocks([text] if isinstance(text, str) else text)], seed)
-        least = 1 + len(KEPT) + 256 + len(set().union(*blocks, " ") - set(KEPT))
-        if vocab_size < least:
-            problem = (
-                f"{vocab_size:,} pieces are fewer than the 256 bytes and the text's characters"
-            )
-            raise UsageError("--vocab-size", problem, f"give {least:,} or more")
+        if vocab_size and vocab_size < LEAST:
+            problem = f"{vocab_size:,} pieces are 256 bytes and hardly a character"
+            raise UsageError("--vocab-size", problem, f"give {LEAST} or more")
+        blocks, vocab_size = _without_rare(blocks, vocab_size)
         written = io.BytesIO()
         settings = {"model_type": model_type, "vocab_size": vocab_size, **LOSSLESS}
         # The last block makes sure that there is a piece for the space.
@@ -110,6 +111,19 @@ class SentencePieceTokenizer(Units):
         """Return what its ids are, in words."""
         pieces = len(self.units) - (self.mark is not None)
         return f"{pieces:,} pieces (sentencepiece, {self.model_type})" + marked_too(self.mark)
+
+
+def _without_rare(blocks: list[str], vocab_size: int | None) -> tuple[list[str], int]:
+    """Return blocks without characters too rare to be pieces, and how many pieces there may be.
+
+    At least a quarter of them is left to longer ones. A newline, which is never part of a longer
+    piece, stands where a character was.
+    """
+    counts = Counter("".join([*blocks, " "]))
+    size = vocab_size or (FEW if len(counts) <= FEW // 3 else MANY)
+    kept = {char for char, _ in counts.most_common((size - 260) * 3 // 4)}
+    rare = {ord(char): "\n" for char in counts.keys() - kept}
+    return [block.translate(rare) for block in blocks] if rare else blocks, size
 
 
 def cut(text: str, longest: int) -> Iterator[str]:
