@@ -1,10 +1,13 @@
 # make demo   from nothing to generated text, in about three minutes
 # make test   format check, lint, types and the test suite
+# make corpora-check CORPORA=folder   train on each text of a folder for a minute, and sample
 
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test docs clean
+CORPORA ?= corpora
+
+.PHONY: demo test docs corpora-check clean
 
 demo: .venv/installed
 	$(BIN)/textgen corpus build shakespeare
@@ -21,6 +24,9 @@ docs: .venv/installed-dev
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python docs/make_sampling.py
 	$(BIN)/python benchmarks/report.py
+
+corpora-check: .venv/installed-dev
+	$(BIN)/python benchmarks/corpora.py $(CORPORA)
 
 clean:
 	rm -rf .venv

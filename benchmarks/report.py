@@ -54,6 +54,16 @@ THROUGHPUT = {
     "float32_share": "share of peak, float32|.2f",
     "bfloat16_share": "share of peak, bfloat16|.2f",
 }
+CORPORA = {
+    "text": "text",
+    "options": "options",
+    "bytes": "bytes|,",
+    "seconds": "seconds|.0f",
+    "rate": "units a second|,.0f",
+    "peak": "MB beyond torch's|,.0f",
+    "bits_per_byte": "bits per byte|.3f",
+    "bits_per_char": "bits per character|.3f",
+}
 SAMPLING = {
     "network": "network",
     "threads": "threads",
@@ -98,6 +108,11 @@ def sections() -> Iterator[str]:
         "Networks alone, without n-grams, one seed each, on the whole validation part.\n\n"
     )
     yield section("Cells", RESULTS / "cells.json", COMPARISON, note)
+    note = (
+        "A minute each, with nothing set but the options shown; validation part, mixture with "
+        "n-grams; the memory is anonymous resident memory.\n\n"
+    )
+    yield section("Texts of every kind", RESULTS / "corpora.json", CORPORA, note)
     note = (
         "The bare loop's speed, how many times that textgen's trainer reaches, and the share of "
         "the measured peak of a large float32 product, {peak_gflops:.0f} GFLOP/s (6 operations a "

@@ -1,0 +1,112 @@
+"""Whether texts of every kind train and sample: python benchmarks/corpora.py FOLDER.
+
+Each text of a folder trains for a minute with nothing set but what its kind asks for (items for
+names and tunes, pieces beside characters for a large alphabet), is measured on its validation part
+in bits per byte, which compare across units and scripts, and writes a sample. Memory is what a
+process holds of its own (anonymous resident memory on Linux), less that of `import torch`. Nothing
+else should run. Prints a table and writes results/corpora.json; samples go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from common import save
+from report import CORPORA, table
+
+TEXTGEN = [sys.executable, "-m", "textgen"]
+KINDS = {
+    "names.txt": [["--records", "lines"]],
+    "irish.abc": [["--records", "blank-line"]],
+    "tang_poetry.zh.txt": [[], ["--tokenizer", "byte"], ["--tokenizer", "bpe"]],
+}
+
+
+class Watched:
+    """A process and the most memory that it held."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.most = 0.0
+        self.watcher = threading.Thread(target=self._watch)
+        self.watcher.start()
+
+    def _watch(self) -> None:
+        status = Path(f"/proc/{self.process.pid}/status")
+        while self.process.poll() is None:
+            try:
+                lines = status.read_text().splitlines()
+            except OSError:
+                return  # it has ended, or this is not Linux
+            found = [line.split()[1] for line in lines if line.startswith("RssAnon")]
+            self.most = max(self.most, *(int(one) * 1024 / 1e6 for one in found), 0.0)
+            time.sleep(0.02)
+
+    def wait(self) -> float:
+        """Return the megabytes it held at most; raise CalledProcessError when it failed."""
+        _, said = self.process.communicate()
+        self.watcher.join()
+        if self.process.returncode:
+            command = [str(word) for word in self.process.args]  # type: ignore[union-attr]
+            raise subprocess.CalledProcessError(self.process.returncode, command, stderr=said)
+        return self.most
+
+
+def told(*words: str) -> str:
+    """Run a command of textgen and return what it prints."""
+    done = subprocess.run([*TEXTGEN, *words], check=True, capture_output=True)
+    return done.stdout.decode("utf-8")
+
+
+def measured(text: Path, words: list[str], minutes: float, torch: float) -> dict[str, Any]:
+    """Train on one text, measure and sample; return the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = str(Path(folder) / "run")
+        start = time.monotonic()
+        budget = ["--minutes", f"{minutes:g}", "--out", run]
+        peak = Watched([*TEXTGEN, "train", str(text), *words, *budget]).wait()
+        seconds = time.monotonic() - start
+        last = json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])
+        result = json.loads(told("eval", run, "--part", "val", "--json"))
+        ends = ["--num", "5"] if "--records" in words else ["--length", "200"]
+        sample = told("sample", run, "--seed", "1", *ends)
+    print(f"--- {text.name} {' '.join(words)}\n{sample}", file=sys.stderr, flush=True)
+    return {
+        "text": text.name,
+        "options": " ".join(words),
+        "bytes": text.stat().st_size,
+        "seconds": seconds,
+        "rate": last["chars_per_second"],
+        "peak": peak - torch,
+        "bits_per_byte": result["bits_per_byte"],
+        "bits_per_char": result["bits_per_char"],
+    }
+
+
+def main() -> None:
+    """Measure every text of a folder, print a table, write the JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--minutes", type=float, default=1)
+    arguments = parser.parse_args()
+    torch = Watched([sys.executable, "-c", "import torch, time; time.sleep(0.5)"]).wait()
+    rows = []
+    for text in sorted(arguments.folder.iterdir()):
+        if text.is_file() and text.name not in ("MANIFEST.md", "README.md"):
+            for words in KINDS.get(text.name, [[]]):
+                rows.append(measured(text, words, arguments.minutes, torch))
+                print(json.dumps(rows[-1]), flush=True)
+    save("corpora", rows)
+    print(table(rows, CORPORA))
+
+
+if __name__ == "__main__":
+    main()
