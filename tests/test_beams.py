@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import counted, network_of, units_of
 
 from textgen.beams import beam_search
 from textgen.checkpoint import Checkpoint
@@ -16,9 +17,11 @@ from textgen.config import CELLS, ModelConfig, SampleConfig
 from textgen.ends import Ending
 from textgen.engine import Engine
 from textgen.errors import NumericsError, UsageError
+from textgen.mixture import make_engine
 from textgen.sampling import generate
 from textgen.textmodel import TextModel
 from textgen.tokenizer import CharTokenizer
+from textgen.units import ByteTokenizer
 
 LETTERS = CharTokenizer.from_text("abcd")
 WIDE = 1024  # beams: more than there are texts in these tests, so none is ever dropped
@@ -374,3 +377,35 @@ def test_a_search_cannot_go_on_from_a_place_in_a_text(model):
     model.sample("ab", length=3, seed=1)
     with pytest.raises(UsageError, match=r"^state: cannot be combined with best_of and beams"):
         model.sample(beams=3, state=model.state)
+
+
+# Bytes and pieces
+
+
+def test_among_texts_of_bytes_the_best_of_all_is_found():
+    """Of a, é and ü, which share their first byte: texts of three characters take 3 to 6 ids."""
+    tokenizer = counted(ByteTokenizer(), "aéü")
+    engine = make_engine(network_of(tokenizer, seed=3))
+    found = beam_search(engine, tokenizer, "a", config(beams=WIDE, num=27, length=3))
+    scores = {}
+    for text in map("".join, itertools.product("aéü", repeat=3)):
+        ids = tokenizer.encode("a" + text).astype(np.int64)
+        nats_TB, _ = engine.nats(ids[:-1, None], ids[1:, None], None)
+        scores[text] = -nats_TB.sum()
+    ranked = sorted(scores, key=lambda text: -scores[text] / 3)
+    assert texts_of(found) == ranked
+    for one in found:
+        assert one.log_probs.sum() == pytest.approx(scores[one.text], rel=1e-5)
+        assert len(one.log_probs) == len(one.text.encode())
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
+@pytest.mark.parametrize("options", [{}, {"stop": ("a",)}, {"until": "sentence"}], ids=str)
+def test_beams_write_whole_characters_and_end_as_any_text_does(kind, options):
+    words = "the cat. é ü 日本 😀 at\n" * 9
+    found = network_of(units_of(kind, words), hidden=4)
+    for one in TextModel(found).texts(["the"], beams=5, num=5, length=9, **options):
+        assert "\ufffd" not in one.text
+        assert len(one.text) == 9 or one.end != "length"
+        ending = Ending(SampleConfig(**options))
+        assert ending.feed(one.text) + ending.flush() == one.text

@@ -6,7 +6,7 @@ import naive
 import numpy as np
 import pytest
 import torch
-from samples import refused, tiny
+from samples import network_of, refused, tiny, units_of
 
 from textgen import tensorfile
 from textgen.checkpoint import Checkpoint
@@ -18,6 +18,7 @@ from textgen.history import NOTHING
 from textgen.mixture import Mixture
 from textgen.ngrams import NGrams
 from textgen.sampling import begin, generate
+from textgen.textmodel import TextModel
 from textgen.tokenizer import CharTokenizer
 
 LETTERS = CharTokenizer.from_text("abcdefgh" * 3)
@@ -296,3 +297,55 @@ def test_a_file_of_the_right_model_that_holds_something_else_is_refused(tmp_path
     assert_equal_places(load_continuation(path, sizes()), stopped())
     forged(path, tensors, **facts)
     refused(path, load=load_for(sizes()))
+
+
+# What was read and not written
+
+
+def with_rest(rests=(b"", b"\xc3\xa9x")):
+    place = stopped(rows=len(rests))
+    return dataclasses.replace(place, rest=rests)
+
+
+def test_rests_go_with_their_texts_to_a_file_and_back(tmp_path):
+    place = with_rest()
+    assert place.take([1, 1, 0]).rest == (place.rest[1], place.rest[1], b"")
+    place.save(tmp_path / "here", sizes())
+    assert load_continuation(tmp_path / "here", sizes()).rest == place.rest
+    with_rest((b"", b"")).save(tmp_path / "none", sizes())
+    assert "rest" not in tensorfile.read(tmp_path / "none")[0]
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_a_text_goes_on_from_a_file_within_a_piece(kind, tmp_path):
+    found = network_of(units_of(kind, "the cat sat é 日本\n" * 9))
+    model = TextModel(found)
+    whole = model.sample(length=30, seed=1, temperature=1.0)
+    for length in range(30):
+        text = model.sample(length=length, seed=1, temperature=1.0)
+        model.save_state(tmp_path / "here")
+        state = model.load_state(tmp_path / "here")
+        assert text + model.sample(length=30 - length, temperature=1.0, state=state) == whole
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rest": np.zeros(3, np.int64)},
+        {"rest": np.zeros((2, 2), np.uint8)},
+        {"rest": np.zeros(5, np.uint8)},
+        {"rest.sizes": np.array([4])},
+        {"rest.sizes": np.array([5, -1])},
+        {"rest.sizes": np.array([2**62, 2**62])},
+        {"rest.sizes": np.array([0, 4], np.uint64)},
+        {"rest": None},
+        {"rest.sizes": None},
+    ],
+    ids=str,
+)
+def test_rests_that_cannot_be_are_refused(tmp_path, change):
+    with_rest().save(tmp_path / "here", sizes())
+    tensors, meta = tensorfile.read(tmp_path / "here")
+    tensors = {n: one for n, one in {**tensors, **change}.items() if one is not None}
+    tensorfile.write(tmp_path / "here", tensors, meta)
+    refused(tmp_path / "here", "a place in a text", load=lambda p: load_continuation(p, sizes()))

@@ -7,6 +7,7 @@ import sys
 import naive
 import numpy as np
 import pytest
+from samples import network_of, units_of
 
 from textgen.checkpoint import Checkpoint
 from textgen.config import ModelConfig
@@ -493,3 +494,21 @@ def test_a_terminal_is_shown_no_control_characters(monkeypatch):
     shown = sys.stdout.getvalue()
     assert "\x1b" in session.text and r"\x1b" in shown
     assert "\x1b" not in shown and "\x07" not in shown
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_a_conversation_with_a_model_of_bytes_or_pieces(kind):
+    model = TextModel(network_of(units_of(kind, "the cat é 日本\n" * 9)))
+    session = session_of(model)
+    said = say(session, "the cat é")
+    assert said.startswith("the cat é")
+    assert len(session.text) == 9 + 20
+    before = session.text
+    offers = say(session, ":3").splitlines()
+    say(session, "2")
+    assert len(session.text) == 9 + 40
+    assert session.text.startswith(before)
+    assert offers
+    say(session, ":undo", ":set --length 5", "")
+    assert len(session.text) == 9 + 25
+    assert "\ufffd" not in session.text

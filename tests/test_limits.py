@@ -1,5 +1,6 @@
 """Hard limits: what the generator never writes, checked with re and with Python's `in`."""
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -8,13 +9,16 @@ import re
 import naive
 import numpy as np
 import pytest
+from samples import counted, network_of, units_of
 
+from textgen import corpus
 from textgen.checkpoint import Checkpoint
 from textgen.config import ModelConfig, SampleConfig
 from textgen.engine import Engine
 from textgen.errors import TextError, UsageError
 from textgen.history import NOTHING, History
 from textgen.limits import Matching, Novel, allowed_ids, bias_of
+from textgen.mixture import make_engine
 from textgen.novelty import Spans
 from textgen.patterns import Pattern
 from textgen.sampling import begin, generate
@@ -78,6 +82,82 @@ def test_bias_stands_at_the_ids_of_its_characters():
     added = bias_of(tokenizer, config(bias=("b-c:1.5", "c:-2", "z:9")))
     assert added.tolist() == [0, 0, 1.5, -2, 0]
     assert bias_of(tokenizer, config()).tolist() == [0] * 5
+
+
+# Characters, where ids are bytes or pieces
+
+UNITS = "the cat sat: é ü 日本 at the end 123\n" * 9
+KINDS = ["byte", "bpe", "unigram"]
+
+
+@functools.cache
+def of_units(kind):
+    """A tokenizer and a network; some characters were spelled in bytes, each stood alone too."""
+    tokenizer = units_of(kind, UNITS)
+    tokenizer = counted(tokenizer, UNITS + "ßñ€" + "  ".join(sorted({*UNITS})))
+    return tokenizer, make_engine(network_of(tokenizer, hidden=4, embedding=3))
+
+
+def texts_of_units(kind, **options):
+    tokenizer, engine = of_units(kind)
+    cfg = config(**{"num": 8, "length": 60, "temperature": 2.0, **options})
+    steps = list(generate(engine, tokenizer, cfg))
+    return "".join("".join(step.pieces) for step in steps)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_banned_character_stands_in_no_text_of_bytes_or_pieces(kind):
+    assert {*"atc"} <= {*texts_of_units(kind)}
+    text = texts_of_units(kind, ban="a-c1")
+    assert not {*"abc1"} & {*text}
+    assert "t" in text
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_banned_character_is_not_spelled_in_bytes_either(kind):
+    assert {*"ßé日€"} & {*texts_of_units(kind, temperature=9.0)}
+    text = texts_of_units(kind, ban="ß日", temperature=9.0)
+    assert not {*"ß日"} & {*text}
+    assert "é" in text  # which has a piece of its own, though it begins with the byte of ß
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_some_characters_stand_in_a_text_of_bytes_or_pieces(kind):
+    assert {*texts_of_units(kind, only="a-e ")} <= {*"abcde "}
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_only_characters_beyond_ascii_need_pieces(kind):
+    assert {*texts_of_units(kind, only="é日 t")} == {*"é日 t"}
+    with pytest.raises(UsageError, match="pieces to write") as caught:
+        texts_of_units(kind, only="ß")
+    assert caught.value.subject == "--only"
+
+
+def test_only_pieces_that_the_training_used_are_left_by_only():
+    """Of a text whose letters stand together, a piece of one letter was never used."""
+    tokenizer = units_of("bpe", "thethe" * 50)
+    with pytest.raises(UsageError, match="pieces to write"):
+        allowed_ids(tokenizer, config(only="t"))
+
+
+@pytest.mark.parametrize("options", [{"ban": "é"}, {"only": "a-é"}, {"bias": ("é:1",)}], ids=str)
+def test_bytes_cannot_be_told_of_characters_beyond_ascii(options):
+    (option,) = options
+    with pytest.raises(UsageError, match="bytes") as caught:
+        texts_of_units("byte", **options)
+    assert caught.value.subject == f"--{option}"
+    assert "ASCII" in caught.value.fix
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bias_counts_for_each_character_of_a_piece(kind):
+    tokenizer, _ = of_units(kind)
+    added = bias_of(tokenizer, config(bias=("a:1", "t:-3")))
+    for one, value in enumerate(added):
+        text = tokenizer.symbols()[one].decode("utf-8", "ignore")
+        assert value == text.count("a") - 3 * text.count("t")
+    assert "a" not in texts_of_units(kind, bias=("a:-900",))
 
 
 # A pattern
@@ -456,3 +536,39 @@ def test_a_prime_in_two_halves_counts_as_far_back_as_the_option_says(folder):
     assert model.sample(prime, length=1, **options)[-1] != last
     model.sample(prime[:9], length=0, **options)
     assert model.sample(prime[9:], state=model.state, length=1, **options)[-1] != last
+
+
+# Bytes and pieces under patterns and against copies
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pattern_needs_a_model_of_characters(kind):
+    model = TextModel(network_of(units_of(kind, UNITS)))
+    with pytest.raises(UsageError, match="works with characters") as caught:
+        model.sample(match="a+")
+    assert caught.value.subject == "--match"
+
+
+def test_bytes_copy_no_span_of_the_training_text(tmp_path):
+    """Where a copy could be gone on with only, the text ends before a broken character."""
+    (tmp_path / "words.txt").write_text(UNITS, "utf-8", newline="")
+    facts = {"corpus": corpus.read(tmp_path / "words.txt").identity()}
+    made = network_of(units_of("byte", UNITS))
+    made = dataclasses.replace(made, facts=facts)
+    made.save(tmp_path / "model.safetensors")
+    model = load(tmp_path / "model.safetensors")
+    options = {"novel_text": str(tmp_path / "words.txt"), "seed": 1, "temperature": 0.7}
+    free = model.batch(num=20, length=60, **options)
+    assert any(copied(text, UNITS, 3) for text in free)
+    for text in model.batch(num=20, length=60, novel=3, **options):
+        assert not copied(text.encode(), UNITS.encode(), 3)
+        assert "\ufffd" not in text
+
+
+def test_pieces_spell_a_copy_in_many_ways_so_it_cannot_be_barred(tmp_path):
+    made = network_of(units_of("bpe", UNITS))
+    made = dataclasses.replace(made, facts={"corpus": {"name": "a", "size": 1, "sha256": "b"}})
+    made.save(tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match="this model writes pieces") as caught:
+        load(tmp_path / "model.safetensors").sample(novel=5)
+    assert caught.value.subject == "--novel"

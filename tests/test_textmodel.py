@@ -444,3 +444,63 @@ def test_import_of_torch_would_be_noticed(file):
     done = use_without_torch(file, "auto")
     assert done.returncode == 1
     assert "import of torch halted" in done.stderr
+
+
+# Bytes and pieces
+
+WORDS = "the cat sat: é ü 日本語 😀 at the end.\n" * 9
+KINDS = ["byte", "bpe", "unigram"]
+
+
+def of_units(kind):
+    return textgen.TextModel(network_of(units_of(kind, WORDS)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_streamed_text_is_the_text_in_whole_characters(kind):
+    model = of_units(kind)
+    text = model.sample("the", length=50, seed=1)
+    pieces = [*model.stream("the", length=50, seed=1)]
+    assert "the" + "".join(pieces) == text
+    assert len(text) == 53
+    assert all(pieces)
+    assert not [piece for piece in pieces if "\ufffd" in piece]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prime_in_pieces_of_lines_is_the_prime(kind):
+    model = of_units(kind)
+    whole = model.read([WORDS])
+    parts = model.read(WORDS.splitlines(keepends=True))
+    assert np.array_equal(whole.logits_BV, parts.logits_BV)
+    assert np.array_equal(whole.ids_BL, parts.ids_BL)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drafts_choices_and_batches_are_of_whole_characters(kind):
+    model = of_units(kind)
+    texts = model.batch("the", num=3, length=20, seed=1)
+    texts += [text.prime + text.text for text in model.texts(["the"], best_of=4, length=20, seed=1)]
+    place = model.read(["the"])
+    for text, after in model.choices(3, state=place, length=20, seed=1):
+        texts.append("the" + text)
+        model.sample(length=5, state=after)
+    for text in texts:
+        assert len(text) == 23
+        assert "\ufffd" not in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_of_a_surrogate_pair_follows_the_policy_for_unknown_characters(kind):
+    model = of_units(kind)
+    with pytest.raises(TextError, match="surrogate"):
+        model.sample("a\udc80", length=3)
+    assert model.sample("a\udc80", length=3, unknown="skip").startswith("a\udc80")
+    with pytest.raises(TextError):
+        model.score("a\udc80")
+
+
+def test_options_that_bytes_cannot_follow_are_refused_before_anything_is_written():
+    for options in ({"ban": "é"}, {"bias": "é:1"}, {"match": "a"}):
+        with pytest.raises(UsageError):
+            of_units("byte").check(**options)

@@ -11,6 +11,7 @@ import sys
 import naive
 import numpy as np
 import pytest
+from samples import network_of, units_of
 
 import textgen
 from textgen import corpus, writing
@@ -588,3 +589,32 @@ def test_a_conversation_whose_reader_is_gone_ends_quietly(home):
                    input=b"It\n")  # fmt: skip
     assert done.returncode == 141 and len(done.stdout) == 10
     assert done.stderr.count(b"\n") == 1
+
+
+# Bytes and pieces
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
+def test_a_model_of_bytes_or_pieces_writes_what_was_asked(home, sample, kind):
+    network_of(units_of(kind, "the cat é 日本 😀\n" * 9)).save(home / "model.safetensors")
+    (home / "prime.txt").write_text("the cat é", "utf-8")
+    code, out, _ = sample("--prime-file", "prime.txt")
+    assert code == 0
+    assert out.startswith("the cat é")
+    assert len(out.removesuffix("\n")) >= 9 + 29
+    code, out, _ = sample("--num", 3, "--format", "jsonl", "--logprobs", "--stop", "at")
+    for line in out.splitlines():
+        found = json.loads(line)
+        assert "at" not in found["text"]
+        assert len(found["text"]) <= 30
+        if kind == "byte":
+            assert len(found["log_probs"]) == len(found["text"].encode())
+    for words in (["--match", "a"], ["--novel", 3] if kind != "byte" else ["--ban", "é"]):
+        code, out, error = sample(*words)
+        assert (code, out) == (2, "") or "does not say" in error
+        assert words[0] in error
+
+
+def test_two_runs_give_the_same_bytes(home, sample):
+    network_of(units_of("bpe", "the cat é 日本 😀\n" * 9)).save(home / "model.safetensors")
+    assert sample("--num", 4) == sample("--num", 4)

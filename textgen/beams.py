@@ -7,7 +7,6 @@ In the walk after `texts`. Deterministic: no temperature, no cut-off and no seed
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,10 +15,10 @@ import numpy as np
 from textgen.chain import Context, apply_filters, chain
 from textgen.config import SampleConfig
 from textgen.continuation import Continuation
-from textgen.ends import Ending
 from textgen.history import History
 from textgen.limits import allowed_ids, bias_of
 from textgen.mixture import Stepper
+from textgen.passages import Passage, belonging
 from textgen.sampling import begin, log_probabilities
 from textgen.texts import Text
 from textgen.tokenizer import Tokenizer
@@ -30,16 +29,22 @@ Scores = Callable[[Array, Continuation], Array]  # of log-probabilities (B, V) a
 
 @dataclass(frozen=True)
 class Beam:
-    """A beginning of a text. score: the sum of its characters' scores after the filters."""
+    """A beginning of a text: its ids and their log-probabilities under the model itself.
 
-    text: str
-    log_probs: tuple[float, ...]
-    score: float
-    ending: Ending
+    score: the sum of its ids' scores after the filters. length: characters, those included that may
+    turn out to belong to its end.
+    """
+
+    passage: Passage
+    length: int = 0
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    log_probs: tuple[float, ...] = ()
+    score: float = 0.0
 
     def ranked(self, penalty: float) -> float:
         """Return score / length ** penalty, by which texts of different lengths compare."""
-        return float(self.score / max(1, len(self.log_probs)) ** penalty)
+        return float(self.score / max(1, self.length) ** penalty)
 
 
 def beam_search(
@@ -53,9 +58,9 @@ def beam_search(
     width, penalty = config.beams, config.length_penalty
     scores = scorer(tokenizer, config)
     place = begin(model, tokenizer, [prime], config)
-    beams = [Beam("", (), 0.0, Ending(config))]
+    beams = [Beam(Passage(tokenizer, config))]
     ended: list[Beam] = []
-    for _ in range(config.length):
+    while config.length:
         beams, done, parents, ids = _grown(beams, place, tokenizer, scores, width)
         ended = sorted(ended + done, key=lambda beam: -beam.ranked(penalty))[:width]
         hope = max((beam.ranked(penalty) for beam in beams), default=-np.inf)
@@ -66,34 +71,48 @@ def beam_search(
         logits_BV, state = model.step(ids, place.state)
         ids_BL = np.concatenate([place.ids_BL[:, 1:], ids[:, None]], axis=1)
         place = replace(place, state=state, logits_BV=logits_BV, ids_BL=ids_BL)
-    ranked = sorted([*ended, *beams], key=lambda beam: -beam.ranked(penalty))
-    return [_text(beam, prime, row) for row, beam in enumerate(ranked[: config.num])]
+    best = [*ended, *beams][: config.num]
+    return [_text(tokenizer, beam, prime, row) for row, beam in enumerate(best)]
 
 
 def _grown(
     beams: list[Beam], place: Continuation, tokenizer: Tokenizer, scores: Scores, width: int
 ) -> tuple[list[Beam], list[Beam], list[int], Array]:
-    """Return the best beams with one character more, those that ended, and whence they came."""
+    """Return the best beams with one id more, those that ended, and whence they came.
+
+    One that is as long as wanted takes the place of one that grows.
+    """
     logs_BV = log_probabilities(place)
     so_far = np.array([beam.score for beam in beams])[:, None]
+    if tokenizer.spelling:
+        states = [tokenizer.spelling.state(beam.passage.pending) for beam in beams]
+        logs_BV = np.where(tokenizer.spelling.allowed_SV[states], logs_BV, -np.inf)
     totals = (so_far + scores(logs_BV, place)).ravel()
     best = np.argsort(-totals, kind="stable")[: 2 * width]
     kept: list[Beam] = []
     ended: list[Beam] = []
+    whole: list[Beam] = []
     parents, ids = [], []
     for rank, index in enumerate(best[totals[best] > -np.inf].tolist()):
         row, one = divmod(index, tokenizer.size)
-        ending = copy.deepcopy(beams[row].ending)
-        log_probs = (*beams[row].log_probs, float(logs_BV[row, one]))
-        text = beams[row].text + ending.feed(tokenizer.decode([one]))
-        beam = Beam(text, log_probs, float(totals[index]), ending)
-        if ending.reason and rank < width:
-            ended.append(beam)
-        elif not ending.reason and len(kept) < width:
+        beam = _longer(beams[row], one, float(logs_BV[row, one]), float(totals[index]))
+        if beam.passage.end == "length":
+            whole += [beam] if len(kept) + len(whole) < width else []
+        elif beam.passage.end:
+            ended += [beam] if rank < width else []
+        elif len(kept) + len(whole) < width:
             kept.append(beam)
             parents.append(row)
             ids.append(one)
-    return kept, ended, parents, np.array(ids, dtype=np.int64)
+    return kept, ended + whole, parents, np.array(ids, dtype=np.int64)
+
+
+def _longer(beam: Beam, one: int, log_prob: float, score: float) -> Beam:
+    """Return a beam with one id more."""
+    passage = beam.passage.copy()
+    text = beam.text + passage.feed(one)
+    length = beam.length + beam.passage.left - passage.left
+    return Beam(passage, length, text, (*beam.ids, one), (*beam.log_probs, log_prob), score)
 
 
 def scorer(tokenizer: Tokenizer, config: SampleConfig) -> Scores:
@@ -110,7 +129,7 @@ def scorer(tokenizer: Tokenizer, config: SampleConfig) -> Scores:
     return scores
 
 
-def _text(beam: Beam, prime: str, row: int) -> Text:
-    text = beam.text + beam.ending.flush()
-    log_probs = np.array(beam.log_probs[: len(text)])
-    return Text(prime, text, 0, row, log_probs, beam.ending.reason or "length")
+def _text(tokenizer: Tokenizer, beam: Beam, prime: str, row: int) -> Text:
+    text = beam.text + beam.passage.close("length")
+    kept = belonging(tokenizer, np.array(beam.ids, dtype=np.int64), text)
+    return Text(prime, text, 0, row, np.array(beam.log_probs)[kept], str(beam.passage.end))

@@ -27,14 +27,15 @@ Array = np.ndarray
 class Context:
     """What filters know beside the scores and the options.
 
-    bias_V: what --bias adds. progress: 0 at the first character to write, 1 at the last one.
+    bias_V: what --bias adds. progress: 0 at the first character to write, 1 at the last one; (B,)
+    where rows are not equally far.
     mu_B: mirostat's limit of surprise in bits, a number a row, which every draw moves.
     """
 
     bias_V: Array
     history: History
     mu_B: Array
-    progress: float = 0.0
+    progress: float | Array = 0.0
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def chain(config: SampleConfig) -> tuple[Filter, ...]:
     return tuple(one for one in FILTERS if getattr(config, one.option) not in (None, one.neutral))
 
 
-def temperature_at(config: SampleConfig, progress: float) -> float:
+def temperature_at(config: SampleConfig, progress: float | Array) -> float | Array:
     """Return the temperature of a character, on the straight line from first to last."""
     if not isinstance(config.temperature, tuple):
         return config.temperature

@@ -32,6 +32,8 @@ class Continuation:
     state: of the model, None at the beginning of a text. logits_BV: of the character to come.
     position: draws made so far; seed: what they were made with.
     ids_BL: the latest ids, for filters that look back. mu_B: of mirostat, None before it is used.
+    rest: for each text the bytes that its last id has beyond what was written; () where there are
+    none. The text that goes on begins with them.
     """
 
     state: Any
@@ -40,6 +42,7 @@ class Continuation:
     position: int = 0
     seed: int | None = None
     mu_B: Array | None = None
+    rest: tuple[bytes, ...] = ()
 
     def take(self, rows: Sequence[int]) -> Continuation:
         """Return the continuation of some of the texts, each as often as it is named."""
@@ -52,6 +55,7 @@ class Continuation:
             self.position,
             self.seed,
             mu_B,
+            tuple(self.rest[row] for row in index) if self.rest else (),
         )
 
     def save(self, path: str | Path, model: ModelConfig) -> None:
@@ -59,6 +63,9 @@ class Continuation:
         arrays: dict[str, Array] = {"logits": self.logits_BV, "ids": self.ids_BL}
         if self.mu_B is not None:
             arrays["mu"] = self.mu_B
+        if any(self.rest):
+            arrays["rest"] = np.frombuffer(b"".join(self.rest), dtype=np.uint8)
+            arrays["rest.sizes"] = np.array([len(one) for one in self.rest])
         for layer, parts in enumerate(self.state or ()):
             for part, value in enumerate(parts):
                 # A model on another device holds tensors.
@@ -75,9 +82,14 @@ def load_continuation(path: str | Path, model: ModelConfig) -> Continuation:
     if not isinstance(facts, dict) or facts.get("model") != to_json(model):
         problem = "is not where a text of this model stopped"
         raise CheckpointError(str(path), problem, "load it with the model that wrote the text")
+    rest = _rest(tensors)
     position, seed = facts.get("position"), facts.get("seed", -1)
     numbers = [position] if seed is None else [position, seed]
-    if not _fits(tensors, model) or not all(type(one) is int and one >= 0 for one in numbers):
+    if (
+        rest is None
+        or not _fits(tensors, model)
+        or not all(type(one) is int and one >= 0 for one in numbers)
+    ):
         problem = "holds something else than a place in a text"
         raise CheckpointError(str(path), problem, "write the text again")
     state = tuple(
@@ -86,7 +98,24 @@ def load_continuation(path: str | Path, model: ModelConfig) -> Continuation:
         if f"state.{layer}.0" in tensors
     )
     logits_BV, ids_BL, mu_B = tensors["logits"], tensors["ids"], tensors.get("mu")
-    return Continuation(state or None, logits_BV, ids_BL, int(position or 0), seed, mu_B)
+    return Continuation(state or None, logits_BV, ids_BL, int(position or 0), seed, mu_B, rest)
+
+
+def _rest(tensors: dict[str, Array]) -> tuple[bytes, ...] | None:
+    """Take the rests out of arrays that come from a file; None if they cannot be any."""
+    if not {"rest", "rest.sizes"} & tensors.keys():
+        return ()
+    data, sizes = (tensors.pop(name, np.zeros(0)) for name in ("rest", "rest.sizes"))
+    if data.dtype != np.uint8 or sizes.dtype != np.int64 or data.ndim != 1 or sizes.ndim != 1:
+        return None
+    if len(sizes) != len(tensors.get("logits", ())) or (sizes < 0).any():
+        return None
+    if (sizes > len(data)).any() or sizes.sum() != len(data):
+        return None
+    ends = np.cumsum(sizes).tolist()
+    return tuple(
+        data[end - size : end].tobytes() for size, end in zip(sizes.tolist(), ends, strict=True)
+    )
 
 
 def _fits(tensors: dict[str, Array], model: ModelConfig) -> bool:

@@ -97,8 +97,14 @@ def no_repeat_ngram(logits_BV: Array, ids_BL: Array, size: int) -> Array:
     return barred
 
 
-def temperature(logits: Array, value: float) -> Array:
-    """Divide by the temperature; 0 keeps the largest alone, the lowest id among equals."""
+def temperature(logits: Array, value: float | Array) -> Array:
+    """Divide by the temperature; 0 keeps the largest alone, the lowest id among equals.
+
+    value: one for all rows, or (B,), one for each.
+    """
+    if isinstance(value, np.ndarray):
+        rows = zip(logits, value.tolist(), strict=True)
+        return np.stack([temperature(row, one) for row, one in rows])
     shifted = logits - logits.max(axis=-1, keepdims=True)
     if value == 0:
         return top_k(shifted, 1)

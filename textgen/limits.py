@@ -10,6 +10,7 @@ Shapes: B rows of text, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +21,9 @@ from textgen.history import History
 from textgen.notations import expand, parse_bias
 from textgen.novelty import Spans
 from textgen.patterns import Pattern
-from textgen.tokenizer import UNKNOWN, Tokenizer
+from textgen.tokenizer import MARK, UNKNOWN, Tokenizer
+from textgen.units import ByteTokenizer
+from textgen.utf8 import Spelling
 
 Array = np.ndarray
 
@@ -37,6 +40,25 @@ class Limit(Protocol):
     def add(self, ids_B: Array) -> None:
         """Take note of the ids that were drawn."""
         ...
+
+
+class Whole:
+    """The limit of models whose ids are no characters: every row remains a text in UTF-8."""
+
+    reason = "spelling"
+
+    def __init__(self, spelling: Spelling, pending: Sequence[bytes]) -> None:
+        """Begin rows after so many bytes of a character that is not whole yet."""
+        self.spelling = spelling
+        self.states_B = np.array([spelling.state(one) for one in pending])
+
+    def allowed(self, history: History, remaining: int) -> Array:
+        """Return which ids (B, V) go on with a character, or begin one where none is begun."""
+        return np.asarray(self.spelling.allowed_SV[self.states_B])
+
+    def add(self, ids_B: Array) -> None:
+        """Go on to the next states."""
+        self.states_B = self.spelling.next_SV[self.states_B, ids_B]
 
 
 class Matching:
@@ -77,22 +99,68 @@ class Novel:
 def allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> Array:
     """Return which ids (V,) may be drawn at all; raise UsageError if none may."""
     allowed = np.asarray(tokenizer.counts > 0)
-    allowed[UNKNOWN] = False
+    if tokenizer.mark is not None:
+        allowed[tokenizer.mark] = False
+    if tokenizer.spelling is None:
+        allowed[UNKNOWN] = False
+        _restrict_characters(tokenizer, config, allowed)
+    else:
+        _restrict_units(tokenizer, config, allowed)
+    if not allowed.any():
+        option = "--only" if config.only else "--ban"
+        number = sum(symbol not in (b"", MARK) for symbol in tokenizer.symbols())
+        known = f"none of the model's {number} {tokenizer.noun}"
+        raise UsageError(option, f"leaves {known} to write", "allow some of them")
+    return allowed
+
+
+def _restrict_characters(tokenizer: Tokenizer, config: SampleConfig, allowed: Array) -> None:
     if config.only:
         only = np.zeros_like(allowed)
         only[tokenizer.encode(expand(config.only, "--only"), "skip")] = True
         allowed &= only
     allowed[tokenizer.encode(expand(config.ban, "--ban"), "skip")] = False
-    if not allowed.any():
-        option = "--only" if config.only else "--ban"
-        known = f"none of the model's {tokenizer.size - 1} characters"
-        raise UsageError(option, f"leaves {known} to write", "allow some of them")
-    return allowed
+
+
+def _restrict_units(tokenizer: Tokenizer, config: SampleConfig, allowed: Array) -> None:
+    """Bar ids whose text holds a banned character, or one beyond --only.
+
+    A single byte of several that make a character is barred if it begins a banned one, and by
+    every --only.
+    """
+    banned, only = (_named(tokenizer, config, option) for option in ("ban", "only"))
+    first_bytes = {char.encode("utf-8", "replace")[:1] for char in banned if not char.isascii()}
+    for one, symbol in enumerate(tokenizer.symbols()):
+        text = symbol.decode("utf-8", "ignore")
+        wrong = not banned.isdisjoint(text) or symbol in first_bytes
+        if wrong or not symbol or (config.only and not (text and only.issuperset(text))):
+            allowed[one] = False
+
+
+def _named(tokenizer: Tokenizer, config: SampleConfig, option: str) -> set[str]:
+    """Return the characters that --ban or --only names; UsageError if bytes cannot be told so."""
+    characters = set(expand(getattr(config, option), f"--{option}"))
+    _refuse_beyond_bytes(tokenizer, characters, f"--{option}")
+    return characters
+
+
+def _refuse_beyond_bytes(tokenizer: Tokenizer, characters: Iterable[str], subject: str) -> None:
+    beyond = sorted(char for char in characters if not char.isascii())
+    if tokenizer.kind == ByteTokenizer.kind and beyond:
+        problem = f"{beyond[0]!r} is several bytes, and this model writes bytes"
+        raise UsageError(subject, problem, "name characters of ASCII only")
 
 
 def bias_of(tokenizer: Tokenizer, config: SampleConfig) -> Array:
-    """Return what --bias adds to the score of each id (V,)."""
+    """Return what --bias adds to the score of each id (V,): of all characters of its text."""
     added = np.zeros(tokenizer.size)
-    for char, value in parse_bias(config.bias).items():
-        added[tokenizer.encode(char, "skip")] = value
+    biases = parse_bias(config.bias)
+    if tokenizer.spelling is None:
+        for char, value in biases.items():
+            added[tokenizer.encode(char, "skip")] = value
+    elif biases:
+        _refuse_beyond_bytes(tokenizer, biases, "--bias")
+        for one, symbol in enumerate(tokenizer.symbols()):
+            text = symbol.decode("utf-8", "ignore")
+            added[one] = sum(biases.get(char, 0.0) for char in text)
     return added

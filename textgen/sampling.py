@@ -1,8 +1,9 @@
-"""Drawing characters, and the generator that everything which writes text goes through.
+"""Drawing ids, and the generator that everything which writes text goes through.
 
-In the walk after `limits`: engine -> sampling -> text. One draw a character and row, by
-inverting the cumulative distribution in id order with u(seed, row, position), so a character of
-probability zero cannot be drawn and row i of a batch draws as it would alone.
+In the walk after `passages`: engine -> sampling -> text. One draw an id and row, by
+inverting the cumulative distribution in id order with u(seed, row, position), so an id of
+probability zero cannot be drawn and row i of a batch draws as it would alone. An id is a character,
+or where the model has other units a byte or a piece; text is handed on in whole characters.
 
 Shapes: B rows of text, V vocabulary, L ids looked back on.
 
@@ -13,6 +14,7 @@ Shapes: B rows of text, V vocabulary, L ids looked back on.
 
 from __future__ import annotations
 
+import itertools
 import math
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,13 +25,13 @@ import numpy as np
 from textgen.chain import Context, apply_filters, chain
 from textgen.config import SampleConfig
 from textgen.continuation import Continuation, either, join
-from textgen.ends import Ending
 from textgen.engine import log_softmax
 from textgen.errors import NumericsError
 from textgen.history import NOTHING, History
-from textgen.limits import Limit, allowed_ids, bias_of
+from textgen.limits import Limit, Whole, allowed_ids, bias_of
 from textgen.measure import first_distribution
 from textgen.mixture import Stepper
+from textgen.passages import Passage
 from textgen.tokenizer import Tokenizer
 
 Array = np.ndarray
@@ -41,14 +43,16 @@ DRAW_BLOCK = 256  # uniform numbers made at a time
 class Step:
     """What one step wrote.
 
-    pieces: the new text of each row. log_probs_B: of each row's character under the model itself,
-    before any filter. ends: why each row has ended, None while it goes on. after: where to go on.
+    pieces: the new text of each row. log_probs_B: of each row's id under the model itself, before
+    any filter. ends: why each row has ended, None while it goes on. after: where to go on. ids_B:
+    what was drawn.
     """
 
     pieces: list[str]
     log_probs_B: Array
     ends: list[str | None]
     after: Continuation
+    ids_B: Array
 
 
 def new_seed() -> int:
@@ -122,8 +126,8 @@ def read_prime(
 ) -> Continuation:
     """Return where one text stands that has read a prime, which may come in pieces of any number.
 
-    With start the prime is read after that text. before: characters of the prime that were read
-    earlier. Raises TextError for unknown characters.
+    With start the prime is read after that text, of which nothing more is written then. before:
+    characters of the prime that were read earlier. Raises TextError for unknown characters.
     """
     if start is None:
         first = np.log(first_distribution(tokenizer.counts))[None]
@@ -137,6 +141,7 @@ def read_prime(
             logits_BV, state = model.read(ids, rows, state)
             latest = np.tile(ids[-config.look_back :].astype(np.int64), (rows, 1))
             ids_BL = np.concatenate([ids_BL, latest], axis=1)[:, -config.look_back :]
+            start = replace(start, rest=())
     return replace(start, state=state, logits_BV=logits_BV, ids_BL=ids_BL)
 
 
@@ -158,8 +163,9 @@ def generate(
     """
     writer = Writer(model, tokenizer, config, start, rows, limits)
     if config.length == 0:
-        yield writer.nothing()
-    for made in range(config.length):
+        yield writer.nothing("length")
+        return
+    for made in itertools.count():
         step = writer.step(made)
         yield step
         if None not in step.ends:
@@ -167,7 +173,7 @@ def generate(
 
 
 class Writer:
-    """Rows of text that grow together, one character a step."""
+    """Rows of text that grow together, one id a step."""
 
     def __init__(
         self,
@@ -179,7 +185,7 @@ class Writer:
         limits: Sequence[Limit],
     ) -> None:
         start = start or begin(model, tokenizer, [config.prime] * config.num, config)
-        self.model, self.tokenizer, self.config, self.limits = model, tokenizer, config, limits
+        self.model, self.config, self.limits = model, config, limits
         self.barred_V = np.where(allowed_ids(tokenizer, config), 0.0, -np.inf)
         self.filters = chain(config)
         count = len(start.logits_BV)
@@ -187,45 +193,65 @@ class Writer:
         assert seed is not None
         self.rows, rows = np.arange(count), rows or range(count)
         self.draws = [uniforms(seed, row, start.position) for row in rows]
-        self.endings = [Ending(config) for _ in rows]
-        self.ends: list[str | None] = [None] * count
-        self.over_B = np.zeros(count, dtype=bool)  # ended by a limit
+        rests = start.rest or (b"",) * count
+        self.passages = [Passage(tokenizer, config, rest) for rest in rests]
+        self.whole = tokenizer.spelling is None  # every id is a character
+        if tokenizer.spelling:
+            pending = [passage.pending for passage in self.passages]
+            self.limits = [Whole(tokenizer.spelling, pending), *limits]
+        self.ready = [passage.begin() if config.length else "" for passage in self.passages]
+        # Ended by a limit or by the rest of a text before.
+        self.over_B = np.array([passage.end is not None for passage in self.passages])
         counted = any(one.counts for one in self.filters)
         history = History(start.ids_BL, config.look_back, tokenizer.size, counted)
         mu_B = np.full(count, 2 * (config.mirostat or 0)) if start.mu_B is None else start.mu_B
         self.context = Context(bias_of(tokenizer, config), history, mu_B)
         self.after = replace(start, seed=seed, ids_BL=history.ids_BL)
 
-    def nothing(self) -> Step:
-        """Return the step that writes nothing."""
-        rows = len(self.ends)
-        return Step([""] * rows, np.zeros(rows), ["length"] * rows, self.after)
+    def nothing(self, reason: str) -> Step:
+        """Return the step that draws nothing, when all rows have ended or none may begin."""
+        pieces = [
+            text + passage.close(reason)
+            for text, passage in zip(self.ready, self.passages, strict=True)
+        ]
+        rows = len(pieces)
+        return Step(
+            pieces, np.zeros(rows), self._ends(), self._rested(self.after), np.zeros(rows, int)
+        )
 
     def step(self, made: int) -> Step:
-        """Write one character of each row, the one after `made` others."""
-        config, before = self.config, self.after
+        """Draw one id for each row, the one after `made` others."""
+        before = self.after
         logs_BV = log_probabilities(before)
-        logits_BV = self._allowed(logs_BV, config.length - made)
-        if None not in self.ends:
-            pieces = [ending.flush() for ending in self.endings]
-            return Step(pieces, np.zeros(len(pieces)), list(self.ends), before)
+        logits_BV = self._allowed(logs_BV, self.config.length - made)
+        if None not in self._ends():
+            return self.nothing("length")
         ids_B = self._choose(logits_BV, made)
         logits_BV, state = self.model.step(ids_B, before.state)
         self.context.history.add(ids_B)
-        pieces = self._pieces(ids_B, last=made + 1 == config.length)
+        pieces = self._pieces(ids_B)
         self.after = Continuation(
             state,
             logits_BV,
             self.context.history.ids_BL,
             before.position + 1,
             before.seed,
-            self.context.mu_B if config.mirostat else None,
+            self.context.mu_B if self.config.mirostat else None,
         )
         if self.over_B.any():  # what these rows drew does not belong to them
             was = before.state or self.model.initial_state(len(ids_B))
             self.after = either(self.after, replace(before, state=was), self.over_B)
-        log_probs_B = logs_BV[self.rows, ids_B]
-        return Step(pieces, log_probs_B, list(self.ends), self.after)
+        self.after = self._rested(self.after)
+        return Step(pieces, logs_BV[self.rows, ids_B], self._ends(), self.after, ids_B)
+
+    def _ends(self) -> list[str | None]:
+        return [passage.end for passage in self.passages]
+
+    def _rested(self, place: Continuation) -> Continuation:
+        """Return a place with what the rows have read and not written."""
+        if self.whole:
+            return place
+        return replace(place, rest=tuple(passage.rest for passage in self.passages))
 
     def _allowed(self, logs_BV: Array, remaining: int) -> Array:
         """Bar what must not be written; a row for which nothing is left has ended."""
@@ -234,14 +260,14 @@ class Writer:
             limited = np.where(limit.allowed(self.context.history, remaining), logits_BV, -np.inf)
             empty_B = np.asarray((limited == -np.inf).all(axis=1))
             for row in np.flatnonzero(empty_B):
-                self.over_B[row] |= self.ends[row] is None
-                self.ends[row] = self.ends[row] or limit.reason
+                self.over_B[row] |= self.passages[row].end is None
+                self.ready[row] += self.passages[row].close(limit.reason)
             logits_BV = np.where(empty_B[:, None], logits_BV, limited)
         return logits_BV
 
     def _choose(self, logits_BV: Array, made: int) -> Array:
         """Return the next ids, after the filters."""
-        self.context.progress = made / max(1, self.config.length - 1)
+        self.context.progress = self._progress(made)
         logits_BV = apply_filters(logits_BV, self.config, self.context, self.filters)
         ids_B = draw(logits_BV, np.array([next(u) for u in self.draws]))
         if self.config.mirostat:
@@ -252,16 +278,18 @@ class Writer:
             limit.add(ids_B)
         return ids_B
 
-    def _pieces(self, ids_B: Array, last: bool) -> list[str]:
-        """Return the text that each row has now written, and note which ones have ended."""
-        pieces = []
-        for row, char in enumerate(self.tokenizer.decode(ids_B)):
-            ending = self.endings[row]
-            piece = ""
-            if self.ends[row] is None:
-                piece = ending.feed(char)
-                self.ends[row] = ending.reason or ("length" if last else None)
-            if self.ends[row] is not None:
-                piece += ending.flush()
-            pieces.append(piece)
-        return pieces
+    def _progress(self, made: int) -> float | Array:
+        """Return how far the rows are, from 0 at the first character to 1 at the last one."""
+        last = max(1, self.config.length - 1)
+        if self.whole:
+            return made / last
+        written_B = np.array([self.config.length - passage.left for passage in self.passages])
+        return np.minimum(written_B / last, 1.0)
+
+    def _pieces(self, ids_B: Array) -> list[str]:
+        """Return the text that each row has now written."""
+        ready, self.ready = self.ready, [""] * len(self.ready)
+        return [
+            text if passage.end else text + passage.feed(one)
+            for text, passage, one in zip(ready, self.passages, ids_B.tolist(), strict=True)
+        ]

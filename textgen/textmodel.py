@@ -26,7 +26,7 @@ from textgen.checkpoint import Checkpoint
 from textgen.config import SampleConfig
 from textgen.continuation import Continuation, load_continuation
 from textgen.errors import TextError, UsageError
-from textgen.limits import Matching, Novel, allowed_ids
+from textgen.limits import Matching, Novel, allowed_ids, bias_of
 from textgen.mixture import make_engine, with_ngrams
 from textgen.novelty import index_for, longest_copied, text_of
 from textgen.patterns import Pattern
@@ -149,6 +149,7 @@ class TextModel:
         """Raise UsageError or TextError for options under which this model can write nothing."""
         config = make_config(**options)
         allowed_ids(self.tokenizer, config)
+        bias_of(self.tokenizer, config)
         self._limits(config)
 
     def save_state(self, path: str | Path) -> None:

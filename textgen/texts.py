@@ -17,6 +17,7 @@ import numpy as np
 from textgen.config import SampleConfig
 from textgen.limits import Limit
 from textgen.mixture import Stepper
+from textgen.passages import belonging
 from textgen.sampling import begin, generate
 from textgen.tokenizer import Tokenizer
 
@@ -27,8 +28,9 @@ MOST_ROWS = 64  # written at once; more gain nothing and hold more memory
 class Text:
     """A text that was written.
 
-    row: its number, on which its draws depend, with seed. log_probs: (n,) of its characters under
-    the model itself, before any filter. end: "length", or what ended it before.
+    row: its number, on which its draws depend, with seed. log_probs: (n,) of its ids, that is its
+    characters, bytes or pieces, under the model itself, before any filter. end: "length", or what
+    ended it before.
     """
 
     prime: str
@@ -41,7 +43,7 @@ class Text:
     @property
     def nats_per_char(self) -> float:
         """What the model itself pays for a character of the text; 0 for an empty one."""
-        return float(-self.log_probs.mean()) if len(self.log_probs) else 0.0
+        return float(-self.log_probs.sum() / len(self.text)) if self.text else 0.0
 
     def to_json(self, with_log_probs: bool = False) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -96,15 +98,17 @@ def _write(
     assert config.seed is not None
     start = begin(model, tokenizer, primes, config)
     pieces: list[list[str]] = []
-    log_probs = []
+    log_probs, ids = [], []
     ends: list[str | None] = []
     for step in generate(model, tokenizer, config, start, rows, limits(len(rows))):
         pieces.append(step.pieces)
         log_probs.append(step.log_probs_B)
+        ids.append(step.ids_B)
         ends = step.ends
+    ids_TB, log_probs_TB = np.array(ids), np.array(log_probs)
     found = []
     for place, row in enumerate(rows):
         text = "".join(piece[place] for piece in pieces)
-        kept = np.array([logs[place] for logs in log_probs[: len(text)]])
+        kept = log_probs_TB[belonging(tokenizer, ids_TB[:, place], text), place]
         found.append(Text(primes[place], text, config.seed, row, kept, str(ends[place])))
     return found

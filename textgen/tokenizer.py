@@ -54,6 +54,10 @@ class Decoder(Protocol):
         """Return U+FFFD for a character that will not be whole any more, else nothing."""
         ...
 
+    def copy(self) -> Decoder:
+        """Return one that goes on from here on its own."""
+        ...
+
 
 class Tokenizer(Protocol):
     """Text to ids and back, whatever an id stands for.
@@ -131,6 +135,7 @@ class CharTokenizer:
         self._table = np.zeros(largest + 2, dtype=self.dtype)  # the last entry stays <unk>
         self._table[self.codepoints] = np.arange(1, known, dtype=self.dtype)
         self._characters = np.concatenate(([0xFFFD], self.codepoints)).astype("<u4")
+        self._texts: list[str] | None = None  # of each id, made when they are needed
 
     @classmethod
     def from_text(cls, text: str, marked: bool = False) -> CharTokenizer:
@@ -174,7 +179,9 @@ class CharTokenizer:
 
     def decoder(self) -> CharDecoder:
         """Return what decodes ids that come one by one."""
-        return CharDecoder(self)
+        if self._texts is None:
+            self._texts = [*"\ufffd", *self.alphabet] + [""] * (self.mark is not None)
+        return CharDecoder(self._texts)
 
     def symbols(self) -> list[bytes]:
         """Return what each id stands for: UTF-8, b"" for <unk>, MARK for the mark."""
@@ -206,24 +213,28 @@ class CharTokenizer:
 
 
 class CharDecoder:
-    """Text from the ids of a CharTokenizer, each of which is whole."""
+    """Text from ids that each stand for a text of their own, texts[id]."""
 
     pending = b""
 
-    def __init__(self, tokenizer: CharTokenizer) -> None:
-        self._decode = tokenizer.decode
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
 
     def feed(self, one: int) -> str:
-        """Return the character of one more id."""
-        return self._decode((one,))
+        """Return the text of one more id."""
+        return self._texts[one]
 
     def read(self, data: bytes) -> str:
         """Return the characters of data."""
-        return data.decode("utf-8", "surrogatepass")
+        return data.decode("utf-8", "replace")
 
     def flush(self) -> str:
         """Return nothing: every character was whole."""
         return ""
+
+    def copy(self) -> CharDecoder:
+        """Return itself: it remembers nothing."""
+        return self
 
 
 def marked_too(mark: int | None) -> str:

@@ -119,6 +119,12 @@ class UnitDecoder:
         self._decoder.reset()
         return rest
 
+    def copy(self) -> UnitDecoder:
+        """Return one that goes on from here on its own."""
+        other = UnitDecoder(self._units)
+        other._decoder.setstate(self._decoder.getstate())
+        return other
+
 
 def writable(text: str, unknown: str, subject: str, before: int) -> str:
     """Return text as UTF-8 can write it.

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 BETWEEN = 0  # the state between two characters
-STATES = 8
-DEAD = STATES  # what no text in UTF-8 leads to
+DEAD = 8  # the state to which no text in UTF-8 leads
 
 # State, first and last byte, state after them. In 1, 2 and 3 so many bytes of the character are to
 # come, in 4 to 7 the next one has a narrower range. Source: The Unicode Standard, table 3-7.
@@ -31,7 +30,7 @@ RANGES = (
 
 
 def _table() -> list[list[int]]:
-    rows = [[DEAD] * 256 for _ in range(STATES + 1)]
+    rows = [[DEAD] * 256 for _ in range(DEAD + 1)]
     for state, first, last, after in RANGES:
         rows[state][first : last + 1] = [after] * (last + 1 - first)
     return rows
@@ -55,13 +54,13 @@ def characters(data: bytes) -> int:
 class Spelling:
     """What each id does to a text in UTF-8.
 
-    next_SV: the state after each id in each state, or DEAD; allowed_SV: whether it is not DEAD.
+    next_SV: the state after each id in each state and in DEAD; allowed_SV: whether it is not DEAD.
     symbols: what each id stands for; mark: the id that stands between texts, if there is one.
     """
 
     def __init__(self, symbols: Sequence[bytes], mark: int | None) -> None:
-        rows = [[advance(state, one) for one in symbols] for state in range(STATES)]
-        self.next_SV = np.array(rows, dtype=np.int8).reshape(STATES, len(symbols))
+        rows = [[advance(state, one) for one in symbols] for state in range(DEAD + 1)]
+        self.next_SV = np.array(rows, dtype=np.int8)
         if mark is not None:
             self.next_SV[:, mark] = DEAD
             self.next_SV[BETWEEN, mark] = BETWEEN
