@@ -25,9 +25,10 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from textgen.chain import FILTERS
-from textgen.config import ModelConfig, SampleConfig
+from textgen.config import ModelConfig
 from textgen.engine import Engine
 from textgen.model import CharRNN
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import generate
 from textgen.textmodel import sampling_threads
 from textgen.tokenizer import CharTokenizer

@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from textgen.chain import FILTERS, Filter
-from textgen.config import SampleConfig
 from textgen.fields import option_name
+from textgen.sampleconfig import SampleConfig
 
 HEAD = """# Sampling
 

@@ -13,11 +13,12 @@ from samples import counted, network_of, units_of
 
 from textgen.beams import beam_search
 from textgen.checkpoint import Checkpoint
-from textgen.config import CELLS, ModelConfig, SampleConfig
+from textgen.config import CELLS, ModelConfig
 from textgen.ends import Ending
 from textgen.engine import Engine
 from textgen.errors import NumericsError, UsageError
 from textgen.mixture import make_engine
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import generate
 from textgen.textmodel import TextModel
 from textgen.tokenizer import CharTokenizer

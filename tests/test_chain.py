@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from textgen import chain as module
 from textgen import filters
 from textgen.chain import FILTERS, Context, apply_filters, chain, temperature_at
-from textgen.config import CUTS, REPETITION, SampleConfig
 from textgen.errors import UsageError
 from textgen.fields import option_name
 from textgen.filters import softmax
 from textgen.history import NOTHING, History
 from textgen.notations import parse_bias
+from textgen.sampleconfig import CUTS, REPETITION, SampleConfig
 
 INF = np.inf
 OFF = SampleConfig(temperature=1.0)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.config import ModelConfig, SampleConfig, TrainConfig
+from textgen.config import ModelConfig, TrainConfig
 from textgen.errors import UsageError
 from textgen.fields import check_choice, from_json, option_name, to_json
+from textgen.sampleconfig import SampleConfig
 
 KINDS = (ModelConfig, TrainConfig, SampleConfig)
 FIELDS = [(kind, field) for kind in KINDS for field in dataclasses.fields(kind)]

@@ -10,13 +10,14 @@ from samples import network_of, refused, tiny, units_of
 
 from textgen import tensorfile
 from textgen.checkpoint import Checkpoint
-from textgen.config import CELLS, ModelConfig, SampleConfig
+from textgen.config import CELLS, ModelConfig
 from textgen.continuation import Continuation, either, join, load_continuation, take
 from textgen.engine import Engine
 from textgen.errors import CheckpointError
 from textgen.history import NOTHING
 from textgen.mixture import Mixture
 from textgen.ngrams import NGrams
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import begin, generate
 from textgen.textmodel import TextModel
 from textgen.tokenizer import CharTokenizer

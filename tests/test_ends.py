@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.config import SampleConfig
 from textgen.ends import Ending
+from textgen.sampleconfig import SampleConfig
 
 STOPS = st.lists(st.text("ab\n", min_size=1, max_size=5), min_size=1, max_size=4).map(tuple)
 TEXTS = st.text("aab\n", max_size=30)

@@ -12,10 +12,10 @@ import torch
 
 from textgen import filters
 from textgen.chain import Context, apply_filters, chain
-from textgen.config import SampleConfig
 from textgen.engine import log_softmax
 from textgen.filters import softmax
 from textgen.history import History
+from textgen.sampleconfig import SampleConfig
 
 transformers = pytest.importorskip("transformers")
 

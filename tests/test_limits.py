@@ -13,7 +13,7 @@ from samples import counted, network_of, units_of
 
 from textgen import corpus
 from textgen.checkpoint import Checkpoint
-from textgen.config import ModelConfig, SampleConfig
+from textgen.config import ModelConfig
 from textgen.engine import Engine
 from textgen.errors import TextError, UsageError
 from textgen.history import NOTHING, History
@@ -21,6 +21,7 @@ from textgen.limits import Matching, Novel, allowed_ids, bias_of
 from textgen.mixture import make_engine
 from textgen.novelty import Spans
 from textgen.patterns import Pattern
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import begin, generate
 from textgen.textmodel import TextModel, load
 from textgen.tokenizer import CharTokenizer

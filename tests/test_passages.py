@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from samples import counted, network_of, units_of
 
 from textgen import measure
-from textgen.config import SampleConfig
 from textgen.ends import Ending
 from textgen.limits import Whole
 from textgen.mixture import make_engine
 from textgen.passages import Passage, belonging
 from textgen.pieces import SentencePieceTokenizer
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import begin, generate, read_prime
 from textgen.texts import write_texts
 from textgen.tokenizer import CharTokenizer

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen import measure, sampling
-from textgen.config import CELLS, ModelConfig, SampleConfig
+from textgen.config import CELLS, ModelConfig
 from textgen.continuation import Continuation
 from textgen.ends import Ending
 from textgen.engine import Engine
@@ -24,6 +24,7 @@ from textgen.history import NOTHING
 from textgen.mixture import Mixture
 from textgen.model import CharRNN, TorchStepper
 from textgen.ngrams import NGrams
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import begin, draw, generate, read_prime, uniforms
 from textgen.tokenizer import CharTokenizer
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgen import texts
-from textgen.config import CELLS, ModelConfig, SampleConfig
+from textgen.config import CELLS, ModelConfig
 from textgen.engine import Engine
 from textgen.errors import TextError
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import begin, generate
 from textgen.texts import Text, write_texts
 from textgen.tokenizer import CharTokenizer

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from textgen import measure, streams
-from textgen.config import CELLS, ModelConfig, SampleConfig
+from textgen.config import CELLS, ModelConfig
 from textgen.errors import NumericsError
 from textgen.model import CharRNN, TorchStepper
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import generate
 from textgen.streams import Streams
 from textgen.tokenizer import CharTokenizer

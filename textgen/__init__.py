@@ -25,7 +25,7 @@ _HOMES = {
     "ModelConfig": "config",
     "NumericsError": "errors",
     "RunInUseError": "errors",
-    "SampleConfig": "config",
+    "SampleConfig": "sampleconfig",
     "TextError": "errors",
     "TextModel": "textmodel",
     "TextgenError": "errors",
@@ -43,7 +43,6 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from textgen.checkpoint import Checkpoint as Checkpoint
     from textgen.config import ModelConfig as ModelConfig
-    from textgen.config import SampleConfig as SampleConfig
     from textgen.config import TrainConfig as TrainConfig
     from textgen.continuation import Continuation as Continuation
     from textgen.continuation import load_continuation as load_continuation
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from textgen.errors import UsageError as UsageError
     from textgen.evaluation import adapt as adapt
     from textgen.evaluation import evaluate as evaluate
+    from textgen.sampleconfig import SampleConfig as SampleConfig
     from textgen.textmodel import TextModel as TextModel
     from textgen.textmodel import load as load
     from textgen.tokenizer import CharTokenizer as CharTokenizer

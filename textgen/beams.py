@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from textgen.chain import Context, apply_filters, chain
-from textgen.config import SampleConfig
 from textgen.continuation import Continuation
 from textgen.history import History
 from textgen.limits import allowed_ids, bias_of
 from textgen.mixture import Stepper
 from textgen.passages import Passage, belonging
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import begin, log_probabilities
 from textgen.texts import Text
 from textgen.tokenizer import Tokenizer

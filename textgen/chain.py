@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from textgen import filters
-from textgen.config import SampleConfig
 from textgen.filters import LONGEST_REPEAT
 from textgen.history import History
+from textgen.sampleconfig import SampleConfig
 
 Array = np.ndarray
 

@@ -10,7 +10,7 @@ decided; what ends a text is not part of it.
 
 from __future__ import annotations
 
-from textgen.config import SampleConfig
+from textgen.sampleconfig import SampleConfig
 
 FULL_STOPS, WIDE_STOPS = ".!?…。！？", "。！？"  # after the wide ones no white space is needed
 CLOSERS = "\"'”’»)]"  # may follow a full stop within its sentence

@@ -68,9 +68,10 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _check_type(name: str, value: Any, annotation: str) -> None:
-    kinds = {"int": (int,), "float": (int, float), "str": (str,), "tuple[str, ...]": (tuple,)}
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
+    kinds |= {"str": (str,), "tuple[str, ...]": (tuple,)}
     wanted = annotation.removesuffix(" | None").replace(SCHEDULE, "float")
-    if isinstance(value, bool) or not isinstance(value, kinds[wanted]):
+    if isinstance(value, bool) != (wanted == "bool") or not isinstance(value, kinds[wanted]):
         raise UsageError(name, f"{value!r} is not of type {wanted}", f"give a {wanted}")
     if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
         raise UsageError(name, f"{value!r} is not all text", "give texts")

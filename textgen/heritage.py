@@ -70,6 +70,12 @@ def part_of(
     return words
 
 
+def items_of(path: Path, facts: Facts, named: str | Path | None = None) -> frozenset[str]:
+    """Return all items of the text that a checkpoint was trained on, with the errors of `find`."""
+    whole = find(path, facts, named)
+    return frozenset(records.split(whole.text, facts["records"]))
+
+
 def _cut(whole: Corpus, facts: Facts, part: str, split: str | None) -> Words:
     how = facts.get("records")
     if split is None:  # each part is a text of its own, or there is none

@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from textgen.config import SampleConfig
 from textgen.continuation import Continuation
 from textgen.errors import TextgenError, UsageError
 from textgen.files import write_atomically
 from textgen.options import sample_options, unescape
+from textgen.sampleconfig import SampleConfig
 from textgen.terminal import say, show
 from textgen.textmodel import TextModel
 

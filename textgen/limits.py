@@ -10,18 +10,20 @@ Shapes: B rows of text, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from textgen.config import SampleConfig
+from textgen.checkpoint import Checkpoint
 from textgen.errors import UsageError
 from textgen.history import History
 from textgen.notations import expand, parse_bias
-from textgen.novelty import Spans
+from textgen.novelty import Spans, index_for
 from textgen.patterns import Pattern
-from textgen.tokenizer import MARK, UNKNOWN, Tokenizer
+from textgen.sampleconfig import SampleConfig
+from textgen.tokenizer import MARK, UNKNOWN, CharTokenizer, Tokenizer
 from textgen.units import ByteTokenizer
 from textgen.utf8 import Spelling
 
@@ -96,8 +98,38 @@ class Novel:
         """Nothing to note: the history has it."""
 
 
+Limits = Callable[[int], Sequence[Limit]]  # for so many rows
+
+
+def make_limits(path: Path | None, checkpoint: Checkpoint, config: SampleConfig) -> Limits:
+    """Return what makes the limits that config asks for; path is the checkpoint's file.
+
+    Raises UsageError where a model cannot have them.
+    """
+    tokenizer = checkpoint.tokenizer
+    if config.match is not None:
+        if not isinstance(tokenizer, CharTokenizer):
+            problem = f"works with characters, this model writes {tokenizer.noun}"
+            raise UsageError("--match", problem, "leave it out")
+        allowed_V = allowed_ids(tokenizer, config)
+        pattern = Pattern.compile(config.match, tokenizer.codepoints, allowed_V)
+        pattern.reaches(config.length)
+        return lambda rows: [Matching(pattern, rows)]
+    if config.novel is None:
+        return lambda rows: []
+    if path is None:
+        problem = "the checkpoint has no file, beside which the training text is indexed"
+        raise UsageError("novel", problem, "load the model from a file")
+    spans = index_for(path, checkpoint, config.novel, config.novel_text)
+    return lambda rows: [Novel(spans)]
+
+
 def allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> Array:
-    """Return which ids (V,) may be drawn at all; raise UsageError if none may."""
+    """Return which ids (V,) may be drawn at all; raise UsageError if none may.
+
+    The mark, which ends an item, is among them whatever is banned, but not beside a pattern, which
+    ends a text itself.
+    """
     allowed = np.asarray(tokenizer.counts > 0)
     if tokenizer.mark is not None:
         allowed[tokenizer.mark] = False
@@ -111,6 +143,8 @@ def allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> Array:
         number = sum(symbol not in (b"", MARK) for symbol in tokenizer.symbols())
         known = f"none of the model's {number} {tokenizer.noun}"
         raise UsageError(option, f"leaves {known} to write", "allow some of them")
+    if tokenizer.mark is not None:
+        allowed[tokenizer.mark] = config.match is None
     return allowed
 
 

@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import textgen
-from textgen.config import DEVICES, OUTPUT, SampleConfig, TrainConfig
+from textgen.config import DEVICES, TrainConfig
 from textgen.errors import UsageError
 from textgen.fields import SCHEDULE, option_name
+from textgen.sampleconfig import OUTPUT, SampleConfig
 
 EXAMPLES = """examples:
   textgen train corpus.txt              train on a text for ten minutes
@@ -190,6 +191,10 @@ def add_fields(parser: Parser, config: type, names: Sequence[str] = ()) -> dict[
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         kind = str(one.type).removesuffix(" | None")
+        if kind == "bool":
+            switch = {"action": "store_const", "const": True, "help": one.metadata["help"]}
+            groups[title].add_argument(option_name(one.name), **switch)
+            continue
         help = one.metadata["help"]
         if one.default is not None and one.default not in ("", ()):
             help += f" (default: {one.default})"

@@ -14,8 +14,8 @@ import copy
 
 import numpy as np
 
-from textgen.config import SampleConfig
 from textgen.ends import Ending
+from textgen.sampleconfig import SampleConfig
 from textgen.tokenizer import Tokenizer
 
 Array = np.ndarray
@@ -24,13 +24,14 @@ Array = np.ndarray
 class Passage:
     """One text as it grows.
 
-    end: why it has ended, "length" or what `Ending` says; None while it goes on. left: characters
-    still to write. rest: bytes that a text before has read without writing them.
+    end: why it has ended, "length", "item" or what `Ending` says; None while it goes on. left:
+    characters still to write. rest: bytes that a text before has read without writing them.
     """
 
     def __init__(self, tokenizer: Tokenizer, config: SampleConfig, rest: bytes = b"") -> None:
         self.end: str | None = None
         self.left = config.length
+        self._mark = tokenizer.mark  # which ends it; None where there is none
         self._decoder = tokenizer.decoder()
         self._ending = Ending(config)
         self._waiting = self._decoder.read(rest) if rest else ""
@@ -52,6 +53,8 @@ class Passage:
 
     def feed(self, one: int) -> str:
         """Return the text that is certain to belong to it after one more id."""
+        if one == self._mark:
+            return self.close("item")
         return self._write(self._decoder.feed(one))
 
     def close(self, reason: str) -> str:

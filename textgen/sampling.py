@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from textgen.chain import Context, apply_filters, chain
-from textgen.config import SampleConfig
 from textgen.continuation import Continuation, either, join
 from textgen.engine import log_softmax
 from textgen.errors import NumericsError
@@ -32,6 +31,7 @@ from textgen.limits import Limit, Whole, allowed_ids, bias_of
 from textgen.measure import first_distribution
 from textgen.mixture import Stepper
 from textgen.passages import Passage
+from textgen.sampleconfig import SampleConfig
 from textgen.tokenizer import Tokenizer
 
 Array = np.ndarray
@@ -129,9 +129,7 @@ def read_prime(
     With start the prime is read after that text, of which nothing more is written then. before:
     characters of the prime that were read earlier. Raises TextError for unknown characters.
     """
-    if start is None:
-        first = np.log(first_distribution(tokenizer.counts))[None]
-        start = Continuation(None, first, np.full((1, config.look_back), NOTHING))
+    start = start or _beginning(model, tokenizer, config.look_back)
     rows = len(start.logits_BV)
     state, logits_BV, ids_BL = start.state, start.logits_BV, start.ids_BL
     for piece in pieces:
@@ -143,6 +141,14 @@ def read_prime(
             ids_BL = np.concatenate([ids_BL, latest], axis=1)[:, -config.look_back :]
             start = replace(start, rest=())
     return replace(start, state=state, logits_BV=logits_BV, ids_BL=ids_BL)
+
+
+def _beginning(model: Stepper, tokenizer: Tokenizer, look_back: int) -> Continuation:
+    """Return where a text begins: in an item after its mark, else with how ids are distributed."""
+    state, first = None, np.log(first_distribution(tokenizer.counts))[None]
+    if tokenizer.mark is not None:
+        first, state = model.read(np.array([tokenizer.mark]), 1, None)
+    return Continuation(state, first, np.full((1, look_back), NOTHING))
 
 
 def generate(

@@ -1,6 +1,6 @@
 """The sizes and the recipe, chosen from plain numbers so that nobody has to choose them.
 
-In the walk after `config`: a pure function of the length of the text, the budget
+In the walk after `sampleconfig`: a pure function of the length of the text, the budget
 (seconds, or characters to train on) and the machine (device kind, measured speed). What the user
 set is kept.
 

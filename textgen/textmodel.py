@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,19 +20,18 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from textgen import measure, runs
+from textgen import heritage, measure, runs
 from textgen.beams import beam_search
 from textgen.checkpoint import Checkpoint
-from textgen.config import SampleConfig
 from textgen.continuation import Continuation, load_continuation
 from textgen.errors import TextError, UsageError
-from textgen.limits import Matching, Novel, allowed_ids, bias_of
+from textgen.limits import Limits, allowed_ids, bias_of, make_limits
 from textgen.mixture import make_engine, with_ngrams
-from textgen.novelty import index_for, longest_copied, text_of
-from textgen.patterns import Pattern
+from textgen.novelty import longest_copied, text_of
+from textgen.records import framed
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import Step, generate, new_seed, read_prime
-from textgen.texts import Limits, Text, write_texts
-from textgen.tokenizer import CharTokenizer
+from textgen.texts import Text, different_texts, write_texts
 
 Item = TypeVar("Item")
 
@@ -88,9 +87,9 @@ class TextModel:
         config = self._seeded(make_config(prime=prime, **options), state)
         if config.num != 1:
             raise UsageError("num", "one text at a time", "use batch(num=...)")
-        if config.best_of > 1 or config.beams > 1:
+        if config.best_of > 1 or config.beams > 1 or config.unique or config.unseen:
             if state is not None:
-                problem = "cannot be combined with best_of and beams"
+                problem = "cannot be combined with best_of, beams, unique and unseen"
                 raise UsageError("state", problem, "leave one of them out")
             return (text.text for text in self._texts([prime], config))
         if state is not None and len(state.logits_BV) != 1:
@@ -179,13 +178,18 @@ class TextModel:
         return text[place : place + length]
 
     def score(self, text: str) -> Score:
-        """Return what a text costs, read as one stream from the zero state."""
+        """Return what a text costs, read from the zero state; of an item its end costs as well."""
         if not text:
             raise TextError("text", "empty", "give at least 1 character")
         ids, paid = measure.ids_of(self.tokenizer, text), self.tokenizer.unknown_nats
         with self._blas.limit(limits=self.threads):
-            nats = measure.stateful(self._stepper, ids, self.tokenizer.counts, paid)
-        mean = float(measure.finite(nats).sum()) / len(text)
+            if self.tokenizer.mark is None:
+                nats = measure.stateful(self._stepper, ids, self.tokenizer.counts, paid)
+            else:
+                ids = framed([text], self.tokenizer, "replace" if paid else "error")
+                nats = measure.by_items(self._stepper, ids, self.tokenizer)[1:]
+        chars = len(text) + (self.tokenizer.mark is not None)
+        mean = float(measure.finite(nats).sum()) / chars
         return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()) if paid else 0)
 
     def _seeded(self, config: SampleConfig, state: Continuation | None) -> SampleConfig:
@@ -211,6 +215,10 @@ class TextModel:
         )
 
     def _texts(self, primes: Sequence[str], config: SampleConfig) -> Iterator[Text]:
+        if config.unique or config.unseen:
+            for prime in primes:
+                yield from self._different(prime, config)
+            return
         if config.beams == 1:
             limits = self._limits(config)
             texts = write_texts(self._stepper, self.tokenizer, primes, config, limits)
@@ -221,30 +229,27 @@ class TextModel:
                 found = beam_search(self._stepper, self.tokenizer, prime, config)
             yield from found
 
+    def _different(self, prime: str, config: SampleConfig) -> Iterator[Text]:
+        """Yield texts that differ from each other, or from the items of the training text."""
+        if self.tokenizer.mark is None:
+            name = "--unseen" if config.unseen else "--unique"
+            problem = "is for items, and this model learnt one text"
+            raise UsageError(name, problem, "use --novel, or train with --records")
+        barred: Container[str] = ()
+        if config.unseen:
+            path = self.path or Path("checkpoint")
+            barred = heritage.items_of(path, self.checkpoint.facts, config.novel_text)
+        limits = self._limits(config)
+        texts = different_texts(self._stepper, self.tokenizer, prime, config, limits, barred)
+        yield from self._with_threads(texts)
+
     def _limits(self, config: SampleConfig) -> Limits:
         """Return what makes the hard limits of so many rows; kept, as patterns and indexes cost."""
         names = ("match", "novel", "novel_text", "length", "ban", "only")
         key = tuple(getattr(config, name) for name in names)
         if self._made is None or self._made[0] != key:
-            self._made = key, self._make_limits(config)
+            self._made = key, make_limits(self.path, self.checkpoint, config)
         return self._made[1]
-
-    def _make_limits(self, config: SampleConfig) -> Limits:
-        if config.match is not None:
-            if not isinstance(self.tokenizer, CharTokenizer):
-                problem = f"works with characters, this model writes {self.tokenizer.noun}"
-                raise UsageError("--match", problem, "leave it out")
-            allowed_V = allowed_ids(self.tokenizer, config)
-            pattern = Pattern.compile(config.match, self.tokenizer.codepoints, allowed_V)
-            pattern.reaches(config.length)
-            return lambda rows: [Matching(pattern, rows)]
-        if config.novel is None:
-            return lambda rows: []
-        if self.path is None:
-            problem = "the checkpoint has no file, beside which the training text is indexed"
-            raise UsageError("novel", problem, "load the model from a file")
-        spans = index_for(self.path, self.checkpoint, config.novel, config.novel_text)
-        return lambda rows: [Novel(spans)]
 
     def _with_threads(self, items: Iterator[Item]) -> Iterator[Item]:
         """Yield items, each made with our threads; between them the threads are the caller's."""

@@ -8,16 +8,16 @@ In the walk after `sampling`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from textgen.config import SampleConfig
-from textgen.limits import Limit
+from textgen.limits import Limits
 from textgen.mixture import Stepper
 from textgen.passages import belonging
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import begin, generate
 from textgen.tokenizer import Tokenizer
 
@@ -58,7 +58,7 @@ class Text:
         return found | ({"log_probs": self.log_probs.tolist()} if with_log_probs else {})
 
 
-Limits = Callable[[int], Sequence[Limit]]  # for so many rows
+MOST_DRAWN = 100  # texts for each that is wanted, before no more different ones are looked for
 
 
 def write_texts(
@@ -85,6 +85,33 @@ def write_texts(
                 texts[begun : begun + drafts],
                 key=lambda text: text.nats_per_char if text.text else np.inf,
             )
+
+
+def different_texts(
+    model: Stepper,
+    tokenizer: Tokenizer,
+    prime: str,
+    config: SampleConfig,
+    limits: Limits,
+    barred: Container[str],
+) -> Iterator[Text]:
+    """Yield up to config.num texts, in the order of their rows, that are not barred.
+
+    With config.unique none is yielded twice. Fewer are yielded where so many are not found among
+    MOST_DRAWN times as many.
+    """
+    found: set[str] = set()
+    number, drawn = 0, 0
+    while number < config.num and drawn < MOST_DRAWN * config.num:
+        rows = range(drawn, drawn + min(MOST_ROWS, max(8, 2 * (config.num - number))))
+        drawn = rows.stop
+        for text in _write(model, tokenizer, [prime] * len(rows), rows, config, limits):
+            whole = text.prime + text.text
+            if number < config.num and whole not in barred and whole not in found:
+                number += 1
+                if config.unique:
+                    found.add(whole)
+                yield text
 
 
 def _write(

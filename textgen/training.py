@@ -23,7 +23,7 @@ import torch
 
 from textgen import runs
 from textgen.checkpoint import Checkpoint
-from textgen.config import SampleConfig, TrainConfig
+from textgen.config import TrainConfig
 from textgen.device import memory_checked, tuned
 from textgen.errors import Interrupted
 from textgen.fields import from_json, to_json
@@ -34,13 +34,15 @@ from textgen.model import TorchStepper
 from textgen.optim import learning_rate
 from textgen.plan import WARMUP, Plan, by_seconds
 from textgen.runlog import BITS, RunLog
-from textgen.sampling import generate
+from textgen.sampleconfig import SampleConfig
 from textgen.setup import Setup, resume_setup, start_setup
+from textgen.texts import write_texts
 
 SAVE_EVERY = 60.0  # seconds between saves, at most
 EXIT_SECONDS = 0.5  # kept back of a time budget for the end of the process
 THREAD_TRIALS = 4  # steps with each number of threads
 SAMPLE = SampleConfig(length=160, seed=0)  # what is written at each validation
+SAMPLE_ITEMS = SampleConfig(length=160, seed=0, num=8)
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,9 @@ class Run:
 
     def _sample(self, checkpoint: Checkpoint) -> str:
         engine = make_engine(checkpoint)
-        return "".join(one.pieces[0] for one in generate(engine, self.tokenizer, SAMPLE))
+        config = SAMPLE if self.tokenizer.mark is None else SAMPLE_ITEMS
+        texts = write_texts(engine, self.tokenizer, [""], config)
+        return "\n".join(one.text for one in texts)
 
     def _checkpoint(self, record: dict[str, Any]) -> Checkpoint:
         facts = {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from textgen import corpus, heritage
-from textgen.config import DEVICES, SampleConfig
+from textgen.config import DEVICES
 from textgen.errors import TextError, UsageError, visible
 from textgen.fields import check_choice, conflict
 from textgen.files import write_atomically, write_error
@@ -25,6 +25,7 @@ from textgen.inputs import Source
 from textgen.interactive import Session, converse
 from textgen.options import FORMATS, sample_options, unescape
 from textgen.runs import find_checkpoint, newest_checkpoint
+from textgen.sampleconfig import SampleConfig
 from textgen.sampling import new_seed
 from textgen.terminal import say, show
 from textgen.textmodel import TextModel, load
@@ -71,15 +72,22 @@ def write(arguments: Namespace) -> None:
         if arguments.out_dir:
             _write_folder(Path(arguments.out_dir), texts, arguments)
         else:
-            between = BETWEEN if arguments.format == "text" else ""
+            between = _parting(model) if arguments.format == "text" else ""
             _deliver(_between((_formatted(one, arguments) for one in texts), between), arguments)
     if config.novel:
         _report_copied(model, config, written)
 
 
+def _parting(model: TextModel) -> str:
+    """Return what stands between two texts: between items what stood between them in the text."""
+    how = model.checkpoint.facts.get("records")
+    return {None: BETWEEN, "lines": "\n", "blank-line": "\n\n"}.get(how, f"\n{how}\n")
+
+
 def _streams(arguments: Namespace, config: SampleConfig, primes: int) -> bool:
     """Tell whether there is a single text, which is shown as it is written."""
     alone = primes * config.num * config.best_of * config.beams == 1
+    alone = alone and not (config.unique or config.unseen)
     return alone and not (arguments.out_dir or arguments.interactive or arguments.format != "text")
 
 
