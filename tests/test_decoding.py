@@ -7,7 +7,6 @@ import tracemalloc
 import unicodedata
 import zlib
 from encodings.aliases import aliases
-from unittest import mock
 
 import pytest
 from hypothesis import example, given
@@ -175,8 +174,7 @@ def test_the_mark_tells_the_order_of_bytes(encoding, size):
 def test_without_a_mark_the_order_is_guessed_for_the_user_not_for_the_text(encoding, order, size):
     data = "naïve words without a mark".encode(encoding + order)
     error = failing(data, size, encoding=encoding)
-    if encoding == "utf-16":  # four bytes in the wrong order are no character
-        assert error.problem == f"has no byte order mark, which {encoding} needs"
+    assert error.problem == f"has no byte order mark, which {encoding} needs"
     assert error.fix == f"it looks like {encoding.upper()}: --encoding {encoding}{order}"
 
 
@@ -251,6 +249,18 @@ def test_where_pieces_are_cut_nothing_composes():
         apart = [unicodedata.normalize("NFC", char) for char in (first, second)]
         if unicodedata.normalize("NFC", first + second) != "".join(apart):
             assert not decoding._stands_alone(second)
+
+
+def test_where_pieces_are_cut_no_mark_moves_to_the_front():
+    """Some characters that are no marks decompose to marks, which are put in an order."""
+    changed = 0
+    for char in map(chr, range(sys.maxunicode + 1)):
+        if unicodedata.decomposition(char) or unicodedata.combining(char):
+            apart = "x\u0345" + unicodedata.normalize("NFC", char)  # the last mark in the order
+            if unicodedata.normalize("NFC", "x\u0345" + char) != apart:
+                changed += 1
+                assert not decoding._stands_alone(char)
+    assert changed > 500
 
 
 def test_most_characters_may_begin_a_piece():
@@ -419,12 +429,18 @@ def test_utf8_that_is_read_as_something_else_is_recognised(encoding):
     assert failing(data, encoding=encoding).fix == "it looks like UTF-8: --encoding utf-8"
 
 
+def test_ascii_that_is_read_as_utf16_is_recognised():
+    error = failing(b"plain words", encoding="utf-16")
+    assert error.problem == "has no byte order mark, which utf-16 needs"
+    assert error.fix == "it looks like UTF-8: --encoding utf-8"
+
+
 def test_a_damaged_text_in_its_own_encoding_is_not_guessed_to_be_in_it():
     data = GERMAN.encode("utf-16") + b"\x00\xdca\0"
     assert failing(data, encoding="utf-16").fix == "check the --encoding, or correct the file there"
 
 
-def test_guessing_reads_no_more_than_it_needs():
+def test_guessing_keeps_little_of_the_text_and_reads_no_more_than_it_needs():
     read = []
 
     def again():
@@ -432,6 +448,11 @@ def test_guessing_reads_no_more_than_it_needs():
             read.append(1)
             yield b"x" * SIXTY_FOUR_KB
 
-    with mock.patch.object(decoding, "SAMPLE", 100), pytest.raises(TextError):
-        list(decoded("text", Reading(), iter([b"\xff"]), again))
-    assert len(read) <= 2
+    blocks = [b"x" * SIXTY_FOUR_KB] * 100 + [b"\xff"]
+    tracemalloc.start()
+    with pytest.raises(TextError, match="offset 6,553,600 "):
+        for _ in decoded("text", Reading(), iter(blocks), again):
+            pass
+    assert tracemalloc.get_traced_memory()[1] < 20 * SIXTY_FOUR_KB
+    tracemalloc.stop()
+    assert len(read) <= 100 + 102

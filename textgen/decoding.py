@@ -33,6 +33,7 @@ MARKS = {  # the byte order marks; UTF-32's first, as it begins with UTF-16's
     codecs.BOM_UTF16_BE: "utf-16",
 }
 KEEPS_MARK = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")  # of Python's decoders
+NEEDS_MARK = ("utf-16", "utf-32")
 # Notations inside other texts; some make lone surrogates, some cannot be read in pieces.
 NO_FILES = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7")
 HELD = 1 << 20  # characters that may be held back until it is known what they compose to
@@ -128,10 +129,8 @@ def _decoded(
             place = offset - len(error.object) + error.start
             byte = error.object[error.start]
             raise _not_text(name, reading, again, place, byte) from None
-        except UnicodeError:  # from the decoders of UTF-16 and UTF-32
-            fix = _fix(reading.encoding, *_around(again(), 0))
-            problem = f"has no byte order mark, which {reading.encoding} needs"
-            raise TextError(name, problem, fix) from None
+        except UnicodeError:  # what Python 3.12 raises where UTF-16 has no mark
+            raise _not_text(name, reading, again, 0, 0) from None
         if piece and marked:
             piece, marked = piece.removeprefix("\ufeff"), False
         if piece:
@@ -197,6 +196,10 @@ def _not_text(
     name: str, reading: Reading, again: Callable[[], Iterator[bytes]], offset: int, byte: int
 ) -> TextError:
     """Return the error for a byte that is not text; offset counts from the text's first byte."""
+    head, around = _around(again(), offset)
+    fix = _fix(reading.encoding, head, around)
+    if reading.encoding in NEEDS_MARK and not has_mark(head[:4], reading):
+        return TextError(name, f"has no byte order mark, which {reading.encoding} needs", fix)
     decoder = codecs.getincrementaldecoder(reading.encoding)("replace")
     line, at = 1, 0
     for block in again():
@@ -206,7 +209,7 @@ def _not_text(
             break
     told = "UTF-8" if reading.encoding == "utf-8" else reading.encoding
     problem = f"byte 0x{byte:02x} at offset {offset:,} (line {line:,}) is not {told}"
-    return TextError(name, problem, _fix(reading.encoding, *_around(again(), offset)))
+    return TextError(name, problem, fix)
 
 
 def _around(blocks: Iterator[bytes], offset: int) -> tuple[bytes, bytes]:
