@@ -376,7 +376,7 @@ def test_the_best_text_comes_in_one_piece(model):
 
 def test_a_search_cannot_go_on_from_a_place_in_a_text(model):
     model.sample("ab", length=3, seed=1)
-    with pytest.raises(UsageError, match=r"^state: cannot be combined with best_of and beams"):
+    with pytest.raises(UsageError, match=r"^state: cannot be combined with best_of"):
         model.sample(beams=3, state=model.state)
 
 

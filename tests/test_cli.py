@@ -272,7 +272,7 @@ class TestErrors:
 
     CASES = (
         (["train", "missing.txt"], 3, ["missing.txt", "no such file"]),
-        (["train", "."], 3, ["folder"]),
+        (["train", ".", "--glob", "*.tex"], 3, ["no file below it matches '*.tex'"]),
         (["train", "empty.txt"], 3, ["empty"]),
         (["train", "latin1.txt"], 3, ["byte 0xe4", "offset 7", "line 2"]),
         (["train"], 2, ["FILE"]),

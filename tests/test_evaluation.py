@@ -251,8 +251,9 @@ class TestAdapt:
         expected = textgen.load(RUN).sample(length=50, seed=1)
         assert model.sample(length=50, seed=1) == expected
 
-    @pytest.mark.parametrize("name, words", [("missing.txt", "no such file"), (".", "folder")])
+    @pytest.mark.parametrize("name, words", [("missing.txt", "no such file"), ("none", "no file")])
     def test_a_text_that_is_not_there_is_an_error_of_one_line(self, home, capsys, name, words):
+        (home / "none").mkdir()
         code, out, err = call(capsys, *self.WORDS, "--adapt", name)
         assert (code, out) == (3, "")
         assert err.startswith(f"textgen: error: {name}") and words in err

@@ -338,7 +338,7 @@ def test_the_best_of_several_drafts_comes_in_one_piece(model):
     best = drafts[int(np.argmin(scores))].text
     assert list(model.stream("ab", best_of=5, length=30, seed=1)) == [best]
     assert model.sample("ab", best_of=5, length=30, seed=1) == "ab" + best
-    with pytest.raises(UsageError, match=r"^state: cannot be combined with best_of and beams"):
+    with pytest.raises(UsageError, match=r"^state: cannot be combined with best_of"):
         model.sample("ab", best_of=5, state=model.read(["ab"]))
 
 

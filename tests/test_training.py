@@ -318,7 +318,7 @@ def test_a_changed_validation_text_is_refused(corpus, tmp_path):
     with pytest.raises(textgen.Interrupted):
         textgen.train(corpus, out=str(tmp_path / "run"), stop=stop_after(3), **options)
     other.write_text("the dog ran to the sea\n" * 9)
-    with pytest.raises(textgen.TextError, match="not the text that was trained on"):
+    with pytest.raises(textgen.TextError, match="not the text that --val named"):
         textgen.train(resume=tmp_path / "run")
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.errors import TextError
+from textgen.tokenizer import MARK
 from textgen.units import ByteTokenizer
 
 BYTES = ByteTokenizer()
@@ -70,7 +71,7 @@ def test_a_mark_is_one_more_id_that_stands_for_no_text():
     assert (marked.size, marked.mark, marked.dtype) == (257, 256, np.uint16)
     assert len(marked.counts) == 257
     assert marked.decode([97, 256, 98]) == "".join(streamed(marked, [97, 256, 98])) == "ab"
-    assert marked.symbols() == [*BYTES.symbols(), b"\xff"]
+    assert marked.symbols() == [*BYTES.symbols(), MARK]
     assert marked.chars_V[256] == 0
     assert marked.encode("é").tolist() == [195, 169]
     assert marked.encode("é").dtype == np.uint16

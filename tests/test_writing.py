@@ -14,10 +14,11 @@ import pytest
 from samples import network_of, units_of
 
 import textgen
-from textgen import corpus, writing
+from textgen import writing
 from textgen.checkpoint import Checkpoint
 from textgen.cli import main
 from textgen.config import ModelConfig
+from textgen.corpus import Corpus
 from textgen.interactive import Session
 from textgen.tokenizer import CharTokenizer
 
@@ -31,7 +32,7 @@ def home(tmp_path, monkeypatch):
     sizes = ModelConfig(vocab=LETTERS.size, layers=1, hidden=8, embedding=4)
     weights = naive.random_weights(sizes, seed=0, scale=0.6)
     weights = {name: array.astype(np.float32) for name, array in weights.items()}
-    facts = {"corpus": corpus.from_bytes(tmp_path / "words.txt", WORDS.encode()).identity()}
+    facts = {"corpus": Corpus.of(WORDS, tmp_path / "words.txt").identity()}
     Checkpoint(sizes, LETTERS, weights, facts).save(tmp_path / "model.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -14,6 +14,7 @@ Shapes: n characters, U different ones.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,8 +65,9 @@ class Corpus:
             code_points(text), return_inverse=True, return_counts=True
         )
         dtype = np.min_scalar_type(max(0, len(codepoints) - 1))
-        size = len(text.encode("utf-8", "surrogatepass"))
-        return cls(path, codepoints, counts, ranks.astype(dtype), "", size)
+        data = text.encode("utf-8", "surrogatepass")
+        digest = hashlib.sha256(data).hexdigest()
+        return cls(path, codepoints, counts, ranks.astype(dtype), digest, len(data))
 
     def __len__(self) -> int:
         return len(self.ranks)

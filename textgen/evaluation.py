@@ -44,12 +44,11 @@ def evaluate(
         raise UsageError("--dynamic", problem, "use --protocol stateful")
     path = runs.find_checkpoint(checkpoint)
     loaded = Checkpoint.load(path)
-    for name, given in (("--dynamic", dynamic), ("--protocol", protocol != "stateful")):
-        if given and loaded.facts.get("records"):
-            raise UsageError(name, "needs one text, and this model learnt items", "leave it out")
+    if loaded.facts.get("records") and (dynamic or protocol != "stateful"):
+        name = "--dynamic" if dynamic else "--protocol"
+        raise UsageError(name, "needs one text, and this model learnt items", "leave it out")
     words = _words(path, loaded, text, part, encoding)
-    target = choose_device(device)
-    network = CharRNN.from_weights(loaded.model, loaded.weights, target)
+    network = CharRNN.from_weights(loaded.model, loaded.weights, choose_device(device))
     # At one row a second thread gains little, and loses much beside other programs.
     with tuned(1 if protocol == "stateful" else available_cores()):
         stepper = with_ngrams(TorchStepper(network), loaded)
@@ -61,12 +60,8 @@ def evaluate(
         rule = rule_for(network, path, loaded, text if part else None, words)
         stepper = with_ngrams(DynamicStepper(network, rule), loaded)
         again = measure.evaluate(stepper, loaded.tokenizer, words, protocol)
-    return dataclasses.replace(
-        result,
-        dynamic_nats_per_char=again.nats_per_char,
-        dynamic_lr=rule.lr,
-        dynamic_decay=rule.decay,
-    )
+    learnt = {"dynamic_lr": rule.lr, "dynamic_decay": rule.decay}
+    return dataclasses.replace(result, dynamic_nats_per_char=again.nats_per_char, **learnt)
 
 
 def adapt(checkpoint: str | Path, text: str | Path, device: str = "cpu") -> tuple[TextModel, Rule]:

@@ -17,8 +17,6 @@ from textgen.material import Material
 from textgen.mixture import best_share, mix
 from textgen.ngrams import NGrams
 
-SHARE = 0.3  # of the n-grams where there is no validation part to choose it on
-
 
 class HeldOut:
     """The ids held out; costs are of the first n of them, in nats."""
@@ -44,12 +42,10 @@ class HeldOut:
             costs = measure.by_items(stepper, self.ids[: end + 1], self.tokenizer)
         return measure.finite(costs)
 
-    def mixed(self, costs: np.ndarray) -> tuple[float | None, float]:
+    def mixed(self, costs: np.ndarray) -> tuple[float | None, float | None]:
         """Return the nats per character of the mixture with the n-grams, and their share in it."""
-        if not len(costs):
-            return None, SHARE
-        share = 0.0
-        if self.ngrams:
+        share = None
+        if self.ngrams and len(costs):
             if self._ngram_costs is None:
                 self._ngram_costs = self.costs(self.ngrams, len(costs))
             share = best_share(costs, self._ngram_costs)

@@ -64,7 +64,9 @@ class Material:
         for name, key in OWN.items():
             now, then = self.facts[key], recorded.get(key)
             if now and then and now["sha256"] != then["sha256"]:
-                raise TextError(now["name"], f"is not the --{name} of then", "name that text")
+                raise TextError(
+                    now["name"], f"is not the text that --{name} named", "put that text there"
+                )
 
 
 def gather(

@@ -173,7 +173,7 @@ def text_of(
     try:
         return heritage.find(checkpoint_path, checkpoint.facts, text_path)
     except (CheckpointError, KeyError, TypeError):  # `last` is damaged, or of another kind
-        problem = "does not know where its text is"
+        problem = f"does not know where its text {checkpoint.facts['corpus']['name']} is"
         raise UsageError(str(checkpoint_path), problem, FIX) from None
     except (TextError, UsageError) as error:
         raise type(error)(error.subject, error.problem, FIX) from None

@@ -3,7 +3,7 @@
 In the walk after `passages`: engine -> sampling -> text. One draw an id and row, by
 inverting the cumulative distribution in id order with u(seed, row, position), so an id of
 probability zero cannot be drawn and row i of a batch draws as it would alone. An id is a character,
-or where the model has other units a byte or a piece; text is handed on in whole characters.
+a byte or a piece; text is handed on in whole characters.
 
 Shapes: B rows of text, V vocabulary, L ids looked back on.
 
@@ -220,10 +220,8 @@ class Writer:
             text + passage.close(reason)
             for text, passage in zip(self.ready, self.passages, strict=True)
         ]
-        rows = len(pieces)
-        return Step(
-            pieces, np.zeros(rows), self._ends(), self._rested(self.after), np.zeros(rows, int)
-        )
+        rows, after = len(pieces), self._rested(self.after)
+        return Step(pieces, np.zeros(rows), self._ends(), after, np.zeros(rows, int))
 
     def step(self, made: int) -> Step:
         """Draw one id for each row, the one after `made` others."""

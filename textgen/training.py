@@ -28,7 +28,7 @@ from textgen.device import memory_checked, tuned
 from textgen.errors import Interrupted
 from textgen.fields import from_json, to_json
 from textgen.files import locked
-from textgen.heldout import SHARE, HeldOut
+from textgen.heldout import HeldOut
 from textgen.mixture import make_engine, with_ngrams
 from textgen.model import TorchStepper
 from textgen.optim import learning_rate
@@ -41,6 +41,7 @@ from textgen.texts import write_texts
 SAVE_EVERY = 60.0  # seconds between saves, at most
 EXIT_SECONDS = 0.5  # kept back of a time budget for the end of the process
 THREAD_TRIALS = 4  # steps with each number of threads
+SHARE = 0.3  # of the n-grams where there is no validation part to choose it on
 SAMPLE = SampleConfig(length=160, seed=0)  # what is written at each validation
 SAMPLE_ITEMS = SampleConfig(length=160, seed=0, num=8)
 
@@ -238,13 +239,14 @@ class Run:
             "training": self.setup.public_config(),
             "metrics": record,
         }
+        share = self.progress.get("share")
         return Checkpoint(
             self.trainer.model.config,
             self.tokenizer,
             self.trainer.model.export(),
             facts,
             ngrams=self.setup.ngrams,
-            share=self.progress.get("share", SHARE),
+            share=SHARE if share is None else share,
         )
 
     def _save(self, plan: Plan) -> None:
