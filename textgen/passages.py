@@ -16,6 +16,7 @@ import numpy as np
 
 from textgen.config import SampleConfig
 from textgen.ends import Ending
+from textgen.history import NOTHING
 from textgen.tokenizer import Tokenizer
 
 Array = np.ndarray
@@ -80,9 +81,10 @@ class Passage:
 def belonging(tokenizer: Tokenizer, ids: Array, text: str) -> Array:
     """Return which of the ids (n,) that a row drew have written a part of its text (n,).
 
-    The others came after its end, or were held back and then not written.
+    The others came after its end, or were held back and then not written; the last id may be
+    NOTHING.
     """
     chars = tokenizer.chars_V[ids].astype(np.int64)
     begun_before = np.cumsum(chars) - chars
     # An id in which no character begins goes on with the one before.
-    return np.asarray(begun_before < len(text) + (chars == 0))
+    return np.asarray((begun_before < len(text) + (chars == 0)) & (ids != NOTHING))

@@ -45,7 +45,7 @@ class Step:
 
     pieces: the new text of each row. log_probs_B: of each row's id under the model itself, before
     any filter. ends: why each row has ended, None while it goes on. after: where to go on. ids_B:
-    what was drawn.
+    what was drawn, NOTHING where nothing was.
     """
 
     pieces: list[str]
@@ -214,10 +214,8 @@ class Writer:
             text + passage.close(reason)
             for text, passage in zip(self.ready, self.passages, strict=True)
         ]
-        rows = len(pieces)
-        return Step(
-            pieces, np.zeros(rows), self._ends(), self._rested(self.after), np.zeros(rows, int)
-        )
+        rows, after = len(pieces), self._rested(self.after)
+        return Step(pieces, np.zeros(rows), self._ends(), after, np.full(rows, NOTHING))
 
     def step(self, made: int) -> Step:
         """Draw one id for each row, the one after `made` others."""
