@@ -94,7 +94,9 @@ def sections() -> Iterator[str]:
     for path in sorted(RESULTS.glob("quality-*.json")):
         name = path.stem.partition("-")[2]
         yield section(f"Quality: {name}", path, QUALITY, "")
-    note = "Networks alone, without n-grams, one seed each, on the whole validation part.\n\n"
+    note = (
+        "Networks alone, without n-grams, one seed each, on the whole validation part.\n\n"
+    )
     yield section("Cells", RESULTS / "cells.json", COMPARISON, note)
     note = (
         "The bare loop's speed, how many times that textgen's trainer reaches, and the share of "
