@@ -44,9 +44,9 @@ class Step:
     """What one step wrote.
 
     pieces: the new text of each row. log_probs_B: of each row's id under the model itself, before
-    any filter. ends: why each row has ended, None while it goes on. after: where to go on, for a row
-    that ends with this step too, though not for one that ended before. ids_B: what was drawn,
-    NOTHING where nothing was.
+    any filter. ends: why each row has ended, None while it goes on. after: where to go on; a row
+    that has ended goes on from the step that ended it. ids_B: what was drawn, NOTHING where nothing
+    was.
     """
 
     pieces: list[str]
