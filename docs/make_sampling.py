@@ -52,7 +52,28 @@ once the longest; `--until sentence` (a full stop, `!`, `?` or an ellipsis, clos
 marks, white space), `line`, `paragraph` (a blank line), none of which ends before something
 visible was written; after `--lines N`. What might be the beginning of an end is held back until
 that is decided, and is not part of the text. `--format jsonl` says what it was: `length`, `stop`,
-`sentence`, `line`, `paragraph`, `lines`, `match` or `novel`.
+`sentence`, `line`, `paragraph`, `lines`, `match` or `novel` (and `spelling` where a damaged model
+of bytes has no way on with a character that it began).
+
+## Models of bytes and of pieces
+
+What is said of characters above holds for a model of characters, and draws, filters and look-backs
+count the ids of any model: bytes, or SentencePiece's pieces. Beyond that, with bytes or pieces:
+
+- Only whole characters are written: an id that cannot go on with the UTF-8 begun is never drawn.
+  `--length` counts characters, and a text is cut where it is long enough or has ended, within a
+  piece too. In Python the text that goes on from `model.state` begins with what was cut off.
+- `--temperature X:Y` goes by the characters that a text has, not by draws.
+- `--ban`, `--only`: a piece is barred with any of its characters; the bytes in which a model spells
+  what it has no piece for are barred where they begin a banned character, and by `--only`.
+  `--bias` adds up over a piece. Pieces that the training never used are not drawn, so `--only` may
+  leave fewer texts than its characters would make. A model of bytes can be told of ASCII only.
+- `--match` needs a model of characters. `--novel N` bars spans of N bytes, which is more than it
+  has to where characters take several; with pieces, which spell a text in many ways, it is refused.
+- A prime is cut into pieces by itself, at its end too, where the text that goes on may have wanted
+  a longer piece: end a prime with a word rather than within one.
+- `--logprobs` are those of the bytes or pieces; nats a character are their sum over the characters.
+- Nothing is unknown but halves of surrogate pairs, which UTF-8 cannot write.
 
 ## Likely texts
 

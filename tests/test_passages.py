@@ -269,6 +269,17 @@ def test_ids_belong_to_a_text_up_to_its_last_character(text, length, junk):
     assert bytes(ids[kept]) == text[:length].encode()
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "marked"])
+def test_a_text_of_nothing_has_no_log_probs(kind):
+    if kind == "marked":  # whose last id begins no character
+        tokenizer = counted(ByteTokenizer(marked=True), WORDS)
+        engine = make_engine(network_of(tokenizer))
+    else:
+        tokenizer, engine = model(kind)
+    (text,) = write_texts(engine, tokenizer, ["the"], config(length=0))
+    assert (text.text, len(text.log_probs), text.nats_per_char) == ("", 0, 0.0)
+
+
 # A passage by itself
 
 

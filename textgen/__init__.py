@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ByteTokenizer": "units",
     "CharTokenizer": "tokenizer",
     "Checkpoint": "checkpoint",
     "Continuation": "continuation",
@@ -26,6 +27,7 @@ _HOMES = {
     "NumericsError": "errors",
     "RunInUseError": "errors",
     "SampleConfig": "sampleconfig",
+    "SentencePieceTokenizer": "pieces",
     "TextError": "errors",
     "TextModel": "textmodel",
     "TextgenError": "errors",
@@ -56,12 +58,14 @@ if TYPE_CHECKING:
     from textgen.errors import UsageError as UsageError
     from textgen.evaluation import adapt as adapt
     from textgen.evaluation import evaluate as evaluate
+    from textgen.pieces import SentencePieceTokenizer as SentencePieceTokenizer
     from textgen.sampleconfig import SampleConfig as SampleConfig
     from textgen.textmodel import TextModel as TextModel
     from textgen.textmodel import load as load
     from textgen.tokenizer import CharTokenizer as CharTokenizer
     from textgen.training import TrainResult as TrainResult
     from textgen.training import train as train
+    from textgen.units import ByteTokenizer as ByteTokenizer
 
 
 def __getattr__(name: str) -> Any:

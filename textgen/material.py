@@ -64,9 +64,8 @@ class Material:
         for name, key in OWN.items():
             now, then = self.facts[key], recorded.get(key)
             if now and then and now["sha256"] != then["sha256"]:
-                raise TextError(
-                    now["name"], f"is not the text that --{name} named", "put that text there"
-                )
+                problem = f"is not the text that --{name} named"
+                raise TextError(now["name"], problem, "put that text there")
 
 
 def gather(

@@ -15,6 +15,7 @@ import copy
 import numpy as np
 
 from textgen.ends import Ending
+from textgen.history import NOTHING
 from textgen.sampleconfig import SampleConfig
 from textgen.tokenizer import Tokenizer
 
@@ -83,9 +84,10 @@ class Passage:
 def belonging(tokenizer: Tokenizer, ids: Array, text: str) -> Array:
     """Return which of the ids (n,) that a row drew have written a part of its text (n,).
 
-    The others came after its end, or were held back and then not written.
+    The others came after its end, or were held back and then not written; the last id may be
+    NOTHING.
     """
     chars = tokenizer.chars_V[ids].astype(np.int64)
     begun_before = np.cumsum(chars) - chars
     # An id in which no character begins goes on with the one before.
-    return np.asarray(begun_before < len(text) + (chars == 0))
+    return np.asarray((begun_before < len(text) + (chars == 0)) & (ids != NOTHING))

@@ -44,8 +44,9 @@ class Step:
     """What one step wrote.
 
     pieces: the new text of each row. log_probs_B: of each row's id under the model itself, before
-    any filter. ends: why each row has ended, None while it goes on. after: where to go on. ids_B:
-    what was drawn.
+    any filter. ends: why each row has ended, None while it goes on. after: where to go on; a row
+    that has ended goes on from the step that ended it. ids_B: what was drawn, NOTHING where nothing
+    was.
     """
 
     pieces: list[str]
@@ -221,7 +222,7 @@ class Writer:
             for text, passage in zip(self.ready, self.passages, strict=True)
         ]
         rows, after = len(pieces), self._rested(self.after)
-        return Step(pieces, np.zeros(rows), self._ends(), after, np.zeros(rows, int))
+        return Step(pieces, np.zeros(rows), self._ends(), after, np.full(rows, NOTHING))
 
     def step(self, made: int) -> Step:
         """Draw one id for each row, the one after `made` others."""

@@ -201,8 +201,10 @@ def adopt(model: CharRNN, tokenizer: Tokenizer, first: Checkpoint) -> str:
     tokenizer has a unit for all that the checkpoint's has, so no row is lost.
     """
     weights = model.export()
-    ours = {symbol: i for i, symbol in enumerate(tokenizer.symbols())}
-    rows = [ours[symbol] for symbol in first.tokenizer.symbols()]
+    rows = list(range(first.tokenizer.size))  # of bytes and pieces, which are the same
+    if tokenizer.kind == "char":
+        ours = {symbol: i for i, symbol in enumerate(tokenizer.symbols())}
+        rows = [ours[symbol] for symbol in first.tokenizer.symbols()]
     for name, array in first.weights.items():
         if name in ("embedding.weight", "head.weight", "head.bias"):
             weights[name][rows] = array
