@@ -325,7 +325,7 @@ def test_bytes_that_are_not_utf8_are_named_with_their_offset_and_line(
     code, _, err = sample("--prime-file", prime_file(data), *words)
     assert code == 3
     assert "byte 0xff at offset 21 (line 3) is not UTF-8" in err
-    assert ("standard input" in err) != ("prime.txt" in err)
+    assert ("stdin" in err) != ("prime.txt" in err)
 
 
 def test_an_unknown_character_is_named_at_its_position_in_the_file(sample, prime_file, monkeypatch):
@@ -349,7 +349,7 @@ def test_a_prime_is_shown_while_it_is_still_being_read(wrote, capsys, monkeypatc
             shown.append(capsys.readouterr().out)
             return pieces.pop(0) if pieces else b""
 
-    monkeypatch.setattr(sys, "stdin", type("Input", (), {"buffer": Source()}))
+    monkeypatch.setattr(sys, "stdin", type("Input", (), {"buffer": Source(), "isatty": bool}))
     rest = wrote("--prime-file", "-")
     assert shown == ["", "It was", " a bad", " cab"]
     assert "It was a bad cab" + rest == wrote("--prime", "It was a bad cab")

@@ -60,8 +60,10 @@ def evaluate(
         rule = rule_for(network, path, loaded, text if part else None, words)
         stepper = with_ngrams(DynamicStepper(network, rule), loaded)
         again = measure.evaluate(stepper, loaded.tokenizer, words, protocol)
-    learnt = {"dynamic_lr": rule.lr, "dynamic_decay": rule.decay}
-    return dataclasses.replace(result, dynamic_nats_per_char=again.nats_per_char, **learnt)
+    nats = again.nats_per_char
+    return dataclasses.replace(
+        result, dynamic_nats_per_char=nats, dynamic_lr=rule.lr, dynamic_decay=rule.decay
+    )
 
 
 def adapt(checkpoint: str | Path, text: str | Path, device: str = "cpu") -> tuple[TextModel, Rule]:

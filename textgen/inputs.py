@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
 import os
@@ -22,8 +21,9 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from textgen.decoding import Reading, decoded, has_mark
 from textgen.errors import TextError, UsageError
@@ -78,6 +78,7 @@ class Source:
         self._on_disk = sum(_stat(path).st_size for path in self.files if path is not STDIN)
         _refuse_twice(self.files)
         self._spool: tempfile.SpooledTemporaryFile[bytes] | None = None
+        self._drained = False  # of standard input
         self._seen: list[tuple[int, str]] = []
         self.sha256: str | None = None
         self.bytes = 0
@@ -99,7 +100,7 @@ class Source:
         """Return the bytes of all files as they lie on the disk; standard input is read for it."""
         if not any(path is STDIN for path in self.files):
             return self._on_disk
-        return self._on_disk + self._spooled().seek(0, os.SEEK_END)
+        return self._on_disk + sum(map(len, self._blocks(STDIN)))
 
     def signature(self) -> list[Any] | None:
         """Return what tells, without reading them, that files and reading are still the same.
@@ -130,7 +131,7 @@ class Source:
                 yield "\n"
             ended, tally = True, _Tally()
             blocks = tally.counted(self._unpacked(path, progress))
-            again = functools.partial(self._unpacked, path)
+            again = partial(self._unpacked, path)
             for piece in decoded(str(path), self.reading, blocks, again):
                 ended = piece.endswith(("\n", "\r"))
                 yield piece
@@ -151,20 +152,22 @@ class Source:
     ) -> Iterator[bytes]:
         return unpacked(str(path), self._blocks(path, progress))
 
-    def _blocks(self, path: Path, progress: Callable[[int], object] | None) -> Iterator[bytes]:
+    def _blocks(
+        self, path: Path, progress: Callable[[int], object] | None = None
+    ) -> Iterator[bytes]:
         """Yield a file's bytes as they lie on the disk."""
         with contextlib.ExitStack() as stack:
             if path is STDIN:
-                file: Any = self._spooled()
+                read = self._from_spool
             else:
                 _stat(path)
                 with _errors_of(path):
                     file = stack.enter_context(path.open("rb", buffering=0))
+                read = partial(_read_at, file)
             at = 0
             while True:
                 with _errors_of(path):
-                    file.seek(at)  # several passes may share what was kept of standard input
-                    block = file.read(PIECE)
+                    block = read(at)
                 if not block:
                     return
                 at += len(block)
@@ -172,19 +175,27 @@ class Source:
                     progress(len(block))
                 yield block
 
-    def _spooled(self) -> tempfile.SpooledTemporaryFile[bytes]:
-        """Return standard input as a file that can be read again; it is read at the first call."""
+    def _from_spool(self, at: int) -> bytes:
+        """Return what stands at a place of standard input, reading on where nobody has been yet.
+
+        So a first pass has each piece as soon as it comes.
+        """
         if self._spool is None:
+            self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOLED)  # noqa: SIM115 - `close`
+        block = _read_at(self._spool, at)
+        if not block and not self._drained:
+            block = sys.stdin.buffer.read(PIECE)
+            self._drained = not block
             try:
-                with contextlib.ExitStack() as undo:
-                    spool = undo.enter_context(tempfile.SpooledTemporaryFile(max_size=SPOOLED))
-                    while block := _from_stdin():
-                        spool.write(block)
-                    undo.pop_all()  # it stays open until `close`
+                self._spool.write(block)  # at its end, where the last reading left it
             except OSError as error:
                 raise write_error("the temporary folder", error) from error
-            self._spool = spool
-        return self._spool
+        return block
+
+
+def _read_at(file: IO[bytes], at: int) -> bytes:
+    file.seek(at)  # several passes may share a file
+    return file.read(PIECE)
 
 
 class _Tally:
@@ -212,15 +223,10 @@ def _stdin() -> Path:
     return STDIN
 
 
-def _from_stdin() -> bytes:
-    with _errors_of(STDIN):
-        return sys.stdin.buffer.read(PIECE)
-
-
 def _below(folder: Path, glob: str) -> list[Path]:
     """Return the files below folder that match glob, ordered by their paths below it."""
     found, others = {}, Counter[str]()
-    for place, below, names in os.walk(folder, onerror=functools.partial(_refuse, folder)):
+    for place, below, names in os.walk(folder, onerror=partial(_refuse, folder)):
         below[:] = [name for name in below if not name.startswith(".")]
         for name in names:
             if name.startswith("."):
