@@ -1,6 +1,6 @@
 """The machine that training runs on: device, threads, allocator, and how fast it is.
 
-In the walk after `beams`. Nothing here happens at import.
+In the walk after `survey`. Nothing here happens at import.
 
     >>> device = choose_device("auto")
 """

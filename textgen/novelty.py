@@ -67,7 +67,7 @@ class Spans:
             problem = f"{length:,} is not a number of characters from 1 to {LONGEST:,}"
             raise UsageError("--novel", problem, "try --novel 20")
         hashes = np.empty(max(0, len(ids) - length + 1), dtype=np.uint64)
-        for start, block in _windows(ids, length):
+        for start, block in windows(ids, length):
             hashes[start : start + len(block)] = block
         hashes.sort()
         first = np.ones(len(hashes), dtype=bool)
@@ -197,10 +197,10 @@ def longest_copied(text_ids: Array, output_ids: Array) -> tuple[int, int]:
 
 def _copied(text_ids: Array, output_ids: Array, length: int) -> int | None:
     """Return where in the output the first span of the text that it shares begins, else None."""
-    hashes = np.concatenate([block for _, block in _windows(output_ids, length)])
+    hashes = np.concatenate([block for _, block in windows(output_ids, length)])
     order = np.argsort(hashes, kind="stable")
     hashes = hashes[order]
-    for start, block in _windows(text_ids, length):
+    for start, block in windows(text_ids, length):
         place = hashes.searchsorted(block)
         match = hashes[np.minimum(place, len(hashes) - 1)] == block
         for window in np.flatnonzero(match):
@@ -212,7 +212,7 @@ def _copied(text_ids: Array, output_ids: Array, length: int) -> int | None:
     return None
 
 
-def _windows(ids: Array, length: int) -> Iterator[tuple[int, Array]]:
+def windows(ids: Array, length: int) -> Iterator[tuple[int, Array]]:
     """Yield the hashes of all windows of `length` ids in blocks, with the first one's place.
 
     A window's polynomial is the difference of two sums of id[t] BASE^-t up to its ends, times a
