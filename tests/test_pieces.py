@@ -300,7 +300,7 @@ def test_another_kind_is_refused(kind):
 
 def test_two_pieces_of_one_name_are_the_library_s_to_refuse():
     model = bytearray(made().model)
-    one, other = b"\n\x02th", b"\n\x02in"  # each a field of two bytes
+    one, other = b"\n\x02he", b"\n\x02in"  # each a field of two bytes
     assert model.count(one) == model.count(other) == 1
     model[:] = model.replace(other, one)
     with pytest.raises(ValueError, match="refuses"):
