@@ -267,6 +267,91 @@ class TestTrain:
         assert "checkpoints/corpus/" in call(capsys, "sample", "--length", 1)[2]
 
 
+class TestTexts:
+    """Texts of other kinds than one file of characters."""
+
+    SMALL = ("--hidden", 8, "--batch", 2, "--window", 8, "--threads", 1, "--steps", 40)
+
+    @pytest.fixture
+    def names(self, tmp_path, monkeypatch):
+        """A folder with a list of names, as the current one."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("TEXTGEN_CACHE", str(tmp_path / "cache"))
+        found = [a + b + c for a in "AEJ" for b in ("nn", "v", "l") for c in ("a", "e", "is")]
+        (tmp_path / "names.txt").write_text("\n".join(found) + "\n")
+        return tmp_path
+
+    def test_a_list_gives_items(self, names, capsys):
+        code, out, _ = call(capsys, "train", "names.txt", "--records", "lines", *self.SMALL)
+        assert code == 0
+        found = (names / "names.txt").read_text().split()
+        words = ("--num", 12, "--unique", "--unseen", "--seed", 1)
+        code, out, err = call(capsys, "sample", *words)
+        written = out.split("\n")
+        assert (code, len(written), written[-1]) == (0, 13, "")
+        assert len(set(written[:-1])) == 12
+        assert not set(written[:-1]) & set(found)
+        assert call(capsys, "eval", "checkpoints/names", "--part", "val", "--json")[0] == 0
+
+    def test_where_there_are_no_more_items_that_is_said(self, names, capsys, monkeypatch):
+        monkeypatch.setattr("textgen.texts.MOST_DRAWN", 2)
+        call(capsys, "train", "names.txt", "--records", "lines", *self.SMALL)
+        words = ("--num", 50, "--unique", "--seed", 1, "--length", 1)
+        code, out, err = call(capsys, "sample", *words)
+        found = out.rstrip("\n").split("\n")
+        assert code == 0
+        assert len(found) == len(set(found)) < 50
+        assert f"{len(found)} of 50 were found" in err
+
+    def test_items_are_asked_of_a_model_of_items_only(self, home, capsys):
+        code, _, err = call(capsys, "sample", "--unseen", "--num", 2)
+        assert code == 2 and "--unseen: is for items" in err
+
+    def test_files_folders_and_standard_input(self, names, capsys):
+        (names / "more").mkdir()
+        (names / "more" / "a.md").write_text("some words\n" * 20)
+        words = ("train", "names.txt", "more", "--glob", "*.md", "--out", "run", *self.SMALL)
+        code, out, _ = call(capsys, *words)
+        assert code == 0
+        assert "files:       2, one after the other: names.txt, more/a.md" in out
+        done = process("train", "-", "--out", "piped", *self.SMALL, input=b"piped words\n" * 40)
+        assert done.returncode == 0, done.stderr
+        assert b"characters:  480 in 40 lines" in done.stdout
+
+    def test_a_prime_is_read_as_the_text_was(self, names, capsys):
+        (names / "text.txt").write_bytes("cafe\u0301 noir\r\n".encode() * 30)
+        words = ("--newlines", "lf", "--normalize", "nfc")
+        assert call(capsys, "train", "text.txt", *words, *self.SMALL)[0] == 0
+        prime = ("--prime", "cafe\u0301\r\n", "--length", 1)
+        code, out, err = call(capsys, "sample", *prime)
+        assert code == 0, err
+        assert out.startswith("caf\u00e9\n")
+        (names / "prime.txt").write_bytes("cafe\u0301\r\n".encode())
+        code, out, err = call(capsys, "sample", "--prime-file", "prime.txt", "--length", 1)
+        assert out.startswith("caf\u00e9\n")
+        assert textgen.load("checkpoints/text").sample("cafe\u0301", length=0) == "caf\u00e9"
+
+    def test_a_report_is_said_or_dumped(self, names, capsys):
+        code, out, _ = call(capsys, "corpus", "report", "names.txt")
+        assert code == 0
+        assert "lines:                 27, 0 of them empty" in out
+        code, out, _ = call(capsys, "corpus", "report", "names.txt", "--json", "--split", "0.5,0.5")
+        assert code == 0
+        assert json.loads(out)["characters"] > 80
+
+    def test_the_cache_is_listed_and_cleared(self, names, capsys, monkeypatch):
+        monkeypatch.setattr("textgen.corpus.IN_MEMORY", 10)
+        assert call(capsys, "train", "names.txt", *self.SMALL)[0] == 0
+        code, out, _ = call(capsys, "corpus", "cache")
+        assert code == 0
+        folder, entry = out.rstrip("\n").split("\n")
+        assert folder == str(names / "cache")
+        assert entry.strip() == f"{(names / 'names.txt').stat().st_size} bytes  names.txt"
+        code, out, _ = call(capsys, "corpus", "cache", "--clear")
+        assert code == 0 and "bytes removed" in out
+        assert not (names / "cache").exists()
+
+
 class TestErrors:
     """One line, the exit code, and what it names."""
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import counted, units_of
 
-from textgen import measure
+from textgen import measure, records
 from textgen.errors import TextError
 from textgen.measure import Result, evaluate
 from textgen.tokenizer import CharTokenizer
@@ -330,3 +330,54 @@ def test_a_window_of_bytes_is_asked_for_by_that_name():
 def test_what_can_be_neither_encoded_nor_paid_for_is_refused():
     with pytest.raises(TextError, match="surrogate"):
         evaluate(Uniform(256), ByteTokenizer(), "a\ud800", "stateful")
+
+
+# Items
+
+
+def framed_items(items):
+    tokenizer = CharTokenizer.from_text("".join(items), marked=True)
+    return tokenizer, records.framed(items, tokenizer)
+
+
+@given(st.lists(st.text(st.sampled_from("abc"), min_size=1, max_size=300), min_size=1, max_size=9))
+def test_each_item_is_read_from_the_zero_state_to_its_end(items):
+    """As if each were alone: whatever stands beside it and however long the others are."""
+    tokenizer, ids = framed_items(items)
+    costs = measure.by_items(Counting(), ids, tokenizer)
+    expected = [0.0]
+    for item in items:
+        _, alone = framed_items([item])
+        alone = records.framed([item], tokenizer).astype(int)[:, None]
+        nats_TB, _ = Counting().nats(alone[:-1], alone[1:], None)
+        expected += nats_TB[:, 0].tolist()
+    np.testing.assert_allclose(costs, expected, rtol=1e-12)
+
+
+def test_the_check_of_items_notices_a_state_that_is_carried_over():
+    tokenizer, ids = framed_items(["ab", "ab"])
+    apart = measure.by_items(Counting(), ids, tokenizer)
+    whole = ids.astype(int)[:, None]
+    carried, _ = Counting().nats(whole[:-1], whole[1:], None)
+    assert not np.allclose(apart[1:], carried[:, 0])
+
+
+def test_figures_of_items_count_their_ends():
+    tokenizer, _ = framed_items(["aé", "b"])
+    result = measure.evaluate_items(Uniform(8), tokenizer, ["aé", "b"])
+    assert result.chars == 5  # three, and two ends
+    assert result.nats_per_char == pytest.approx(math.log(8))
+    assert result.bits_per_byte == pytest.approx(3 * 5 / 6)
+
+
+def test_unknown_characters_of_items_are_paid_for():
+    tokenizer, _ = framed_items(["ab"])
+    result = measure.evaluate_items(Uniform(4), tokenizer, ["x"])
+    assert result.unknown_chars == 1
+    assert result.nats_per_char == pytest.approx((2 * math.log(4) + WHICH) / 2)
+
+
+def test_characters_of_ids_are_counted_with_the_ends_of_items():
+    tokenizer, ids = framed_items(["ab", "c"])
+    assert measure.characters(tokenizer, ids) == 5
+    assert measure.characters(ByteTokenizer(), ByteTokenizer().encode("é€")) == 2

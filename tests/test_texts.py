@@ -233,3 +233,70 @@ def test_the_texts_of_two_seeds_differ_in_every_row():
     one, other = written(num=4), written(num=4, seed=2)
     assert all(a.text != b.text for a, b in zip(one, other, strict=True))
     assert not any(a.text == b.text for a, b in itertools.combinations(one, 2))
+
+
+# Items that differ
+
+NAMED = CharTokenizer.from_text("ab" * 9, marked=True)
+
+
+@functools.cache
+def namer():
+    """A network that writes items of a few letters; ends are likely."""
+    tokenizer = NAMED.with_counts(np.array([0, 9, 9, 9]))
+    shape = ModelConfig(vocab=tokenizer.size, cell="gru", layers=1, hidden=6, embedding=4)
+    found = naive.random_weights(shape, 1, scale=0.8)
+    found["head.bias"][tokenizer.mark] += 0.5
+    return Engine(shape, found), tokenizer
+
+
+def different(prime="", barred=(), **options):
+    engine, tokenizer = namer()
+    chosen = config(**options)
+    return list(texts.different_texts(engine, tokenizer, prime, chosen, lambda rows: (), barred))
+
+
+def test_an_item_ends_with_its_mark():
+    engine, tokenizer = namer()
+    found = list(write_texts(engine, tokenizer, [""] * 40, config(length=30)))
+    assert {one.end for one in found} == {"item"}
+    assert all(set(one.text) <= set("ab") for one in found)
+
+
+def test_an_item_begins_after_its_mark():
+    """The first character is drawn from what the network says after the mark."""
+    engine, tokenizer = namer()
+    start = begin(engine, tokenizer, [""], config())
+    logits_BV, _ = engine.step(np.array([tokenizer.mark]), None)
+    np.testing.assert_allclose(start.logits_BV, logits_BV)
+    primed = begin(engine, tokenizer, ["a"], config())
+    logits_BV, _ = engine.read(np.array([tokenizer.mark, 1]), 1)
+    np.testing.assert_allclose(primed.logits_BV, logits_BV)
+
+
+def test_unique_items_are_the_different_ones_of_the_plain_order():
+    engine, tokenizer = namer()
+    plain = [one.text for one in write_texts(engine, tokenizer, [""] * 200, config())]
+    found = different(num=6, unique=True)
+    assert [one.text for one in found] == list(dict.fromkeys(plain))[:6]
+    assert [one.row for one in found] == [plain.index(one.text) for one in found]
+
+
+def test_barred_items_are_passed_over():
+    engine, tokenizer = namer()
+    plain = [one.text for one in write_texts(engine, tokenizer, [""] * 100, config())]
+    barred = {plain[0], plain[2]}
+    found = [one.text for one in different(num=5, unseen=True, barred=barred)]
+    assert found == [text for text in plain if text not in barred][:5]
+
+
+def test_a_prime_is_a_part_of_the_item_that_is_barred():
+    first = different("a", num=1, unseen=True)[0]
+    assert different("a", num=1, unseen=True, barred={"a" + first.text})[0].row > first.row
+
+
+def test_a_search_for_more_than_there_are_ends(monkeypatch):
+    monkeypatch.setattr(texts, "MOST_DRAWN", 3)
+    found = different(num=50, unique=True, length=2)
+    assert 2 < len(found) < 8  # of "", a, b, aa, ab, ba and bb
+    assert len({one.text for one in found}) == len(found)

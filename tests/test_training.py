@@ -455,3 +455,122 @@ class TestSignals:
             done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 6
         assert done.stderr.count("\n") == 1 and "another process" in done.stderr
+
+
+class TestTexts:
+    """Items, bytes, pieces, several files: a run of each is stopped, resumed and measured."""
+
+    WAYS = (
+        {"records": "lines"},
+        {"records": "lines", "cell": "lstm", "tokenizer": "byte"},
+        {"tokenizer": "byte"},
+        {"tokenizer": "bpe", "vocab_size": 300},
+        {"newlines": "lf", "normalize": "nfc"},
+    )
+
+    @pytest.fixture
+    def lines(self, tmp_path):
+        path = tmp_path / "lines.txt"
+        path.write_text("".join(f"the {n}. cat sat on mat {n % 7}é\n" for n in range(90)))
+        return path
+
+    @pytest.mark.parametrize("options", WAYS, ids=str)
+    def test_stopping_and_going_on_ends_with_the_same_bytes(self, lines, tmp_path, options):
+        options = {**TINY, "steps": 20, "dropout": 0.1, **options}
+        whole = textgen.train(lines, out=str(tmp_path / "whole"), **options).folder
+        parts = interrupted_run(lines, tmp_path / "parts", 7, **options).folder
+        assert same(weights(whole), weights(parts))
+
+    @pytest.mark.parametrize("options", WAYS, ids=str)
+    def test_the_figure_of_the_run_is_that_of_its_evaluation(
+        self, lines, tmp_path, one_core, options
+    ):
+        result = textgen.train(lines, out=str(tmp_path / "run"), steps=20, **TINY, **options)
+        measured = evaluate(result.best, part="val")
+        assert measured.nats_per_char == pytest.approx(result.val_nats, rel=1e-4)
+
+    def test_items_learn_where_one_begins(self, lines, tmp_path):
+        """Without the marks a network could not know it: here nearly all begin with `the `."""
+        options = {**TINY, "hidden": 32, "batch": 16, "window": 32, "lr": 0.02}
+        run = textgen.train(lines, out=str(tmp_path / "run"), steps=150, records="lines", **options)
+        texts = textgen.load(run.best).batch("", num=20, length=60, seed=1, temperature=0.5)
+        assert sum(text.startswith("the ") for text in texts) >= 18
+        assert not any("\n" in text for text in texts)
+
+    def test_a_run_on_several_files_goes_on(self, lines, corpus, tmp_path):
+        options = {**TINY, "steps": 9}
+        whole = textgen.train([lines, corpus], out=str(tmp_path / "whole"), **options).folder
+        with pytest.raises(textgen.Interrupted):
+            out = str(tmp_path / "parts")
+            textgen.train([lines, corpus], out=out, stop=stop_after(3), **options)
+        parts = textgen.train(resume=tmp_path / "parts").folder
+        assert same(weights(whole), weights(parts))
+
+    def test_a_large_text_trains_as_a_small_one(self, lines, tmp_path, monkeypatch):
+        monkeypatch.setenv("TEXTGEN_CACHE", str(tmp_path / "cache"))
+        small = textgen.train(lines, out=str(tmp_path / "small"), steps=9, **TINY).folder
+        monkeypatch.setattr("textgen.corpus.IN_MEMORY", 10)
+        large = textgen.train(lines, out=str(tmp_path / "large"), steps=9, **TINY).folder
+        assert list((tmp_path / "cache").glob("*.ids"))
+        assert same(weights(small), weights(large))
+
+    def test_a_run_of_before_that_names_a_single_text_goes_on(self, lines, tmp_path, monkeypatch):
+        """Older runs keep the path of their text under another name."""
+        options = {**TINY, "steps": 9}
+        whole = textgen.train(lines, out=str(tmp_path / "whole"), **options).folder
+        with pytest.raises(textgen.Interrupted):
+            textgen.train(lines, out=str(tmp_path / "old"), stop=stop_after(3), **options)
+        last = tmp_path / "old" / runs.LAST
+        checkpoint = Checkpoint.load(last)
+        [checkpoint.facts["resume"]["text"]] = checkpoint.facts["resume"].pop("texts")
+        checkpoint.save(last)
+        assert same(weights(whole), weights(textgen.train(resume=tmp_path / "old").folder))
+
+
+class TestInitOnOtherTexts:
+    def test_more_characters_leave_the_loss_of_the_old_ones_as_it_was(self, corpus, tmp_path):
+        """At step 0: new rows are added, and none of the old ones takes another's place."""
+        options = {**TINY, "steps": 30, "ngrams": 1}
+        first = textgen.train(corpus, out=str(tmp_path / "first"), **options)
+        other = tmp_path / "other.txt"
+        other.write_text("!? 0123 " * 40 + corpus.read_text()[:200] + "ABC é" * 30)
+        options = {**options, "steps": 1, "lr": 1e-12, "init": str(first.best), "split": "1"}
+        second = textgen.train(other, out=str(tmp_path / "second"), **options)
+        old, new = textgen.load(first.best), textgen.load(second.folder / runs.LAST)
+        text = corpus.read_text()[:300]
+        kept = [new.tokenizer.symbols().index(one) for one in old.tokenizer.symbols()]
+        logits = [
+            model._stepper.read(model.tokenizer.encode(text), 1, None)[0][0] for model in (old, new)
+        ]
+        np.testing.assert_allclose(logits[1][kept], logits[0], atol=1e-5)
+
+    def test_what_the_new_text_lacks_is_kept_and_told(self, corpus, tmp_path, capsys):
+        first = textgen.train(corpus, out=str(tmp_path / "first"), steps=2, **TINY)
+        other = tmp_path / "other.txt"
+        other.write_text("a cat! zebra? the quick one.\n" * 30)
+        options = {**TINY, "steps": 1, "init": str(first.best)}
+        second = textgen.train(other, out=str(tmp_path / "second"), quiet=False, **options)
+        old, new = textgen.load(first.best), textgen.load(second.best)
+        assert set(old.tokenizer.alphabet) <= set(new.tokenizer.alphabet)
+        kept = len(set(other.read_text()) & set(corpus.read_text()))
+        added = len(set(other.read_text())) - kept
+        unused = len(set(corpus.read_text())) - kept
+        words = f"{kept} characters kept, {added} added, {unused} unused in this text"
+        assert words in capsys.readouterr().out
+        assert not set(new.sample(length=300, seed=1)) - set(other.read_text())
+
+    @pytest.mark.parametrize("options", [{"tokenizer": "byte"}, {"records": "lines"}], ids=str)
+    def test_units_and_items_go_on_as_such(self, corpus, tmp_path, options):
+        first = textgen.train(corpus, out=str(tmp_path / "first"), steps=2, **TINY, **options)
+        more = {**TINY, "steps": 1, "lr": 1e-12, "init": str(first.best)}
+        more |= {"records": options["records"]} if "records" in options else {}
+        second = textgen.train(corpus, out=str(tmp_path / "second"), **more)
+        assert same(
+            {name: array.round(6) for name, array in weights(first.folder).items()},
+            {name: array.round(6) for name, array in weights(second.folder).items()},
+        )
+
+    def test_other_units_than_the_checkpoint_s_are_refused(self, corpus, tmp_path):
+        first = textgen.train(corpus, out=str(tmp_path / "first"), steps=2, **TINY)
+        with pytest.raises(textgen.UsageError, match="differs from the char of --init"):
+            textgen.train(corpus, init=str(first.best), tokenizer="byte", steps=2)

@@ -23,6 +23,7 @@ from textgen.history import NOTHING
 Array = np.ndarray
 
 ROUNDING = 1e-12  # relative; a sum of tenths must not miss 0.9 by its last digit
+TINY = 1e-100  # a temperature by which a score may become infinite
 LONGEST_REPEAT = 64  # characters of a repeated span beyond which DRY's penalty no longer grows
 
 
@@ -105,10 +106,12 @@ def temperature(logits: Array, value: float | Array) -> Array:
     if isinstance(value, np.ndarray):
         rows = zip(logits, value.tolist(), strict=True)
         return np.stack([temperature(row, one) for row, one in rows])
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
     if value == 0:
         return top_k(shifted, 1)
-    with np.errstate(over="ignore"):  # a tiny temperature sends all but the largest to -inf
+    if value > TINY:
+        return np.asarray(shifted / value)
+    with np.errstate(over="ignore"):  # all but the largest go to -inf
         return np.asarray(shifted / value)
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from textgen import corpus, records, runs
 from textgen.corpus import Corpus
-from textgen.errors import TextError, UsageError
+from textgen.errors import CheckpointError, TextError, UsageError
 from textgen.fields import check_choice
 from textgen.inputs import Reading
 from textgen.material import OWN, item_parts
+from textgen.tensorfile import RETRAIN
 
 Words = str | list[str]  # one text, or items
 Facts = Mapping[str, Any]
@@ -25,8 +26,12 @@ FIX = "name the text"
 
 
 def reading_of(facts: Facts) -> Reading:
-    """Return how a checkpoint's text became characters."""
-    return Reading(**facts.get("reading") or {})
+    """Return how a checkpoint's text became characters; raise CheckpointError for nonsense."""
+    try:
+        return Reading(**facts.get("reading") or {})
+    except (TypeError, UsageError):
+        problem = f"its settings of reading make no sense: {facts['reading']!r}"
+        raise CheckpointError("checkpoint", problem, RETRAIN) from None
 
 
 def words_of(text: Corpus, facts: Facts) -> Words:

@@ -89,7 +89,7 @@ def draw(logits_BV: Array, u_B: Array) -> Array:
 def log_probabilities(place: Continuation) -> Array:
     """Return the log-probabilities (B, V) of the next characters; raise NumericsError if broken."""
     logs_BV = log_softmax(place.logits_BV)
-    if not math.isfinite(logs_BV.sum()):
+    if not math.isfinite(np.add.reduce(logs_BV, axis=None)):
         problem = "the model's scores are not finite"
         raise NumericsError("sample", problem, "the checkpoint diverged; use an earlier one")
     return logs_BV

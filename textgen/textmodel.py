@@ -62,6 +62,7 @@ class TextModel:
     ) -> None:
         self.checkpoint, self.path = checkpoint, path
         self.tokenizer = checkpoint.tokenizer
+        self.reading = heritage.reading_of(checkpoint.facts)  # of primes too
         self.state: Continuation | None = None
         self.seed: int | None = None
         self.threads = sampling_threads(checkpoint.model.parameters())
@@ -75,7 +76,7 @@ class TextModel:
         options: the fields of SampleConfig, such as length, temperature, top_k, stop and seed.
         With state the text goes on where that one stopped, with its seed and draws.
         """
-        return prime + "".join(self.stream(prime, state=state, **options))
+        return self.reading.of(prime) + "".join(self.stream(prime, state=state, **options))
 
     def stream(
         self, prime: str = "", *, state: Continuation | None = None, **options: Any
@@ -84,7 +85,7 @@ class TextModel:
 
         The best of several drafts or beams comes in one piece.
         """
-        config = self._seeded(make_config(prime=prime, **options), state)
+        config = self._seeded(make_config(prime=self.reading.of(prime), **options), state)
         if config.num != 1:
             raise UsageError("num", "one text at a time", "use batch(num=...)")
         if config.best_of > 1 or config.beams > 1 or config.unique or config.unseen:
@@ -111,7 +112,8 @@ class TextModel:
 
         Each is what `sample` would write with that row of draws, whatever else is written.
         """
-        return self._texts(primes, self._seeded(make_config(**options), None))
+        config = self._seeded(make_config(**options), None)
+        return self._texts([self.reading.of(one) for one in primes], config)
 
     def choices(
         self, number: int, *, state: Continuation, **options: Any

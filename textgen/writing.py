@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from textgen import corpus, heritage
+from textgen import corpus
 from textgen.config import DEVICES
 from textgen.errors import TextError, UsageError, visible
 from textgen.fields import check_choice, conflict
@@ -51,7 +51,7 @@ def write(arguments: Namespace) -> None:
     config = SampleConfig(**sample_options(arguments))
     _refuse_together(arguments)
     model = _model(arguments)
-    primes = _primes(model, arguments, config)
+    primes = [model.reading.of(one) for one in _primes(model, arguments, config)]
     config = config if config.seed is not None else replace(config, seed=new_seed())
     writer = f"{visible(str(model.path))}, seed {config.seed}, {model.threads} thread(s)"
     options = {name: value for name, value in vars(config).items() if name != "prime"}
@@ -137,7 +137,7 @@ def _primes(model: TextModel, arguments: Namespace, config: SampleConfig) -> lis
 
 
 def _prime_file(model: TextModel, arguments: Namespace) -> Iterator[str]:
-    with Source([arguments.prime_file], heritage.reading_of(model.checkpoint.facts)) as source:
+    with Source([arguments.prime_file], model.reading) as source:
         yield from source.pieces()
 
 
@@ -187,20 +187,26 @@ def _formatted(text: Text, arguments: Namespace) -> str:
 
 
 def _between(texts: Iterable[str], between: str) -> Iterator[str]:
-    """Yield texts with a line between them."""
-    for number, text in enumerate(texts):
-        yield (between if number else "") + text
+    """Yield texts with a line between them, items with a newline behind the last one too."""
+    number = 0
+    for number, text in enumerate(texts, 1):
+        yield (between if number > 1 else "") + text
+    if number and between not in ("", BETWEEN):
+        yield "\n"
 
 
 def _counted(texts: Iterator[Text], number: int, written: list[str] | None) -> Iterator[Text]:
     """Yield texts with a progress bar, if somebody is there to see it, and note what they say."""
     from tqdm import tqdm
 
-    hidden = number == 1 or not sys.stderr.isatty()
+    hidden, count = number == 1 or not sys.stderr.isatty(), 0
     for text in tqdm(texts, total=number, unit="text", disable=hidden, leave=False):
+        count += 1
         if written is not None:
             written.append(text.text)
         yield text
+    if count < number:  # different ones were asked for
+        say(f"{count} of {number} were found; a higher --temperature finds more")
 
 
 def _write_folder(folder: Path, texts: Iterable[Text], arguments: Namespace) -> None:

@@ -1,0 +1,83 @@
+"""The text of a checkpoint is found again as it was, or it is said why not."""
+
+import pytest
+
+import textgen
+from textgen import heritage
+from textgen.checkpoint import Checkpoint
+from textgen.errors import TextError, UsageError
+from textgen.inputs import Reading
+
+TINY = {"hidden": 8, "embedding": 4, "batch": 2, "window": 8, "threads": 1, "steps": 1}
+TEXT = "".join(f"line {n}\r\n" for n in range(60))
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Train on a text with some options; return the checkpoint's path and facts."""
+
+    def train(name="corpus.txt", text=TEXT, **options):
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        out = str(tmp_path / "run")
+        best = textgen.train(path, out=out, split="0.5,0.3,0.2", **TINY, **options).best
+        return best, Checkpoint.load(best).facts
+
+    return train
+
+
+def test_parts_are_those_of_then(trained):
+    best, facts = trained()
+    n = len(TEXT)
+    parts = [heritage.part_of(best, facts, part) for part in ("train", "val", "test")]
+    assert parts == [TEXT[: n // 2], TEXT[n // 2 : n * 8 // 10], TEXT[n * 8 // 10 :]]
+
+
+def test_it_is_read_as_it_was_then(trained):
+    best, facts = trained(newlines="lf")
+    assert heritage.reading_of(facts) == Reading(newlines="lf")
+    assert heritage.find(best, facts).text == TEXT.replace("\r", "")
+
+
+def test_parts_of_items_are_those_of_then(trained):
+    best, facts = trained(records="lines")
+    parts = [heritage.part_of(best, facts, part) for part in ("train", "val", "test")]
+    assert [len(part) for part in parts] == [30, 18, 12]
+    assert {item for part in parts for item in part} == heritage.items_of(best, facts)
+    assert heritage.items_of(best, facts) == set(TEXT.split("\r\n")) - {""}
+
+
+def test_a_validation_text_of_its_own_is_found(trained, tmp_path):
+    (tmp_path / "val.txt").write_text("line 1 and 2")
+    best, facts = trained(val=str(tmp_path / "val.txt"))
+    assert heritage.part_of(best, facts, "val") == "line 1 and 2"
+    assert heritage.part_of(best, facts, "train") == TEXT
+    with pytest.raises(TextError, match="has no test part"):
+        heritage.part_of(best, facts, "test")
+
+
+def test_another_text_is_refused_and_a_moved_one_can_be_named(trained, tmp_path):
+    best, facts = trained()
+    moved = (tmp_path / "corpus.txt").rename(tmp_path / "moved.txt")
+    with pytest.raises(TextError, match="no such file"):
+        heritage.find(best, facts)
+    assert heritage.find(best, facts, moved).text == TEXT
+    moved.write_text(TEXT[1:])
+    with pytest.raises(TextError, match="not the text that was trained on"):
+        heritage.find(best, facts, moved)
+
+
+def test_a_checkpoint_alone_names_the_text_that_it_wants(trained, tmp_path):
+    best, facts = trained()
+    alone = best.rename(tmp_path / "alone.safetensors")
+    with pytest.raises(UsageError, match=r"where its text corpus\.txt is"):
+        heritage.find(alone, facts)
+
+
+def test_several_files_are_found_in_their_order(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.txt").write_text(f"text {name} " * 20)
+    paths = [tmp_path / "b.txt", tmp_path / "a.txt"]
+    best = textgen.train(paths, out=str(tmp_path / "run"), **TINY).best
+    facts = Checkpoint.load(best).facts
+    assert heritage.find(best, facts).text == "text b " * 20 + "\n" + "text a " * 20
