@@ -52,8 +52,17 @@ once the longest; `--until sentence` (a full stop, `!`, `?` or an ellipsis, clos
 marks, white space), `line`, `paragraph` (a blank line), none of which ends before something
 visible was written; after `--lines N`. What might be the beginning of an end is held back until
 that is decided, and is not part of the text. `--format jsonl` says what it was: `length`, `stop`,
-`sentence`, `line`, `paragraph`, `lines`, `match` or `novel` (and `spelling` where a damaged model
-of bytes has no way on with a character that it began).
+`sentence`, `line`, `paragraph`, `lines`, `match`, `novel` or `item` (and `spelling` where a damaged
+model of bytes has no way on with a character that it began).
+
+## Items
+
+A model of `--records` begins each text where an item begins (with a prime: within one) and ends it
+where the model says that the item ends, at `--length` at the latest; under `--match` the pattern
+says when. Between items stands what stood between them in the training text. `--unique` passes over
+items that were written already, `--unseen` over those that the training text holds, prime included
+(`--novel-text FILE` names that text where it has moved): the items are those of the rows 0, 1, ...
+that remain, so the same seed gives the same ones. After a hundred times `--num` no more are tried.
 
 ## Models of bytes and of pieces
 

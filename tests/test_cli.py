@@ -286,7 +286,7 @@ class TestTexts:
         assert code == 0
         found = (names / "names.txt").read_text().split()
         words = ("--num", 12, "--unique", "--unseen", "--seed", 1)
-        code, out, err = call(capsys, "sample", *words)
+        code, out, _ = call(capsys, "sample", *words)
         written = out.split("\n")
         assert (code, len(written), written[-1]) == (0, 13, "")
         assert len(set(written[:-1])) == 12
@@ -317,6 +317,9 @@ class TestTexts:
         done = process("train", "-", "--out", "piped", *self.SMALL, input=b"piped words\n" * 40)
         assert done.returncode == 0, done.stderr
         assert b"characters:  480 in 40 lines" in done.stdout
+        words = ("train", "--resume", "piped", "--steps", 50)
+        assert process(*words, input=b"other words\n" * 40).returncode == 3
+        assert process(*words, input=b"piped words\n" * 40).returncode == 0
 
     def test_a_prime_is_read_as_the_text_was(self, names, capsys):
         (names / "text.txt").write_bytes("cafe\u0301 noir\r\n".encode() * 30)
@@ -337,7 +340,7 @@ class TestTexts:
         assert "lines:                 27, 0 of them empty" in out
         code, out, _ = call(capsys, "corpus", "report", "names.txt", "--json", "--split", "0.5,0.5")
         assert code == 0
-        assert json.loads(out)["characters"] > 80
+        assert json.loads(out)["parts"] == {"train": 54, "val": 54, "test": 0}
 
     def test_the_cache_is_listed_and_cleared(self, names, capsys, monkeypatch):
         monkeypatch.setattr("textgen.corpus.IN_MEMORY", 10)

@@ -259,6 +259,12 @@ def test_characters_are_counted_from_any_place_to_any(stretch):
     assert {char: n for char, n in found.items() if n} == Counter(text[start:end])
 
 
+@given(stretches())
+def test_the_bytes_of_a_stretch_are_counted(stretch):
+    text, start, end = stretch
+    assert corpus_of(text).utf8_size(start, end) == len(text[start:end].encode())
+
+
 @given(stretches().filter(lambda stretch: stretch[1] < stretch[2]))
 def test_the_alphabet_of_a_stretch_is_that_of_its_text(stretch):
     text, start, end = stretch

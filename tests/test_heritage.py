@@ -56,6 +56,28 @@ def test_a_validation_text_of_its_own_is_found(trained, tmp_path):
         heritage.part_of(best, facts, "test")
 
 
+def test_a_test_text_of_its_own_is_found_beside_a_validation_part(trained, tmp_path):
+    (tmp_path / "test.txt").write_text("line 1 and 2")
+    for number, how in enumerate((None, "lines")):
+        best, facts = trained(f"{number}.txt", test=str(tmp_path / "test.txt"), records=how)
+        parts = [heritage.part_of(best, facts, part) for part in ("train", "val", "test")]
+        if how:
+            assert [len(part) for part in parts] == [42, 18, 1]
+        else:
+            assert parts[0] + parts[1] == TEXT and parts[2] == "line 1 and 2"
+            assert len(parts[1]) == len(TEXT) * 8 // 10 - len(TEXT) // 2
+        best.parent.rename(tmp_path / f"run-{number}")
+
+
+def test_parts_of_an_older_checkpoint_follow_from_its_shares(trained):
+    best, facts = trained()
+    parts = [heritage.part_of(best, facts, part) for part in ("train", "val", "test")]
+    del facts["parts"]
+    assert [heritage.part_of(best, facts, part) for part in ("train", "val", "test")] == parts
+    facts["split"] = None
+    assert heritage.bounds(heritage.find(best, facts), facts, "train") == (0, len(TEXT))
+
+
 def test_another_text_is_refused_and_a_moved_one_can_be_named(trained, tmp_path):
     best, facts = trained()
     moved = (tmp_path / "corpus.txt").rename(tmp_path / "moved.txt")

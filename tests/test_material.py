@@ -2,6 +2,7 @@
 
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def home(tmp_path, monkeypatch):
 
 def parts(text, *shares):
     cuts = [0, *(int(sum(map(Fraction, shares[:n])) * len(text)) for n in (1, 2)), len(text)]
-    return [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(cuts)]
 
 
 def decoded(found, ids):
@@ -65,21 +66,29 @@ def test_all_of_a_text_can_be_trained_on_and_that_is_said():
     assert any("nothing is held out" in note for note in found.notes)
 
 
-@pytest.mark.parametrize("part", ["val", "test"])
-def test_a_text_of_its_own_for_a_part_leaves_the_whole_to_training(home, part):
+def test_beside_a_test_text_validation_keeps_its_share(home):
+    (home / "other.txt").write_text("a line")
+    found = gather(["text.txt"], TrainConfig(test="other.txt", split="0.7,0.2,0.1"))
+    n = len(TEXT)
+    assert decoded(found, found.train) + decoded(found, found.val) == TEXT
+    assert len(found.val) == n * 9 // 10 - n * 7 // 10
+    assert found.facts["test"]["name"] == "other.txt"
+    items = gather(["names.txt"], TrainConfig(test="other.txt", records="lines"))
+    assert items.facts["items"] == {"train": 95, "val": 5, "test": 1}
+
+
+def test_a_validation_text_leaves_the_whole_to_training(home):
     (home / "other.txt").write_text("a line and a cafe? and ünknown")
-    found = gather(["text.txt"], TrainConfig(**{part: "other.txt"}))
+    found = gather(["text.txt"], TrainConfig(val="other.txt"))
     assert decoded(found, found.train) == TEXT
-    key = {"val": "validation", "test": "test"}[part]
-    assert found.facts[key]["name"] == "other.txt"
+    assert found.facts["validation"]["name"] == "other.txt"
     assert found.facts["split"] is None
-    if part == "val":
-        other = "a line and a cafe? and ünknown"
-        known = "".join(char if char in TEXT else "\ufffd" for char in other)
-        assert decoded(found, found.val) == known
-        lacking = len(set(other) - set(TEXT))
-        note = f"{lacking} characters of the validation part are not in the training part"
-        assert note in found.notes
+    other = "a line and a cafe? and ünknown"
+    known = "".join(char if char in TEXT else "\ufffd" for char in other)
+    assert decoded(found, found.val) == known
+    lacking = len(set(other) - set(TEXT))
+    note = f"{lacking} characters of the validation part are not in the training part"
+    assert note in found.notes
 
 
 def test_several_files_are_one_text_in_their_order(home):
@@ -100,7 +109,7 @@ def items_of(found, ids):
     mark = found.tokenizer.mark
     assert ids[0] == ids[-1] == mark
     places = np.flatnonzero(ids == mark)
-    return [decoded(found, ids[a + 1 : b]) for a, b in zip(places, places[1:], strict=False)]
+    return [decoded(found, ids[a + 1 : b]) for a, b in pairwise(places)]
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
@@ -131,7 +140,7 @@ def test_repeated_items_are_taken_once_before_anything_is_cut(home):
 def test_items_to_validate_on_that_are_trained_on_are_told(home):
     (home / "val.txt").write_text("name3\nname500\nname500\n")
     found = gather(["names.txt"], TrainConfig(records="lines", val="val.txt"))
-    assert items_of(found, found.train) == NAMES
+    assert sorted(items_of(found, found.train)) == sorted(NAMES)
     assert items_of(found, found.val) == ["name3", "name500"]
     assert any(note.startswith("1 items of val.txt are trained on too") for note in found.notes)
 
@@ -195,3 +204,9 @@ def test_a_model_of_items_does_not_go_on_with_one_text():
     first = CharTokenizer.from_text("abc", marked=True)
     with pytest.raises(UsageError, match="give --records too"):
         gather(["text.txt"], TrainConfig(), first=first)
+
+
+def test_a_large_alphabet_of_characters_is_told(home):
+    (home / "many.txt").write_text("".join(map(chr, range(0x4E00, 0x4E00 + 6000))))
+    found = gather(["many.txt"], TrainConfig(split="1"))
+    assert any(note.startswith("6,000 different characters") for note in found.notes)

@@ -4,12 +4,14 @@ import json
 import random
 import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen import survey as module
+from textgen.corpus import Corpus
 from textgen.survey import LONGEST, SHOWN, missing, survey
 
 FACTS = {"name": "corpus.txt", "bytes": 1234, "encoding": "utf-8", "had_bom": False}
@@ -297,3 +299,12 @@ def test_long_lists_and_texts_are_cut_on_the_terminal():
 )
 def test_a_small_share_is_not_called_none(share, words):
     assert module._percent(share) == words
+
+
+def test_of_a_very_long_corpus_the_beginning_is_looked_at(monkeypatch):
+    monkeypatch.setattr(module, "LIMIT", 100)
+    found = module.survey_of(Corpus.of("a line of a text\n" * 30, Path("text.txt")), "0.8,0.2")
+    assert found.parts == {"train": 80, "val": 20, "test": 0}
+    assert dict(found.lines())["text"] == (
+        "text.txt, utf-8, 510 bytes, the first 100 of 510 characters"
+    )

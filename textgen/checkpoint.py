@@ -59,7 +59,7 @@ class Checkpoint:
         """Return what the checkpoint is, as (label, value) lines."""
         model, facts = self.model, self.facts
         lines = [("model", model.describe()), ("alphabet", self.tokenizer.describe())]
-        for name in ("corpus", "split", "training", "metrics", "versions"):
+        for name in ("corpus", "split", "parts", "items", "training", "metrics", "versions"):
             value = facts.get(name)
             if isinstance(value, dict):
                 value = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)

@@ -23,7 +23,6 @@ from textgen.errors import Interrupted, TextgenError, visible
 from textgen.fields import check_choice
 from textgen.options import check_command, given, make_parser
 
-SURVEYED = 50_000_000  # characters of a text that a report is about
 READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
 STOPPING = [number for number in signal.valid_signals() if number in (1, 2, 15)]
 
@@ -181,24 +180,14 @@ def _build(arguments: Namespace) -> None:
 
 
 def _report(arguments: Namespace) -> None:
-    from textgen.corpus import cut, read
+    from textgen.corpus import read
     from textgen.inputs import Reading
-    from textgen.survey import survey
+    from textgen.survey import survey_of
 
     config = TrainConfig(**given(arguments, TrainConfig))
     reading = Reading(config.encoding, config.newlines, config.normalize)
     text = read(arguments.files, 1, reading, config.glob, quiet=False)
-    read_of_it = text.slice(0, SURVEYED)
-    facts = {
-        "name": str(text.path),
-        "bytes": text.size,
-        "encoding": reading.encoding,
-        "had_bom": text.had_bom,
-    }
-    found = survey(read_of_it, cut(len(read_of_it), config.split), facts)
-    if len(text) > SURVEYED:
-        problem = f"{len(text):,} characters, of which the first {SURVEYED:,} are reported on"
-        print(f"textgen: {visible(str(text.path))}: {problem}", file=sys.stderr)
+    found = survey_of(text, config.split)
     if arguments.json:
         print(json.dumps(found.to_json(), ensure_ascii=False))
         return

@@ -14,6 +14,7 @@ Shapes: n characters, U different ones.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from tqdm import tqdm
 from textgen import cache
 from textgen.errors import TextError
 from textgen.fields import to_json
-from textgen.inputs import DEFAULT, Reading, Source
+from textgen.inputs import DEFAULT, STDIN, Reading, Source
 from textgen.notations import split_shares
 from textgen.tokenizer import CODE_POINTS, CharTokenizer, Ids, code_points
 
@@ -105,6 +106,11 @@ class Corpus:
             found += np.bincount(piece, minlength=len(found))
         return found
 
+    def utf8_size(self, start: int, end: int) -> int:
+        """Return how many bytes of UTF-8 a stretch is."""
+        lengths = sum((self.codepoints >= first).astype(int) for first in (0, 0x80, 0x800, 0x10000))
+        return int(self.tally(start, end) @ lengths)
+
     def alphabet_of(self, start: int, end: int) -> CharTokenizer:
         """Return the tokenizer of the characters from `start` to before `end`."""
         counts = self.tally(start, end)
@@ -117,8 +123,8 @@ class Corpus:
         return Coded(self.ranks[start:end], tokenizer.encode(alphabet, "replace"))
 
     def paths(self) -> list[str]:
-        """Return where its files are, in their order."""
-        return [str(path.resolve()) for path in self.files]
+        """Return where its files are, in their order; "-" is standard input."""
+        return ["-" if path is STDIN else str(path.resolve()) for path in self.files]
 
     def identity(self) -> dict[str, object]:
         """Return the name, size in bytes and sha256 that a checkpoint records."""
@@ -276,21 +282,14 @@ def _encoded(source: Source, signature: object, quiet: bool) -> Corpus:
     return _corpus(source, ranks, about)
 
 
-class _progress:
-    """A progress bar over the bytes of a large source, on a terminal only."""
-
-    def __init__(self, source: Source, what: str, quiet: bool) -> None:
-        hidden = True if quiet or source.size < IN_MEMORY else None
-        self.bar = tqdm(
-            total=source.size, desc=what, unit="B", unit_scale=True, disable=hidden, leave=False
-        )
-
-    def __enter__(self) -> Callable[[int], object]:
-        update: Callable[[int], object] = self.bar.update
-        return update
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
+@contextlib.contextmanager
+def _progress(source: Source, what: str, quiet: bool) -> Iterator[Callable[[int], object]]:
+    """Show a progress bar over the bytes of a large source, on a terminal only."""
+    hidden = True if quiet or source.size < IN_MEMORY else None
+    with tqdm(
+        total=source.size, desc=what, unit="B", unit_scale=True, disable=hidden, leave=False
+    ) as bar:
+        yield bar.update
 
 
 def _string(codepoints: np.ndarray, ranks: np.ndarray) -> str:

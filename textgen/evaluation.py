@@ -94,8 +94,7 @@ def rule_for(
         whole = heritage.find(path, loaded.facts, text)
     except (TextgenError, KeyError, TypeError):  # gone, or nobody says which it was
         return Rule()
-    split = loaded.facts.get("split")
-    end = whole.bounds(split)["train"][1] if split else len(whole)
+    end = heritage.bounds(whole, loaded.facts, "train")[1]
     tail = whole.slice(max(0, end - TAIL), end)
     if tail in reported:
         return Rule()

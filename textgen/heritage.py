@@ -16,7 +16,7 @@ from textgen.corpus import Corpus
 from textgen.errors import CheckpointError, TextError, UsageError
 from textgen.fields import check_choice
 from textgen.inputs import Reading
-from textgen.material import OWN, item_parts
+from textgen.material import OWN, bounds_of
 from textgen.tensorfile import RETRAIN
 
 Words = str | list[str]  # one text, or items
@@ -67,12 +67,20 @@ def part_of(
     Raises TextError as well when there is no such part.
     """
     check_choice("--part", part, corpus.PARTS)
-    whole, split = find(path, facts, named, part), facts.get("split")
-    words = _cut(whole, facts, part, split)
+    whole = find(path, facts, named, part)
+    words = _cut(whole, facts, part)
     if not words:
         fix = "leave --part out to measure all of it"
         raise TextError(str(whole.path), f"has no {part} part", fix)
     return words
+
+
+def bounds(whole: Corpus, facts: Facts, part: str) -> tuple[int, int]:
+    """Return where a part of a text of characters lies, as it was recorded."""
+    if recorded := (facts.get("parts") or {}).get(part):
+        return int(recorded[0]), int(recorded[1])
+    split = facts.get("split")  # older checkpoints say no more
+    return bounds_of(len(whole), split or "1", () if split else ("val",))[part]
 
 
 def items_of(path: Path, facts: Facts, named: str | Path | None = None) -> frozenset[str]:
@@ -81,10 +89,13 @@ def items_of(path: Path, facts: Facts, named: str | Path | None = None) -> froze
     return frozenset(records.split(whole.text, facts["records"]))
 
 
-def _cut(whole: Corpus, facts: Facts, part: str, split: str | None) -> Words:
+def _cut(whole: Corpus, facts: Facts, part: str) -> Words:
     how = facts.get("records")
-    if split is None:  # each part is a text of its own, or there is none
-        if part != "train" and not facts.get(OWN[part]):
-            return ""
+    if facts.get(OWN.get(part, "")):  # `whole` is the part
         return records.different(records.split(whole.text, how))[0] if how else whole.text
-    return item_parts(whole, {}, how, split)[0][part] if how else whole.part(part, split)
+    if not how:
+        return whole.slice(*bounds(whole, facts, part))
+    items = records.shuffled(records.different(records.split(whole.text, how))[0])
+    others = [name for name, key in OWN.items() if facts.get(key)]
+    start, end = bounds_of(len(items), facts.get("split") or "1", others)[part]
+    return items[start:end]

@@ -9,7 +9,7 @@ In the walk after `records`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from textgen import cache, corpus, records
 from textgen.config import TrainConfig
-from textgen.corpus import Coded, Corpus
+from textgen.corpus import Bounds, Coded, Corpus
 from textgen.errors import TextError, UsageError
 from textgen.fields import to_json
 from textgen.inputs import Reading
@@ -27,6 +27,7 @@ from textgen.pieces import SentencePieceTokenizer
 from textgen.tokenizer import CharTokenizer, Tokenizer
 from textgen.units import ByteTokenizer
 
+MANY = 5000  # ids of characters
 ENOUGH = 30  # pieces of a text to find units in
 OWN = {"val": "validation", "test": "test"}  # parts that can be texts of their own, in the facts
 
@@ -95,21 +96,37 @@ def gather(
     material = (_items if config.records else _stretches)(whole, others, config, make)
     material.facts |= {
         "corpus": whole.identity(),
-        "split": None if others else config.split,
+        "split": None if "val" in others else config.split,
         **{OWN[name]: others[name].identity() if name in others else None for name in OWN},
         "records": config.records,
         "reading": to_json(reading),
     }
+    if (size := material.tokenizer.size) > MANY and material.tokenizer.kind == "char":
+        fix = "--tokenizer bpe or byte makes a smaller and quicker model"
+        material.notes.append(f"{size - 1:,} different characters: {fix}")
     if not len(material.val):
         material.notes.append("nothing is held out to validate on: the last weights count as best")
     return material
 
 
+def bounds_of(n: int, split: str, others: Container[str]) -> Bounds:
+    """Return where the parts of n characters or items lie, beside `others` with their own texts.
+
+    A validation text of its own leaves all to training; beside a test text validation keeps its
+    share, at the end.
+    """
+    bounds = corpus.cut(n, split)
+    if "val" in others:
+        return {"train": (0, n), "val": (0, 0), "test": (0, 0)}
+    if "test" in others:
+        start = n - (bounds["val"][1] - bounds["val"][0])
+        return {"train": (0, start), "val": (start, n), "test": (0, 0)}
+    return bounds
+
+
 def parts_of(whole: Corpus, others: Mapping[str, Corpus], split: str) -> Parts:
-    """Return the parts of a text; a part with a text of its own leaves the whole to training."""
-    bounds = whole.bounds(split)
-    if others:
-        bounds = {"train": (0, len(whole)), "val": (0, 0), "test": (0, 0)}
+    """Return the parts of a text."""
+    bounds = bounds_of(len(whole), split, others)
     parts = {name: (whole, *bounds[name]) for name in bounds}
     return parts | {name: (text, 0, len(text)) for name, text in others.items()}
 
@@ -162,13 +179,11 @@ def item_parts(
     """
     items, repeated = records.different(records.split(whole.text, how))
     notes = [f"{repeated:,} items occur again and are taken once"] if repeated else []
-    if not others:
-        items = records.shuffled(items)
-        return {name: items[a:b] for name, (a, b) in corpus.cut(len(items), split).items()}, notes
-    parts = {"train": items, "val": [], "test": []}
+    items = records.shuffled(items)
+    parts = {name: items[a:b] for name, (a, b) in bounds_of(len(items), split, others).items()}
     for name, text in others.items():
         parts[name], _ = records.different(records.split(text.text, how))
-        if shared := len(set(items) & set(parts[name])):
+        if shared := len(set(parts["train"]) & set(parts[name])):
             notes.append(f"{shared:,} items of {text.path.name} are trained on too")
     return parts, notes
 
@@ -233,7 +248,7 @@ def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> Ids:
         key = cache.key_of(tokenizer.kind, made_of, text.sha256, reading, str(start), str(end))
         if entry := cache.find(key):
             return entry.array()
-        room = 4 * (end - start)
+        room = text.utf8_size(start, end)  # no unit is less than a byte
         about = {"name": f"{text.path} as {tokenizer.kind}"}
         return cache.store(key, pieces, tokenizer.dtype, room, about).array()
     return np.concatenate([np.zeros(0, tokenizer.dtype), *pieces])

@@ -3,7 +3,7 @@
 In the walk after `anatomy`. `textgen corpus report FILE` prints it. Everything is counted in the
 whole text that is given, except what `baselines` measures, on parts of it that it states.
 
-    >>> survey(text, {"train": (0, 90), "val": (90, 100), "test": (100, 100)}, facts).lines()
+    >>> survey_of(read("corpus.txt"), "0.9,0.1").lines()
     [('text', 'corpus.txt, utf-8, 100 bytes'), ...]
 """
 
@@ -16,9 +16,10 @@ from typing import Any
 
 from textgen.anatomy import RARE, Anatomy, anatomy_of, characters_of, described
 from textgen.baselines import XZ_PRESET, ZSTD_LEVEL, Baselines, measure_baselines
+from textgen.corpus import Corpus, cut
 from textgen.overlap import SPAN, Overlap, overlap
 
-LIMIT = 50_000_000  # characters that a caller should give at most
+LIMIT = 50_000_000  # characters of a corpus that are looked at
 SHOWN = 10  # examples on the terminal; anatomy.SHOWN in JSON
 LONGEST = 60  # characters of the text in a line on the terminal
 WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -83,12 +84,28 @@ class Survey:
             named.append(f"{self.facts['bytes']:,} bytes")
         if self.facts.get("had_bom"):
             named.append("byte order mark dropped")
+        if "surveyed" in self.facts:
+            named.append(str(self.facts["surveyed"]))
         found = [("text", ", ".join(named))]
         for describe in (_character_lines, _line_lines, _form_lines):
             found += describe(self.anatomy)
         found += [*_part_lines(self), *_baseline_lines(self.baselines)]
         told = [f"{one['option']}: {one['because']}" for one in self.suggestions]
         return [*found, *_labelled("suggestion", told or ["none: the defaults suit it"])]
+
+
+def survey_of(text: Corpus, split: str) -> Survey:
+    """Return what a corpus is; of a very long one, what its beginning is, and that is said."""
+    words = text.slice(0, LIMIT)
+    facts: dict[str, object] = {
+        "name": str(text.path),
+        "bytes": text.size,
+        "encoding": text.reading.encoding,
+        "had_bom": text.had_bom,
+    }
+    if len(text) > LIMIT:
+        facts["surveyed"] = f"the first {LIMIT:,} of {len(text):,} characters"
+    return survey(words, cut(len(words), split), facts)
 
 
 def survey(text: str, bounds: Mapping[str, tuple[int, int]], facts: Mapping[str, object]) -> Survey:
