@@ -340,7 +340,8 @@ class TestTexts:
         assert "lines:                 27, 0 of them empty" in out
         code, out, _ = call(capsys, "corpus", "report", "names.txt", "--json", "--split", "0.5,0.5")
         assert code == 0
-        assert json.loads(out)["parts"] == {"train": 54, "val": 54, "test": 0}
+        half = len((names / "names.txt").read_text()) // 2
+        assert json.loads(out)["parts"]["train"] == half
 
     def test_the_cache_is_listed_and_cleared(self, names, capsys, monkeypatch):
         monkeypatch.setattr("textgen.corpus.IN_MEMORY", 10)
