@@ -107,8 +107,9 @@ def sections() -> Iterator[str]:
     note = "Networks alone, without n-grams, one seed each, on the whole validation part.\n\n"
     yield section("Cells", RESULTS / "cells.json", COMPARISON, note)
     note = (
-        "A minute each, with nothing set but the options shown; the first 100,000 characters of the "
-        "validation part (of items all of it); the memory is anonymous resident memory.\n\n"
+        "A minute each, with nothing set but the options shown; measured on the first 100,000 "
+        "characters of the validation part (of items all of it); the memory is anonymous resident "
+        "memory.\n\n"
     )
     yield section("Texts of every kind", RESULTS / "corpora.json", CORPORA, note)
     note = (

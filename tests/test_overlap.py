@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textgen import overlap as module
-from textgen.overlap import SPAN, code_points, copied, longest_shared, overlap
+from textgen.overlap import SPAN, copied, longest_shared, overlap
+from textgen.tokenizer import code_points
 
 # Few characters make repeats; a small SPAN makes every branch of the search run.
 texts = st.text("ab\u00e9", max_size=40)

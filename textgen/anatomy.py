@@ -19,8 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from textgen.overlap import code_points
-from textgen.tokenizer import CharTokenizer
+from textgen.tokenizer import CharTokenizer, code_points
 
 Form = Literal["NFC", "NFD", "NFKC"]
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from textgen.novelty import windows
-from textgen.tokenizer import CODE_POINTS
+from textgen.tokenizer import CODE_POINTS, code_points
 
 SPAN = 50  # characters; shorter spans are shared by chance and by grammar
 LONGEST = 1_000  # characters of the longest span in JSON
@@ -71,7 +71,7 @@ class Overlap:
 
 def overlap(train: str, part: str) -> Overlap:
     """Return what part shares with the training part."""
-    codes, others = code_points(train), code_points(part)
+    codes, others = (code_points(one).astype(np.uint32) for one in (train, part))
     span = longest_shared(codes, others)
     known = set(train.split("\n"))
     lines = [line for line in part.split("\n") if line.rstrip("\r")]
@@ -83,11 +83,6 @@ def overlap(train: str, part: str) -> Overlap:
         lines=len(lines),
         copied_lines=sum(line in known for line in lines),
     )
-
-
-def code_points(text: str) -> Array:
-    """Return the code points (n,) of text."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
 def copied(train: Array, part: Array, length: int) -> Array:

@@ -32,6 +32,7 @@ from textgen.records import framed
 from textgen.sampleconfig import SampleConfig
 from textgen.sampling import Step, generate, new_seed, read_prime
 from textgen.texts import Text, different_texts, write_texts
+from textgen.tokenizer import code_points
 
 Item = TypeVar("Item")
 
@@ -173,9 +174,7 @@ class TextModel:
         if self.path is None:
             raise TextError("text", "of a model without a file it is not known", "load it from one")
         whole = text_of(self.path, self.checkpoint, training_text).text
-        codes, others = (
-            np.frombuffer(one.encode("utf-32-le", "surrogatepass"), "<u4") for one in (whole, text)
-        )
+        codes, others = (code_points(one).astype(np.uint32) for one in (whole, text))
         length, place = longest_copied(codes, others)
         return text[place : place + length]
 
