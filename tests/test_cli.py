@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import textgen
+from textgen import heritage
 from textgen.checkpoint import Checkpoint
 from textgen.cli import main
 from textgen.config import ModelConfig
@@ -292,6 +293,16 @@ class TestTexts:
         assert len(set(written[:-1])) == 12
         assert not set(written[:-1]) & set(found)
         assert call(capsys, "eval", "checkpoints/names", "--part", "val", "--json")[0] == 0
+
+    def test_what_stands_between_items_is_unescaped(self, names, capsys):
+        (names / "jokes.txt").write_text("".join(f"joke {n}\nof two lines\n%\n" for n in range(40)))
+        words = ("--records", r"\n%\n", "--split", "0.5,0.5")
+        code, _, _ = call(capsys, "train", "jokes.txt", *words, *self.SMALL)
+        assert code == 0
+        facts = Checkpoint.load(names / "checkpoints" / "jokes" / "best.safetensors").facts
+        assert (facts["records"], facts["items"]["train"]) == ("\n%\n", 20)
+        items = heritage.items_of(names / "checkpoints/jokes/best.safetensors", facts)
+        assert "joke 7\nof two lines" in items
 
     def test_where_there_are_no_more_items_that_is_said(self, names, capsys, monkeypatch):
         monkeypatch.setattr("textgen.texts.MOST_DRAWN", 2)

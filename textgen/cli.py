@@ -21,7 +21,7 @@ from pathlib import Path
 from textgen.config import DEVICES, TrainConfig
 from textgen.errors import Interrupted, TextgenError, visible
 from textgen.fields import check_choice
-from textgen.options import check_command, given, make_parser
+from textgen.options import check_command, given, make_parser, unescape
 
 READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
 STOPPING = [number for number in signal.valid_signals() if number in (1, 2, 15)]
@@ -74,6 +74,9 @@ def run(words: Sequence[str], started: float) -> int:
 def _train(arguments: Namespace) -> None:
     from textgen.training import train
 
+    options = given(arguments, TrainConfig)
+    if "records" in options:
+        options["records"] = unescape(options["records"])
     with caught_signals() as received:
         train(
             arguments.files,
@@ -82,7 +85,7 @@ def _train(arguments: Namespace) -> None:
             quiet=False,
             stop=lambda: received[0] if received else None,
             started=arguments.started,
-            **given(arguments, TrainConfig),
+            **options,
         )
 
 

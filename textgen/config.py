@@ -112,15 +112,24 @@ class TrainConfig:
     init: str | None = option(None, "start from this checkpoint's weights", metavar="FILE")
 
     split: str = option(
-        "0.9,0.05,0.05", "shares to train, validate, test; 1: all", metavar="SHARES", group=TEXT
+        "0.9,0.05,0.05",
+        "shares to train, validate and test on; 1: train on all",
+        metavar="SHARES",
+        group=TEXT,
     )
     val: str | None = option(None, "validate on this text instead", metavar="FILE", group=TEXT)
     test: str | None = option(None, "hold out this text instead", metavar="FILE", group=TEXT)
     records: str | None = option(
-        None, "learn items: lines, blank-line, or the text between two", metavar="HOW", group=TEXT
+        None,
+        "learn items: lines, blank-line, or the text between two (\\n is unescaped)",
+        metavar="HOW",
+        group=TEXT,
     )
     tokenizer: str | None = option(
-        None, "units of text; bpe and unigram find theirs", choices=TOKENIZERS, group=TEXT
+        None,
+        "units of text, char without a wish; bpe and unigram find theirs",
+        choices=TOKENIZERS,
+        group=TEXT,
     )
     vocab_size: int | None = option(
         None,
@@ -132,7 +141,7 @@ class TrainConfig:
     glob: str | None = option(
         None, "files of a folder to read (default: *.txt)", metavar="PATTERN", group=TEXT
     )
-    encoding: str = option("utf-8", "how the bytes of the files are written", group=TEXT)
+    encoding: str = option("utf-8", "of the files", metavar="NAME", group=TEXT)
     newlines: str = option("keep", "lf: turn CR and CR LF into LF", choices=NEWLINES, group=TEXT)
     normalize: str = option(
         "none", "nfc: compose characters (Unicode NFC)", choices=FORMS, group=TEXT
