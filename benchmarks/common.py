@@ -7,6 +7,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,3 +70,33 @@ def seconds(function: Callable[[], Any], rounds: int = 9) -> float:
         function()
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:])
+
+
+class Watched:
+    """A process and the most memory that it held."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.most = 0.0
+        self.watcher = threading.Thread(target=self._watch)
+        self.watcher.start()
+
+    def _watch(self) -> None:
+        status = Path(f"/proc/{self.process.pid}/status")
+        while self.process.poll() is None:
+            try:
+                lines = status.read_text().splitlines()
+            except OSError:
+                return  # it has ended, or this is not Linux
+            found = [line.split()[1] for line in lines if line.startswith("RssAnon")]
+            self.most = max(self.most, *(int(one) * 1024 / 1e6 for one in found), 0.0)
+            time.sleep(0.02)
+
+    def wait(self) -> float:
+        """Return the megabytes it held at most; raise CalledProcessError when it failed."""
+        _, said = self.process.communicate()
+        self.watcher.join()
+        if self.process.returncode:
+            command = [str(word) for word in self.process.args]  # type: ignore[union-attr]
+            raise subprocess.CalledProcessError(self.process.returncode, command, stderr=said)
+        return self.most

@@ -15,12 +15,11 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from common import save
+from common import Watched, save
 from report import CORPORA, table
 
 from textgen import corpus
@@ -33,36 +32,6 @@ KINDS = {
     "irish.abc": [["--records", "blank-line"]],
     "tang_poetry.zh.txt": [[], ["--tokenizer", "byte"], ["--tokenizer", "bpe"]],
 }
-
-
-class Watched:
-    """A process and the most memory that it held."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        self.most = 0.0
-        self.watcher = threading.Thread(target=self._watch)
-        self.watcher.start()
-
-    def _watch(self) -> None:
-        status = Path(f"/proc/{self.process.pid}/status")
-        while self.process.poll() is None:
-            try:
-                lines = status.read_text().splitlines()
-            except OSError:
-                return  # it has ended, or this is not Linux
-            found = [line.split()[1] for line in lines if line.startswith("RssAnon")]
-            self.most = max(self.most, *(int(one) * 1024 / 1e6 for one in found), 0.0)
-            time.sleep(0.02)
-
-    def wait(self) -> float:
-        """Return the megabytes it held at most; raise CalledProcessError when it failed."""
-        _, said = self.process.communicate()
-        self.watcher.join()
-        if self.process.returncode:
-            command = [str(word) for word in self.process.args]  # type: ignore[union-attr]
-            raise subprocess.CalledProcessError(self.process.returncode, command, stderr=said)
-        return self.most
 
 
 def told(*words: str) -> str:

@@ -54,6 +54,17 @@ THROUGHPUT = {
     "float32_share": "share of peak, float32|.2f",
     "bfloat16_share": "share of peak, bfloat16|.2f",
 }
+LARGE = {
+    "text": "text",
+    "bytes": "bytes|,",
+    "characters": "characters|,",
+    "alphabet": "different ones|,",
+    "read_seconds": "seconds to read it|.1f",
+    "rate": "MB/s|.0f",
+    "again_seconds": "seconds to read it again|.2f",
+    "seconds": "seconds of the run|.0f",
+    "peak": "MB beyond torch's|,.0f",
+}
 CORPORA = {
     "text": "text",
     "options": "options",
@@ -112,6 +123,12 @@ def sections() -> Iterator[str]:
         "memory.\n\n"
     )
     yield section("Texts of every kind", RESULTS / "corpora.json", CORPORA, note)
+    note = (
+        "Each text repeated until it is as large; both passes over it on one core, then again when "
+        "it is in the cache, then `textgen train --steps 300`, with the largest anonymous resident "
+        "memory of that process.\n\n"
+    )
+    yield section("Large texts", RESULTS / "large.json", LARGE, note)
     note = (
         "The bare loop's speed, how many times that textgen's trainer reaches, and the share of "
         "the measured peak of a large float32 product, {peak_gflops:.0f} GFLOP/s (6 operations a "
