@@ -173,7 +173,7 @@ def test_other_units_of_the_same_text_are_not_taken_for_these(monkeypatch):
 
 
 def test_of_a_large_text_units_are_found_in_pieces_drawn_from_all_of_it(monkeypatch):
-    monkeypatch.setattr(corpus, "PIECE", 10)
+    monkeypatch.setattr(material, "DRAWN", 10)
     monkeypatch.setattr(material, "ENOUGH", 3)
     text = corpus.Corpus.of("".join(f"{n:9}\n" for n in range(100)))
     drawn = list(material._drawn(text, 0, 1000))

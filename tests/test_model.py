@@ -397,3 +397,17 @@ def test_cuda_agrees_with_the_cpu(cell):
     losses = [trainer.update(learning_rate=0.01) for _ in range(20)]
     assert losses[-1] < losses[0]
     assert optim.clip(model) < float("inf")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_logits_that_would_fill_the_memory_are_made_piece_by_piece(cell, monkeypatch):
+    stepper = TorchStepper(random_model(small(cell)))
+    ids_TB = np.random.default_rng(0).integers(0, VOCAB, (12, 3))
+    whole, state = stepper.nats(ids_TB[:-1], ids_TB[1:], None)
+    for most in (1, 3 * VOCAB, 100):
+        monkeypatch.setattr("textgen.model.MOST_LOGITS", most)
+        parts, after = stepper.nats(ids_TB[:-1], ids_TB[1:], None)
+        np.testing.assert_allclose(parts, whole, rtol=1e-12)
+        for one, other in zip(after, state, strict=True):
+            for a, b in zip(one, other, strict=True):
+                np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)

@@ -28,7 +28,7 @@ from textgen.tokenizer import CharTokenizer, Tokenizer
 from textgen.units import ByteTokenizer
 
 MANY = 5000  # ids of characters
-ENOUGH = 30  # pieces of a text to find units in
+ENOUGH, DRAWN = 32, 1 << 18  # pieces of a text to find units in, and characters of each
 OWN = {"val": "validation", "test": "test"}  # parts that can be texts of their own, in the facts
 
 Ids = np.ndarray | Coded
@@ -230,11 +230,11 @@ def _united(own: CharTokenizer, first: CharTokenizer) -> CharTokenizer:
 
 def _drawn(text: Corpus, start: int, end: int) -> Iterator[str]:
     """Yield a part, of a large one pieces enough to find units in, drawn evenly from all of it."""
-    number = -(-(end - start) // corpus.PIECE)
+    number = -(-(end - start) // DRAWN)
     drawn = np.unique(np.linspace(0, number - 1, ENOUGH).round().astype(int))
     for one in range(number) if number <= ENOUGH else drawn.tolist():
-        begin = start + one * corpus.PIECE
-        yield text.slice(begin, min(end, begin + corpus.PIECE))
+        begin = start + one * DRAWN
+        yield text.slice(begin, min(end, begin + DRAWN))
 
 
 def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> Ids:

@@ -29,7 +29,7 @@ from textgen.records import IGNORED, Items, framed
 from textgen.tokenizer import UNKNOWN, CharTokenizer, Tokenizer
 
 CHUNK = 256  # time steps computed at a time
-ITEMS = 64  # read side by side
+ITEMS, ROOM = 256, 16 * CHUNK  # items read side by side, and ids of all of them at a time
 WARM_UP = 256  # uncounted characters before a stream of `streamed`
 NAMED = CharTokenizer.unknown_nats  # nats for naming one of Unicode's code points
 NANOGPT_WINDOW, NANOGPT_BATCH, NANOGPT_BATCHES = 256, 64, 200
@@ -232,8 +232,9 @@ def by_items(model: Stepper, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarra
     for first in range(0, len(order), ITEMS):
         rows = order[first : first + ITEMS]
         state, longest = None, int(items.lengths[rows].max())
-        for start in range(0, longest, CHUNK):
-            end = min(longest, start + CHUNK)
+        chunk = ROOM // len(rows)
+        for start in range(0, longest, chunk):
+            end = min(longest, start + chunk)
             x_TB, y_TB = items.window(ids, rows, start, end)
             counted = y_TB != IGNORED
             nats_TB, state = model.nats(x_TB, np.where(counted, y_TB, 0), state)

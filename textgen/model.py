@@ -148,6 +148,9 @@ def orthogonal(block: Tensor) -> Tensor:
     return oriented
 
 
+MOST_LOGITS = 1 << 23  # at a time: with a large vocabulary those of a long window fill gigabytes
+
+
 class TorchStepper:
     """A CharRNN behind the stepping interface of the numpy engine, on the model's device."""
 
@@ -181,10 +184,15 @@ class TorchStepper:
 
     def nats(self, x_TB: np.ndarray, y_TB: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
         """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
-        logits_TBV, state = self.forward(x_TB, state)
-        with torch.no_grad():
-            target = torch.from_numpy(y_TB).to(self.device)
-            losses = nn.functional.cross_entropy(
-                logits_TBV.flatten(0, 1), target.flatten(), reduction="none"
-            )
-        return losses.view(y_TB.shape).cpu().double().numpy(), state
+        nats_TB = np.empty(y_TB.shape)
+        steps = max(1, MOST_LOGITS // (x_TB.shape[1] * self.model.config.vocab))
+        for start in range(0, len(x_TB), steps):
+            part = slice(start, start + steps)
+            logits_TBV, state = self.forward(x_TB[part], state)
+            with torch.no_grad():
+                target = torch.from_numpy(y_TB[part]).to(self.device).flatten()
+                losses = nn.functional.cross_entropy(
+                    logits_TBV.flatten(0, 1), target, reduction="none"
+                )
+            nats_TB[part] = losses.view(y_TB[part].shape).cpu().double().numpy()
+        return nats_TB, state

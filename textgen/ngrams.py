@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,15 +60,24 @@ class NGrams:
     def __init__(self, grams: Array, counts: Array, vocab: int, order: int) -> None:
         self.grams, self.counts = grams, counts
         self.vocab, self.order = vocab, order
-        pairs, number = grams.astype(np.int64), counts.astype(np.int64)
-        tables = [make_table(pairs, number, vocab)]
-        for length in range(order - 1, 0, -1):
-            pairs, number = np.unique(pairs % vocab**length, return_counts=True)
-            tables.append(make_table(pairs, number, vocab))
-        self._tables = tables[::-1]
+
+    @cached_property
+    def _tables(self) -> list[Table]:
+        """A table a length, made when it is first asked for: seconds, for a long text."""
+        pairs, number = self.grams.astype(np.int64), self.counts.astype(np.int64)
+        tables = [make_table(pairs, number, self.vocab)]
+        for length in range(self.order - 1, 0, -1):
+            pairs, number = np.unique(pairs % self.vocab**length, return_counts=True)
+            tables.append(make_table(pairs, number, self.vocab))
+        return tables[::-1]
+
+    @cached_property
+    def _shortest(self) -> Array:
+        """The probabilities (V,) after nothing."""
         first = self._tables[0]
-        self._shortest = np.full(vocab, first.backoff[0] / vocab)
-        self._shortest[first.last] += first.gain
+        found = np.full(self.vocab, first.backoff[0] / self.vocab)
+        found[first.last] += first.gain
+        return found
 
     @classmethod
     def count(cls, ids: Sliceable, vocab: int, order: int) -> NGrams:
