@@ -90,6 +90,10 @@ class NGrams:
         smallest = np.min_scalar_type(vocab**order - 1), np.min_scalar_type(counts.max())
         return cls(grams.astype(smallest[0]), counts.astype(smallest[1]), vocab, order)
 
+    def prepare(self) -> None:
+        """Make what probabilities need, which takes seconds for a long text, and room meanwhile."""
+        assert self._shortest is not None
+
     def initial_state(self, rows: int) -> State:
         """Return the state of B rows that have read nothing."""
         return ((np.zeros((rows, self.order - 1), dtype=np.int64),),)
