@@ -210,18 +210,13 @@ def read(
     several = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
     with Source(several, reading, glob) as source:
         signature = source.signature()  # before it is read: what changes meanwhile shows
-        found = None if verify else _known(source, signature)
+        sha256 = None if verify else cache.known(signature)
+        found = _stored(source, sha256) if sha256 else None
         found = found or _encoded(source, signature, quiet)
     if len(found) < need:
         problem = "empty" if not len(found) else f"only {len(found)} character(s)"
         raise TextError(str(source.name), problem, f"give a text of at least {need} characters")
     return found
-
-
-def _known(source: Source, signature: object) -> Corpus | None:
-    """Return the corpus of a source that was encoded before and has not changed since."""
-    sha256 = cache.known(signature)
-    return _stored(source, sha256) if sha256 else None
 
 
 def _stored(source: Source, sha256: str, verify: bool = False) -> Corpus | None:
