@@ -183,7 +183,7 @@ def make_table(grams: Array, counts: Array, vocab: int) -> Table:
     sizes = np.diff(np.append(starts, len(grams)))
     return Table(
         grams=grams,
-        last=grams % vocab,
+        last=(grams % vocab).astype(np.min_scalar_type(vocab - 1)),
         gain=(counts - less) / np.repeat(total, sizes),
         contexts=contexts,
         starts=np.append(starts, len(grams)),
