@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from encodings.aliases import aliases
 
+from textgen.config import FORMS, NEWLINES
 from textgen.errors import TextError, UsageError
 from textgen.fields import check_choice
 
-NEWLINES = ("keep", "lf")
-FORMS = ("none", "nfc")
 MARKS = {  # the byte order marks; UTF-32's first, as it begins with UTF-16's
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",

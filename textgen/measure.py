@@ -108,7 +108,16 @@ def ids_of(tokenizer: Tokenizer, text: str) -> np.ndarray:
 
     Raises TextError for what can be neither encoded nor paid for.
     """
-    return tokenizer.encode(text, "replace" if tokenizer.unknown_nats else "error")
+    return tokenizer.encode(text, _policy(tokenizer))
+
+
+def framed_ids(tokenizer: Tokenizer, items: list[str]) -> np.ndarray:
+    """Return the ids of items that are measured, framed; the rules of `ids_of`."""
+    return framed(items, tokenizer, _policy(tokenizer))
+
+
+def _policy(tokenizer: Tokenizer) -> str:
+    return "replace" if tokenizer.unknown_nats else "error"
 
 
 def finite(costs: np.ndarray) -> np.ndarray:
@@ -212,9 +221,9 @@ def evaluate_items(model: Stepper, tokenizer: Tokenizer, items: list[str]) -> Re
 
     The end of an item counts as a character of one byte, as the newline between two would.
     """
-    ids = framed(items, tokenizer, "replace" if tokenizer.unknown_nats else "error")
+    ids = framed_ids(tokenizer, items)
     costs = finite(by_items(model, ids, tokenizer))
-    chars = sum(map(len, items)) + len(items)
+    chars = characters(tokenizer, ids)
     size = sum(len(item.encode("utf-8", "surrogatepass")) for item in items) + len(items)
     unknown = int((ids == UNKNOWN).sum()) if tokenizer.unknown_nats else 0
     return Result("items", float(costs.sum()) / chars, chars, unknown, size / chars)

@@ -30,7 +30,6 @@ LONGEST_BLOCK = 4000  # characters of a piece of text that is learnt from
 MOST_BYTES = 3_000_000  # learnt from; more change the pieces little
 ENCODED = 1 << 16  # characters encoded at a time, so that a long text needs little extra memory
 BARRED = re.compile("[\\0\u2581\u2585]+")  # NUL and its own signs, which it cannot learn from
-KEPT = "\n\t\r"  # are pieces of their own in every release
 
 
 class SentencePieceTokenizer(Units):

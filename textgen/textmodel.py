@@ -28,7 +28,6 @@ from textgen.errors import TextError, UsageError
 from textgen.limits import Limits, allowed_ids, bias_of, make_limits
 from textgen.mixture import make_engine, with_ngrams
 from textgen.novelty import longest_copied, text_of
-from textgen.records import framed
 from textgen.sampleconfig import SampleConfig
 from textgen.sampling import Step, generate, new_seed, read_prime
 from textgen.texts import Text, different_texts, write_texts
@@ -182,15 +181,15 @@ class TextModel:
         """Return what a text costs, read from the zero state; of an item its end costs as well."""
         if not text:
             raise TextError("text", "empty", "give at least 1 character")
-        ids, paid = measure.ids_of(self.tokenizer, text), self.tokenizer.unknown_nats
+        paid = self.tokenizer.unknown_nats
         with self._blas.limit(limits=self.threads):
             if self.tokenizer.mark is None:
+                ids = measure.ids_of(self.tokenizer, text)
                 nats = measure.stateful(self._stepper, ids, self.tokenizer.counts, paid)
             else:
-                ids = framed([text], self.tokenizer, "replace" if paid else "error")
+                ids = measure.framed_ids(self.tokenizer, [text])
                 nats = measure.by_items(self._stepper, ids, self.tokenizer)[1:]
-        chars = len(text) + (self.tokenizer.mark is not None)
-        mean = float(measure.finite(nats).sum()) / chars
+        mean = float(measure.finite(nats).sum()) / measure.characters(self.tokenizer, ids)
         return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()) if paid else 0)
 
     def _seeded(self, config: SampleConfig, state: Continuation | None) -> SampleConfig:

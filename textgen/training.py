@@ -29,7 +29,7 @@ from textgen.errors import Interrupted
 from textgen.fields import from_json, to_json
 from textgen.files import locked
 from textgen.heldout import HeldOut
-from textgen.mixture import Mixture, Stepper, make_engine
+from textgen.mixture import make_engine, with_ngrams
 from textgen.model import TorchStepper
 from textgen.optim import learning_rate
 from textgen.plan import WARMUP, Plan, by_seconds
@@ -281,9 +281,8 @@ class Run:
         if nats is not None and plan.final_chars > plan.val_chars:
             checkpoint = Checkpoint.load(best)
             self.trainer.model.load(checkpoint.weights)
-            model: Stepper = TorchStepper(self.trainer.model)
-            if self.setup.ngrams:  # the same as the checkpoint's, but ready
-                model = Mixture(model, self.setup.ngrams, checkpoint.share)
+            ready = dataclasses.replace(checkpoint, ngrams=self.setup.ngrams)  # the same ones
+            model = with_ngrams(TorchStepper(self.trainer.model), ready)
             nats = self.held.per_character(self.held.costs(model, plan.final_chars))
         if self._out_of_patience():
             self.log.say(f"stopped early: no gain in {self.progress['stale']} validations")
