@@ -571,6 +571,15 @@ class TestInitOnOtherTexts:
             {name: array.round(6) for name, array in weights(second.folder).items()},
         )
 
+    def test_all_bytes_are_accounted_for(self, corpus, tmp_path, capsys):
+        """Among bytes there is no <unk>: each is used or not."""
+        first = textgen.train(corpus, out=str(tmp_path / "1"), steps=1, tokenizer="byte", **TINY)
+        options = {**TINY, "steps": 1, "init": str(first.best), "split": "1"}
+        textgen.train(corpus, out=str(tmp_path / "2"), quiet=False, **options)
+        used = len(set(corpus.read_bytes()))
+        words = f"{used} units kept, 0 added, {256 - used} unused in this text"
+        assert words in capsys.readouterr().out
+
     def test_other_units_than_the_checkpoint_s_are_refused(self, corpus, tmp_path):
         first = textgen.train(corpus, out=str(tmp_path / "first"), steps=2, **TINY)
         with pytest.raises(textgen.UsageError, match="differs from the char of --init"):

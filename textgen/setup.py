@@ -211,8 +211,9 @@ def adopt(model: CharRNN, tokenizer: Tokenizer, first: Checkpoint) -> str:
         else:
             weights[name] = array
     model.load(weights)
-    unused = int((tokenizer.counts[rows] == 0).sum()) - 1  # <unk> is never used
-    kept, added = len(rows) - 1 - unused, tokenizer.size - len(rows)
+    known = [row for row, one in zip(rows, first.tokenizer.symbols(), strict=True) if one]
+    kept = int((tokenizer.counts[known] > 0).sum())
+    unused, added = len(known) - kept, tokenizer.size - len(rows)
     words = "characters" if tokenizer.kind == "char" else "units"
     return f"starting weights: {kept} {words} kept, {added} added, {unused} unused in this text"
 
