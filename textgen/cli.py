@@ -184,12 +184,11 @@ def _build(arguments: Namespace) -> None:
 
 def _report(arguments: Namespace) -> None:
     from textgen.corpus import read
-    from textgen.inputs import Reading
+    from textgen.material import reading_of
     from textgen.survey import survey_of
 
     config = TrainConfig(**given(arguments, TrainConfig))
-    reading = Reading(config.encoding, config.newlines, config.normalize)
-    text = read(arguments.files, 1, reading, config.glob, quiet=False)
+    text = read(arguments.files, 1, reading_of(config), config.glob, quiet=False)
     found = survey_of(text, config.split)
     if arguments.json:
         print(json.dumps(found.to_json(), ensure_ascii=False))

@@ -69,6 +69,11 @@ class Material:
                 raise TextError(now["name"], problem, "put that text there")
 
 
+def reading_of(config: TrainConfig) -> Reading:
+    """Return how the bytes of the files that config speaks of become characters."""
+    return Reading(config.encoding, config.newlines, config.normalize)
+
+
 def gather(
     paths: Sequence[str | Path],
     config: TrainConfig,
@@ -83,7 +88,7 @@ def gather(
     checkpoint that a new run starts from, all of whose units the new one has. Raises TextgenError
     subclasses.
     """
-    reading = Reading(config.encoding, config.newlines, config.normalize)
+    reading = reading_of(config)
     whole = corpus.read(paths, 2, reading, config.glob, quiet, verify)
     others = {
         name: corpus.read(path, 1, reading, None, quiet, verify)
