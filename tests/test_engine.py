@@ -1,12 +1,15 @@
 """The numpy engine against the equations written out and against the torch model."""
 
+import mmap
+
 import naive
 import numpy as np
 import pytest
 import torch
 
+import textgen.engine
 from textgen.config import CELLS, ModelConfig
-from textgen.engine import Engine, LSTMLayer, log_softmax
+from textgen.engine import LARGE_PAGE, Engine, LSTMLayer, in_large_pages, log_softmax
 from textgen.model import CharRNN
 
 VOCAB = 6
@@ -57,6 +60,31 @@ def test_steps_equal_the_torch_model(cell, layers, dtype):
     engine = random_engine(config, dtype)
     assert engine.step(np.zeros(1, int), None)[0].dtype == dtype
     assert_steps_equal_model(engine, model, TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weights_in_large_pages_give_the_same_steps(cell, monkeypatch):
+    """A page is made smaller here, so that each matrix fills several."""
+    monkeypatch.setattr(textgen.engine, "LARGE_PAGE", 1 << 16)
+    config = small(cell, layers=2, hidden=400)
+    weights = naive.random_weights(config, seed=1, scale=0.03)
+    model = CharRNN(config).double()
+    model.load(weights)
+    assert_steps_equal_model(Engine(config, weights), model, 1e-10, T=5)
+
+
+def test_large_pages_hold_copies_that_begin_at_a_page():
+    array = np.arange(1 << 20, dtype=np.float32).reshape(1024, 1024)
+    found = in_large_pages(array)
+    np.testing.assert_array_equal(found, array)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        assert found.ctypes.data % LARGE_PAGE == 0
+
+
+def test_systems_without_large_pages_keep_the_array(monkeypatch):
+    monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
+    array = np.zeros((1024, 1024), dtype=np.float32)
+    assert in_large_pages(array) is array
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -190,8 +218,8 @@ def test_gates_at_their_ends_and_between():
     """The sigmoid gates arrive halved."""
     weights = {name: np.ones((4, 1)) for name in ("weight_ih", "weight_hh")}
     layer = LSTMLayer(weights | {name: np.ones(4) for name in ("bias_ih", "bias_hh")}, None)
-    gates = np.array([[-1e4, 1.0, 0.0, -2.0], [1e4, -1.0, 0.0, 1e4]])
+    gates = np.array([[-1e4, 1e4], [1.0, -1.0], [0.0, 0.0], [-2.0, 1e4]])[:, None]  # (G, H, B)
     layer.activate(gates)
     between = 1 / (1 + np.exp(-2.0))
-    expected = [[0, between, 0.5, np.tanh(-2.0)], [1, 1 - between, 0.5, 1]]
-    np.testing.assert_allclose(gates, expected, rtol=0, atol=1e-15)
+    expected = [[0, 1], [between, 1 - between], [0.5, 0.5], [np.tanh(-2.0), 1]]
+    np.testing.assert_allclose(gates[:, 0], expected, rtol=0, atol=1e-15)

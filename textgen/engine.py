@@ -11,6 +11,8 @@ State is a value: one tuple of arrays (B, H) a layer, (h,) or for an LSTM (h, c)
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 
 from textgen.config import ModelConfig
@@ -20,6 +22,8 @@ LayerState = tuple[Array, ...]
 State = tuple[LayerState, ...]
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer
+PADDING = 16  # numbers after each row of a table
+LARGE_PAGE = 1 << 21  # bytes
 
 quiet = np.errstate(over="ignore", invalid="ignore")  # the sampler reports what is not finite
 
@@ -41,7 +45,7 @@ class Engine:
             )
             for layer in range(model.layers)
         ]
-        self._head, self._head_bias = weights["head.weight"].T, weights["head.bias"]
+        self._head, self._head_bias = weights["head.weight"], weights["head.bias"][:, None]
 
     def initial_state(self, rows: int) -> State:
         """Return the zero state of B rows."""
@@ -49,7 +53,6 @@ class Engine:
         zeros = np.zeros((rows, self.model.hidden), dtype=self.dtype)
         return tuple((zeros,) * parts for _ in range(self.model.layers))
 
-    @quiet
     def step(self, ids_B: Array, state: State | None) -> tuple[Array, State]:
         """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
         state = state or self.initial_state(len(ids_B))
@@ -58,10 +61,11 @@ class Engine:
         for layer, before in zip(self._layers[1:], state[1:], strict=True):
             after.append(layer.step(after[-1][0], before))
             total = total + after[-1][0]
-        logits_BV = total @ self._head
-        logits_BV += self._head_bias
-        return logits_BV, tuple(after)
+        logits_VB = self._head.dot(total.T)
+        logits_VB += self._head_bias
+        return logits_VB.T, tuple(after)
 
+    @quiet
     def read(self, ids: Array, rows: int, state: State | None = None) -> tuple[Array, State]:
         """Feed the same ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
         logits_BV = np.zeros((rows, self.model.vocab), dtype=self.dtype)
@@ -69,6 +73,7 @@ class Engine:
             logits_BV, state = self.step(np.full(rows, one), state)
         return logits_BV, state or self.initial_state(rows)
 
+    @quiet
     def nats(self, x_TB: Array, y_TB: Array, state: State | None) -> tuple[Array, State]:
         """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
         nats_TB = np.empty(x_TB.shape)
@@ -80,7 +85,6 @@ class Engine:
         return nats_TB, state
 
 
-@quiet
 def log_softmax(logits: Array) -> Array:
     """Return log-probabilities over the last axis, in float64."""
     # ufuncs' own reductions: for one row the methods' wrappers cost more than the work
@@ -97,16 +101,24 @@ class Layer:
     Of the gates that go through a sigmoid the weights are halved, since sigmoid(2 a) is
     tanh(a) / 2 + 1/2: one tanh then serves all gates. The first layer's inputs are ids, whose
     projections stand in a table; a later layer's stand beside its state, so one matrix holds both.
+    Features come first within a step, (H, B), so that each gate is one block of memory.
     """
 
     order: tuple[int, ...] = (0,)  # the gates' places in torch's rows, sigmoid ones first
     sigmoids = 0
 
     def __init__(self, weights: dict[str, Array], embedding: Array | None) -> None:
-        self.width = weights["weight_hh"].shape[1]
+        gates, self.width = weights["weight_hh"].shape
         self.cut = self.sigmoids * self.width
+        self.half = np.array(0.5, dtype=weights["weight_hh"].dtype)
         w_ih, w_hh, b_ih, b_hh = (self._arranged(weights[name]) for name in PARAMETERS)
-        self._place(w_ih, w_hh, b_ih, b_hh, embedding)
+        bias = self._bias(b_ih, b_hh)
+        self.bias, self.table = bias[:, None], None
+        if embedding is not None:
+            # Rows a power of two apart would take each other's place in the cache.
+            self.table = np.zeros((len(embedding), gates + PADDING), dtype=self.half.dtype)
+            self.table[:, :gates] = embedding @ w_ih.T + bias
+        self._place(w_ih, w_hh)
 
     def _arranged(self, rows: Array) -> Array:
         blocks = np.split(rows, len(self.order))
@@ -114,35 +126,46 @@ class Layer:
         arranged[: self.cut] *= 0.5
         return arranged
 
-    def _place(
-        self, w_ih: Array, w_hh: Array, b_ih: Array, b_hh: Array, embedding: Array | None
-    ) -> None:
-        self.table = None if embedding is None else embedding @ w_ih.T + (b_ih + b_hh)
-        self.bias = b_ih + b_hh
-        self.weight = w_hh.T if embedding is not None else np.concatenate([w_ih, w_hh], axis=1).T
+    def _bias(self, b_ih: Array, b_hh: Array) -> Array:
+        return np.asarray(b_ih + b_hh)
 
-    def gates(self, x: Array, h: Array) -> Array:
-        """Return what goes into the activations (B, G H), in a new array. x: ids or features."""
+    def _place(self, w_ih: Array, w_hh: Array) -> None:
+        first = self.table is not None
+        self.weight = in_large_pages(w_hh if first else np.concatenate([w_ih, w_hh], axis=1))
+
+    def projections(self, ids_B: Array) -> Array:
+        """Return what the ids add to the gates (G H, B), biases included."""
+        assert self.table is not None
+        rows: Array = self.table.take(ids_B, axis=0)
+        return rows[:, :-PADDING].T
+
+    def gates(self, x: Array, h_HB: Array) -> Array:
+        """Return what goes into the activations (G, H, B), in a new array.
+
+        x: ids, or a layer's output (B, H).
+        """
+        gates: Array
         if self.table is not None:
-            gates = h @ self.weight
-            gates += self.table[x]
+            gates = self.weight.dot(h_HB)
+            gates += self.projections(x)
         else:
-            gates = np.concatenate([x, h], axis=1) @ self.weight
+            gates = self.weight.dot(np.concatenate((x.T, h_HB)))
             gates += self.bias
-        return np.asarray(gates)
+        return gates.reshape(len(self.order), *h_HB.shape)
 
     def activate(self, gates: Array) -> None:
-        """Put gates (B, G H) through their activations, in place: sigmoids, then tanh."""
-        np.tanh(gates, out=gates)
-        sigmoids = gates[:, : self.cut]
-        sigmoids *= 0.5
-        sigmoids += 0.5
+        """Put gates (G, H, B) through their activations, in place: sigmoids, then tanh."""
+        np.tanh(gates, gates)
+        if self.sigmoids:
+            sigmoids = gates[: self.sigmoids]
+            sigmoids *= self.half
+            sigmoids += self.half
 
     def step(self, x: Array, state: LayerState) -> LayerState:
         """Return the state after x; vanilla: h = tanh(W x + U h + b)."""
-        gates = self.gates(x, state[0])
+        gates = self.gates(x, state[0].T)
         self.activate(gates)
-        return (gates,)
+        return (gates[0].T,)
 
 
 class LSTMLayer(Layer):
@@ -154,16 +177,15 @@ class LSTMLayer(Layer):
     def step(self, x: Array, state: LayerState) -> LayerState:
         """Return (h, c) after x."""
         h, c = state
-        gates = self.gates(x, h)
+        gates = self.gates(x, h.T)
         self.activate(gates)
-        width = self.width
-        g = gates[:, 3 * width :]
-        g *= gates[:, :width]
-        c = gates[:, width : 2 * width] * c
+        i, f, o, g = gates
+        g *= i
+        c = f * c.T
         c += g
         h = np.tanh(c)
-        h *= gates[:, 2 * width : 3 * width]
-        return h, c
+        h *= o
+        return h.T, c.T
 
 
 class GRULayer(Layer):
@@ -175,38 +197,54 @@ class GRULayer(Layer):
     order = (0, 1, 2)
     sigmoids = 2
 
-    def _place(
-        self, w_ih: Array, w_hh: Array, b_ih: Array, b_hh: Array, embedding: Array | None
-    ) -> None:
+    def _bias(self, b_ih: Array, b_hh: Array) -> Array:
+        self.inner_bias = b_hh[self.cut :, None]
         bias = b_ih.copy()
         bias[: self.cut] += b_hh[: self.cut]
-        self.inner_bias = b_hh[self.cut :]
-        self.table = None if embedding is None else embedding @ w_ih.T + bias
-        self.bias, self.inputs, self.weight = bias, w_ih.T, w_hh.T
+        return bias
+
+    def _place(self, w_ih: Array, w_hh: Array) -> None:
+        self.inputs, self.weight = in_large_pages(w_ih), in_large_pages(w_hh)
 
     def step(self, x: Array, state: LayerState) -> LayerState:
         """Return (h,) after x."""
-        (h,) = state
+        h_HB = state[0].T
+        recurrent = self.weight.dot(h_HB).reshape(3, *h_HB.shape)
         if self.table is not None:
-            gates = self.table[x]
+            gates = self.projections(x)
         else:
-            gates = x @ self.inputs
+            gates = self.inputs.dot(x.T)
             gates += self.bias
-        width, cut = self.width, self.cut
-        recurrent = h @ self.weight
-        rz = gates[:, :cut]
-        rz += recurrent[:, :cut]
+        gates = gates.reshape(3, *h_HB.shape)
+        rz = gates[:2]
+        rz += recurrent[:2]
         self.activate(rz)
-        inner = recurrent[:, cut:]
+        r, z, n = gates
+        inner = recurrent[2]
         inner += self.inner_bias
-        inner *= rz[:, :width]
-        n = gates[:, cut:]
+        inner *= r
         n += inner
-        np.tanh(n, out=n)
-        after = h - n
-        after *= rz[:, width:]
+        np.tanh(n, n)
+        after = h_HB - n
+        after *= z
         after += n
-        return (after,)
+        return (after.T,)
+
+
+def in_large_pages(array: Array) -> Array:
+    """Return an array in memory pages of 2 MiB, where the system has them, else as it is.
+
+    A step reads all weights; with pages of 4 KiB it waits for their addresses too.
+    """
+    if not hasattr(mmap, "MADV_HUGEPAGE") or array.nbytes < LARGE_PAGE:
+        return array
+    area = mmap.mmap(-1, array.nbytes + LARGE_PAGE)
+    area.madvise(mmap.MADV_HUGEPAGE)
+    room = np.frombuffer(area, dtype=np.uint8)
+    begin = -room.ctypes.data % LARGE_PAGE
+    copy = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[:] = array
+    return copy
 
 
 LAYERS: dict[str, type[Layer]] = {"rnn": Layer, "lstm": LSTMLayer, "gru": GRULayer}
