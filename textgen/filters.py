@@ -13,6 +13,7 @@ Shapes: B rows, V vocabulary, L ids looked back on.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,10 @@ def repetition_penalty(logits: Array, counts: Array, penalty: float) -> Array:
 
     A positive score, which no log-probability is, is divided, as Hugging Face does.
     """
-    penalised = np.where(logits < 0, logits * penalty, logits / penalty)
-    return np.where(counts > 0, penalised, logits)
+    further = np.minimum if penalty >= 1 else np.maximum
+    penalised = further(logits * penalty, logits / penalty)
+    np.copyto(penalised, logits, where=counts == 0)
+    return np.asarray(penalised)
 
 
 def frequency_penalty(logits: Array, counts: Array, penalty: float) -> Array:
@@ -117,19 +120,35 @@ def temperature(logits: Array, value: float | Array) -> Array:
 
 def top_k(logits: Array, k: int) -> Array:
     """Keep exactly the k likeliest; among equals the lowest ids."""
-    order = np.argsort(-logits, axis=-1, kind="stable")
-    return _kept(logits, order, np.arange(logits.shape[-1]) < k)
+    vocab = logits.shape[-1]
+    if k >= vocab:
+        return logits.copy()
+    fewer = vocab - k
+    rising = logits.copy()
+    rising.partition(fewer)
+    out = logits < rising[..., fewer : fewer + 1]
+    if np.count_nonzero(out) == logits.size // vocab * fewer:
+        return _without(logits, out)
+    return _kept(logits, _falling(logits), np.arange(vocab) < k)
 
 
 def top_p(logits: Array, p: float) -> Array:
     """Keep the fewest likeliest whose probabilities sum to at least p (Holtzman et al., 2020)."""
-    return _fewest(logits, softmax(logits), np.argsort(-logits, axis=-1, kind="stable"), p)
+    weights = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    falling = np.sort(weights)[..., ::-1]
+    summed = np.add.accumulate(falling, axis=-1)
+    kept = (summed - falling) * (1 + ROUNDING) < p * summed[..., -1:]
+    least = np.minimum.reduce(falling, axis=-1, keepdims=True, where=kept, initial=np.inf)
+    out = weights < least
+    if np.count_nonzero(out) + np.count_nonzero(kept) == logits.size:
+        return _without(logits, out)
+    return _kept(logits, _falling(logits), kept)
 
 
 def min_p(logits: Array, p: float) -> Array:
     """Keep what is at least p times as likely as the likeliest (Nguyen et al., 2024)."""
-    limit = logits.max(axis=-1, keepdims=True) + np.log(p) - ROUNDING
-    return np.where(logits >= limit, logits, -np.inf)
+    limit = np.maximum.reduce(logits, axis=-1, keepdims=True) + (math.log(p) - ROUNDING)
+    return _without(logits, logits < limit)
 
 
 def typical_p(logits: Array, p: float) -> Array:
@@ -154,6 +173,18 @@ def eta_cutoff(logits: Array, epsilon: float) -> Array:
 def surprise_limit(logits: Array, mu_B: Array) -> Array:
     """Keep what surprises by at most mu bits, and the likeliest (mirostat 2, Basu et al., 2021)."""
     return _at_least(logits, log_softmax(logits), -np.log(2) * mu_B[..., None])
+
+
+def _falling(logits: Array) -> Array:
+    """Return the ids from the likeliest on; among equals the lowest first."""
+    return np.argsort(-logits, axis=-1, kind="stable")
+
+
+def _without(logits: Array, out: Array) -> Array:
+    """Return scores without what is to be filtered out."""
+    kept = logits.copy()
+    np.putmask(kept, out, -np.inf)
+    return kept
 
 
 def _fewest(logits: Array, probabilities: Array, order: Array, p: float) -> Array:

@@ -29,14 +29,14 @@ class History:
     def __init__(self, ids_BL: Array, size: int, vocab: int, counted: bool = True) -> None:
         self.size = size
         self._counted = counted
-        self._rows = np.arange(len(ids_BL))
         kept = ids_BL[:, -size:]
         nothing = np.full((len(kept), size - kept.shape[1]), NOTHING, dtype=np.int64)
         self._move(np.concatenate([nothing, kept], axis=1))
-        # NOTHING, which is -1, is counted in a last column that nobody sees.
-        self._counts = np.zeros((len(kept), vocab + 1), dtype=np.int64)
-        np.add.at(self._counts, (self._rows[:, None], kept), 1)
-        self.counts_BV = self._counts[:, :vocab]
+        # NOTHING, which is -1, is counted in a last column that nobody sees: of the row before.
+        counts = np.zeros((len(kept), vocab + 1), dtype=np.int64)
+        self.counts_BV = counts[:, :vocab]
+        self._number, self._rows = counts.ravel(), np.arange(0, counts.size, vocab + 1)
+        np.add.at(self._number, self._rows[:, None] + kept, 1)
 
     @property
     def ids_BL(self) -> Array:
@@ -46,8 +46,8 @@ class History:
     def add(self, ids_B: Array) -> None:
         """Add the newest id of each row and forget the oldest."""
         if self._counted:
-            self._counts[self._rows, self._room[:, self._end - self.size]] -= 1
-            self._counts[self._rows, ids_B] += 1
+            self._number[self._rows + self._room[:, self._end - self.size]] -= 1
+            self._number[self._rows + ids_B] += 1
         if self._end == self._room.shape[1]:
             self._move(self.ids_BL)
         self._room[:, self._end] = ids_B
