@@ -30,7 +30,7 @@ from textgen.engine import Engine
 from textgen.model import CharRNN
 from textgen.sampleconfig import SampleConfig
 from textgen.sampling import generate
-from textgen.textmodel import sampling_threads
+from textgen.threads import sampling_threads
 from textgen.tokenizer import CharTokenizer
 
 TEXT = "".join(map(chr, range(32, 97)))  # 65 characters

@@ -9,7 +9,7 @@ vanilla cell, with U, W and V for input, recurrent and output weights:
 Rows of weights stand in torch's order of gates: LSTM i, f, g, o; GRU r, z, n. torch keeps two
 biases, b_ih and b_hh; only the GRU tells them apart.
 
-Everything here also works on complex numbers, which gives derivatives without rounding: for an
+The network also works on complex numbers, which gives derivatives without rounding: for an
 analytic f, f'(w) = Im f(w + i e) / e with e as small as 1e-30.
 """
 
@@ -117,3 +117,11 @@ def random_weights(config, seed, scale=0.5):
     """Random parameters, biases included, so that no term of an equation is zero."""
     rng = np.random.default_rng(seed)
     return {name: scale * rng.standard_normal(shape) for name, shape in config.shapes().items()}
+
+
+def philox(seed, row, count):
+    """The uniform numbers of a row: the upper 53 bits of each raw number, as a fraction."""
+    key = np.array([seed, row], dtype=np.uint64)
+    return [
+        int(raw >> np.uint64(11)) / 2**53 for raw in np.random.Philox(key=key).random_raw(count)
+    ]

@@ -121,7 +121,7 @@ def test_a_place_is_left_as_it_was_by_what_goes_on_from_it():
 
 
 def test_a_place_cannot_be_changed_by_mistake():
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         stopped().position = 3
 
 
@@ -208,7 +208,7 @@ def test_the_beginning_of_a_text_comes_back(tmp_path):
 
 @pytest.mark.parametrize("seed", [None, 0, 2**53 + 1, 2**63])
 def test_every_seed_and_position_comes_back(tmp_path, seed):
-    place = dataclasses.replace(stopped(), seed=seed, position=2**60 + 1)
+    place = stopped()._replace(seed=seed, position=2**60 + 1)
     assert_equal_places(round_trip(tmp_path / "here.state", place), place)
 
 
@@ -305,7 +305,7 @@ def test_a_file_of_the_right_model_that_holds_something_else_is_refused(tmp_path
 
 def with_rest(rests=(b"", b"\xc3\xa9x")):
     place = stopped(rows=len(rests))
-    return dataclasses.replace(place, rest=rests)
+    return place._replace(rest=rests)
 
 
 def test_rests_go_with_their_texts_to_a_file_and_back(tmp_path):

@@ -1,6 +1,5 @@
 """A text in turns: what each line gives, what can be taken back, and that errors change nothing."""
 
-import dataclasses
 import io
 import sys
 
@@ -50,7 +49,7 @@ def say(session, *lines):
 def continued(text, seed, **options):
     """What the model writes after a text with a seed of its own, the library's way."""
     model = TextModel(checkpoint())
-    place = dataclasses.replace(model.read([text]), seed=seed)
+    place = model.read([text])._replace(seed=seed)
     return model.sample(state=place, **{"length": 20, **options})
 
 

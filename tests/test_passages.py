@@ -1,6 +1,5 @@
 """Texts of bytes and pieces as they grow: whole characters, exact lengths, ends within a piece."""
 
-import dataclasses
 import functools
 import itertools
 
@@ -141,7 +140,7 @@ def test_a_text_that_is_left_within_a_character_goes_on_there(kind):
 
 
 def rested(place):
-    return dataclasses.replace(place, rest=(b"rest",))
+    return place._replace(rest=(b"rest",))
 
 
 def test_a_rest_longer_than_the_text_needs_no_draw():
@@ -221,7 +220,7 @@ def test_a_row_of_a_batch_is_the_row_alone(kind, options):
 def test_a_temperature_on_its_way_depends_on_the_characters_written(kind):
     """From 9 to 0: a text whose first characters come as its rest begins where they end."""
     tokenizer, engine = model(kind)
-    place = dataclasses.replace(begin(engine, tokenizer, ["the"], config()), rest=(b"x" * 39,))
+    place = begin(engine, tokenizer, ["the"], config())._replace(rest=(b"x" * 39,))
     last = joined(steps_of(kind, config(temperature=(9.0, 0.0)), place))[0][39:]
     greedy = joined(steps_of(kind, config(temperature=0.0), place))[0][39:]
     assert last == greedy

@@ -1,7 +1,6 @@
-"""The draw and the generator: closed forms on tiny models, exactness on small networks."""
+"""The generator: closed forms on tiny models, exactness on small networks."""
 
 import copy
-import dataclasses
 import functools
 import itertools
 import math
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from textgen import measure, sampling
 from textgen.config import CELLS, ModelConfig
 from textgen.continuation import Continuation
+from textgen.draws import uniforms
 from textgen.ends import Ending
 from textgen.engine import Engine
 from textgen.errors import NumericsError, TextError, UsageError
@@ -25,7 +25,7 @@ from textgen.mixture import Mixture
 from textgen.model import CharRNN, TorchStepper
 from textgen.ngrams import NGrams
 from textgen.sampleconfig import SampleConfig
-from textgen.sampling import begin, draw, generate, read_prime, uniforms
+from textgen.sampling import begin, generate, read_prime
 from textgen.tokenizer import CharTokenizer
 
 LETTERS = CharTokenizer.from_text("abcdefgh" * 3)
@@ -111,7 +111,7 @@ def place_after(model, ids, **changes):
     """Where a text stands of which a model has read these ids."""
     logits_BV, state = model.read(np.asarray(ids), 1)
     place = Continuation(state, logits_BV, np.asarray(ids, dtype=np.int64)[None], 0, 1)
-    return dataclasses.replace(place, **changes)
+    return place._replace(**changes)
 
 
 def assert_same_place(one, other):
@@ -120,112 +120,6 @@ def assert_same_place(one, other):
     for layers in zip(one.state, other.state, strict=True):
         for arrays in zip(*layers, strict=True):
             assert np.array_equal(*arrays)
-
-
-def philox(seed, row, count):
-    """The definition: the upper 53 bits of each raw number, as a fraction."""
-    key = np.array([seed, row], dtype=np.uint64)
-    return [
-        int(raw >> np.uint64(11)) / 2**53 for raw in np.random.Philox(key=key).random_raw(count)
-    ]
-
-
-# Uniform numbers
-
-
-@given(
-    seed=st.integers(0, 2**63),
-    row=st.integers(0, 65535),
-    position=st.integers(0, 1100),
-    count=st.integers(1, 600),
-)
-def test_uniforms_are_those_of_the_definition_from_any_position(seed, row, position, count):
-    found = uniforms(seed, row, position)
-    expected = philox(seed, row, position + count)[position:]
-    assert [next(found) for _ in range(count)] == expected
-
-
-def test_uniforms_of_rows_and_seeds_differ():
-    firsts = {next(uniforms(seed, row, 0)) for seed in range(20) for row in range(20)}
-    assert len(firsts) == 400
-
-
-# The draw
-
-
-def drawn(logits, u):
-    """What a draw of a single row gives."""
-    return int(draw(np.asarray(logits, dtype=float)[None], np.array([u]))[0])
-
-
-def logs(weights):
-    with np.errstate(divide="ignore"):
-        return np.log(weights)
-
-
-@given(
-    weights=st.lists(st.integers(0, 5), min_size=1, max_size=8).filter(any),
-    u=st.floats(0, 1, exclude_max=True),
-)
-def test_draw_is_the_first_id_whose_cumulative_probability_exceeds_u(weights, u):
-    total = sum(weights)
-    edges = np.cumsum(weights) / total
-    if np.abs(edges - u).min() < 1e-9 and u > 0:
-        return
-    assert drawn(logs(weights), u) == next(i for i, edge in enumerate(edges) if edge > u)
-
-
-@given(
-    weights=st.lists(
-        st.sampled_from([0.0, 1e-300, 1e-17, 0.1, 1.0, 1 / 3]), min_size=1, max_size=9
-    ).filter(any),
-    u=st.sampled_from([0.0, 5e-324, 2.0**-53, 0.5, 1 - 2.0**-52, 1 - 2.0**-53]),
-)
-def test_ends_of_the_unit_interval_never_draw_probability_zero(weights, u):
-    assert weights[drawn(logs(weights), u)] > 0
-
-
-def test_sum_that_rounding_leaves_below_one_does_not_draw_what_underflowed():
-    """Ten tenths sum to 1 - 2^-53, the largest u there is; the eleventh has probability zero."""
-    assert np.cumsum(np.full(10, 0.1))[-1] == 1 - 2.0**-53
-    assert drawn([0.0] * 10 + [-2000.0], 1 - 2.0**-53) == 9
-
-
-def test_hundred_thousand_draws_never_hit_probability_zero():
-    rng = np.random.default_rng(0)
-    hit = set()
-    for _ in range(100):
-        zero_BV = rng.random((1000, 30)) < 0.7
-        zero_BV[:, 17] = False
-        ids_B = draw(np.where(zero_BV, -np.inf, rng.normal(0, 5, zero_BV.shape)), rng.random(1000))
-        assert not zero_BV[np.arange(1000), ids_B].any()
-        hit |= set(ids_B.tolist())
-    assert len(hit) == 30
-
-
-@given(
-    rows=st.lists(
-        st.lists(st.integers(0, 4), min_size=6, max_size=6).filter(any), min_size=1, max_size=7
-    ),
-    seed=st.integers(0, 99),
-)
-def test_rows_are_drawn_apart(rows, seed):
-    u_B = np.random.default_rng(seed).random(len(rows))
-    expected = [drawn(logs(row), u) for row, u in zip(rows, u_B, strict=True)]
-    assert draw(logs(rows), u_B).tolist() == expected
-
-
-def test_a_draw_leaves_the_scores_as_they_were():
-    logits_BV = np.array([[0.5, -np.inf, 2.0]])
-    draw(logits_BV, np.array([0.5]))
-    assert logits_BV.tolist() == [[0.5, -np.inf, 2.0]]
-
-
-@pytest.mark.parametrize(
-    ("u", "expected"), [(0, 1), (0.09, 1), (0.11, 3), (0.39, 3), (0.41, 4), (0.99, 4)]
-)
-def test_draw_by_hand(u, expected):
-    assert drawn([-np.inf, *np.log([0.1, 1e-300, 0.3, 0.6])], u) == expected
 
 
 # Critical values of chi-square at p = 1e-6 for 1, 2, 3 and 4 degrees of freedom.
@@ -483,7 +377,7 @@ def test_continuation_that_lost_a_part_is_noticed(lost, options):
     engine = network()
     whole = text_of(engine, LETTERS, prime="ab", length=60, **options)
     first, reached = run(engine, LETTERS, config(prime="ab", length=10, **options))
-    broken = dataclasses.replace(reached, **{lost: LOST[lost](reached)})
+    broken = reached._replace(**{lost: LOST[lost](reached)})
     assert first[0] + text_of(engine, LETTERS, broken, length=50, **options) != whole
     assert first[0] + text_of(engine, LETTERS, reached, length=50, **options) == whole
 
@@ -529,7 +423,7 @@ def written_alone(engine, cfg, row):
     """
     ids, margins = [], []
     logits, state = engine.read(LETTERS.encode(cfg.prime), 1)
-    for u in philox(cfg.seed, row, cfg.length):
+    for u in naive.philox(cfg.seed, row, cfg.length):
         weights = np.exp(logits[0].astype(np.float64) / cfg.temperature)
         weights[0] = 0
         weights[np.argsort(-weights, kind="stable")[cfg.top_k or len(weights) :]] = 0
@@ -906,7 +800,8 @@ def test_nothing_left_to_write_is_an_error_before_a_character(options, option):
 def scheduled(engine, cfg, temperatures):
     """A text whose characters are drawn at the given temperatures, by the definitions."""
     text, (logits, state) = "", engine.read(LETTERS.encode(cfg.prime), 1)
-    for u, temperature in zip(philox(cfg.seed, 0, len(temperatures)), temperatures, strict=True):
+    u_N = naive.philox(cfg.seed, 0, len(temperatures))
+    for u, temperature in zip(u_N, temperatures, strict=True):
         scores = logits[0, 1:]
         if temperature == 0:
             one = int(scores.argmax()) + 1
@@ -945,7 +840,7 @@ ALPHABET = CharTokenizer.from_text("abcdefghijklmnopqrstuvwxyz")
 def surprises(target, rate, length, seed):
     """The text that mirostat 2 draws from CHANCES, and the surprise of each character in bits."""
     text, found, mu = "", [], 2 * target
-    for u in philox(seed, 0, length):
+    for u in naive.philox(seed, 0, length):
         kept = np.where(-np.log2(CHANCES) <= max(mu, -np.log2(CHANCES[0])), CHANCES, 0)
         kept = kept / kept.sum()
         one = int(np.argmax(np.cumsum(kept) > u))

@@ -8,12 +8,13 @@ In the walk after `texts`. Deterministic: no temperature, no cut-off and no seed
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from textgen.chain import Context, apply_filters, chain
 from textgen.continuation import Continuation
+from textgen.engine import quiet
 from textgen.history import History
 from textgen.limits import allowed_ids, bias_of
 from textgen.mixture import Stepper
@@ -47,6 +48,7 @@ class Beam:
         return float(self.score / max(1, self.length) ** penalty)
 
 
+@quiet
 def beam_search(
     model: Stepper, tokenizer: Tokenizer, prime: str, config: SampleConfig
 ) -> list[Text]:
@@ -70,7 +72,7 @@ def beam_search(
         place = place.take(parents)
         logits_BV, state = model.step(ids, place.state)
         ids_BL = np.concatenate([place.ids_BL[:, 1:], ids[:, None]], axis=1)
-        place = replace(place, state=state, logits_BV=logits_BV, ids_BL=ids_BL)
+        place = place._replace(state=state, logits_BV=logits_BV, ids_BL=ids_BL)
     best = [*ended, *beams][: config.num]
     return [_text(tokenizer, beam, prime, row) for row, beam in enumerate(best)]
 

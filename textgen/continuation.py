@@ -10,9 +10,8 @@ functions pick rows and put rows together without knowing what is in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +24,7 @@ from textgen.history import NOTHING
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
-class Continuation:
+class Continuation(NamedTuple):
     """Where B texts stopped: what is needed to go on exactly as if they had not.
 
     state: of the model, None at the beginning of a text. logits_BV: of the character to come.
@@ -166,8 +164,7 @@ def either(one: Continuation, other: Continuation, others_B: Array) -> Continuat
     mu_B = one.mu_B
     if mu_B is not None and other.mu_B is not None:
         mu_B = np.where(others_B, other.mu_B, mu_B)
-    return replace(
-        one,
+    return one._replace(
         state=take(join([one.state, other.state]), index),
         logits_BV=np.where(others_B[:, None], other.logits_BV, one.logits_BV),
         ids_BL=np.where(others_B[:, None], other.ids_BL, one.ids_BL),

@@ -13,7 +13,6 @@ import itertools
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +154,7 @@ class Session:
         """Return a place in the text with the next seed."""
         self._asked += 1
         place = place or self.model.read([])
-        return replace(place, seed=(self.seed + self._asked - 1) % 2**63, position=0)
+        return place._replace(seed=(self.seed + self._asked - 1) % 2**63, position=0)
 
 
 COMMANDS: dict[str, Callable[[Session, str], Iterator[str]]] = {

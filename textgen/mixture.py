@@ -1,7 +1,7 @@
 """A network and a count of n-grams as one model: the weighted mean of their probabilities.
 
-In the walk after `engine`. The two are made apart and mixed afterwards; training the network on the
-mixture's own loss was tried and came out worse (docs/log.md). `share` is the n-grams' weight.
+In the walk after `threads`. The two are made apart and mixed afterwards; training the network on
+the mixture's own loss was tried and came out worse (docs/log.md). `share` is the n-grams' weight.
 
 State is a value: the network's state with the n-grams' behind it.
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from textgen import measure
 from textgen.checkpoint import Checkpoint
-from textgen.engine import Engine, log_softmax
+from textgen.engine import Engine, log_softmax, quiet
 from textgen.ngrams import NGrams
 
 Array = np.ndarray
@@ -59,6 +59,7 @@ class Mixture:
         logs_BV, others = self.ngrams.step(ids_B, others)
         return mix(log_softmax(logits_BV), logs_BV, self.share), (*own, *others)
 
+    @quiet
     def read(self, ids: Array, rows: int, state: State | None) -> tuple[Array, State]:
         """Feed ids (n,), n >= 1, to every row; return the last log-probabilities and the state."""
         own, others = _apart(state)

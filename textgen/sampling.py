@@ -1,8 +1,6 @@
-"""Drawing ids, and the generator that everything which writes text goes through.
+"""The generator that everything which writes text goes through.
 
-In the walk after `passages`: engine -> sampling -> text. One draw an id and row, by
-inverting the cumulative distribution in id order with u(seed, row, position), so an id of
-probability zero cannot be drawn and row i of a batch draws as it would alone. An id is a character,
+In the walk after `draws`: engine -> sampling -> text. One draw an id and row. An id is a character,
 a byte or a piece; text is handed on in whole characters.
 
 Shapes: B rows of text, V vocabulary, L ids looked back on.
@@ -16,15 +14,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from textgen.chain import Context, apply_filters, chain
 from textgen.continuation import Continuation, either, join
-from textgen.engine import log_softmax
+from textgen.draws import draw, uniforms
+from textgen.engine import log_softmax, quiet
 from textgen.errors import NumericsError
 from textgen.history import NOTHING, History
 from textgen.limits import Limit, Whole, allowed_ids, bias_of
@@ -36,11 +34,8 @@ from textgen.tokenizer import Tokenizer
 
 Array = np.ndarray
 
-DRAW_BLOCK = 256  # uniform numbers made at a time
 
-
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What one step wrote.
 
     pieces: the new text of each row. log_probs_B: of each row's id under the model itself, before
@@ -56,40 +51,11 @@ class Step:
     ids_B: Array
 
 
-def new_seed() -> int:
-    """Return a seed from the operating system, short enough to be typed again."""
-    return secrets.randbelow(2**31)
-
-
-def uniforms(seed: int, row: int, position: int) -> Iterator[float]:
-    """Yield u(seed, row, position), u(seed, row, position + 1), ... in [0, 1).
-
-    The position-th 64-bit number of Philox(key=(seed, row)), its upper 53 bits times 2^-53.
-    Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (2011).
-    """
-    generator = np.random.Philox(key=np.array([seed, row], dtype=np.uint64))
-    generator.advance(position // 4)  # Philox makes four numbers a count
-    skip = position % 4
-    while True:
-        raw = generator.random_raw(DRAW_BLOCK)
-        yield from ((raw[skip:] >> np.uint64(11)) * 2.0**-53).tolist()
-        skip = 0
-
-
-def draw(logits_BV: Array, u_B: Array) -> Array:
-    """Return for each row the id at which the cumulative distribution first exceeds u."""
-    weights = np.exp(logits_BV - np.maximum.reduce(logits_BV, axis=1, keepdims=True))
-    cumulative = np.add.accumulate(weights, axis=1)
-    total = cumulative[:, -1:]
-    # u times total may round up to total, which only ids without any probability exceed.
-    target = np.minimum(u_B[:, None] * total, np.nextafter(total, 0))
-    return np.asarray(np.add.reduce(cumulative <= target, axis=1))
-
-
 def log_probabilities(place: Continuation) -> Array:
     """Return the log-probabilities (B, V) of the next characters; raise NumericsError if broken."""
     logs_BV = log_softmax(place.logits_BV)
-    if not math.isfinite(np.add.reduce(logs_BV, axis=None)):
+    # A score that is not finite makes its whole row so, the first column too.
+    if not math.isfinite(sum(logs_BV[:, 0].tolist())):
         problem = "the model's scores are not finite"
         raise NumericsError("sample", problem, "the checkpoint diverged; use an earlier one")
     return logs_BV
@@ -140,8 +106,8 @@ def read_prime(
             logits_BV, state = model.read(ids, rows, state)
             latest = np.tile(ids[-config.look_back :].astype(np.int64), (rows, 1))
             ids_BL = np.concatenate([ids_BL, latest], axis=1)[:, -config.look_back :]
-            start = replace(start, rest=())
-    return replace(start, state=state, logits_BV=logits_BV, ids_BL=ids_BL)
+            start = start._replace(rest=())
+    return start._replace(state=state, logits_BV=logits_BV, ids_BL=ids_BL)
 
 
 def _beginning(model: Stepper, tokenizer: Tokenizer, look_back: int) -> Continuation:
@@ -199,7 +165,7 @@ class Writer:
         seed = start.seed if start.seed is not None else config.seed
         assert seed is not None
         self.rows, rows = np.arange(count), rows or range(count)
-        self.draws = [uniforms(seed, row, start.position) for row in rows]
+        self.draws = zip(*[uniforms(seed, row, start.position) for row in rows], strict=True)
         rests = start.rest or (b"",) * count
         self.passages = [Passage(tokenizer, config, rest) for rest in rests]
         self.whole = tokenizer.spelling is None  # every id is a character
@@ -209,11 +175,12 @@ class Writer:
         self.ready = [passage.begin() if config.length else "" for passage in self.passages]
         # Ended by a limit or by the rest of a text before.
         self.over_B = np.array([passage.end is not None for passage in self.passages])
+        self.some_over = bool(self.over_B.any())
         counted = any(one.counts for one in self.filters)
         history = History(start.ids_BL, config.look_back, tokenizer.size, counted)
         mu_B = np.full(count, 2 * (config.mirostat or 0)) if start.mu_B is None else start.mu_B
         self.context = Context(bias_of(tokenizer, config), history, mu_B)
-        self.after = replace(start, seed=seed, ids_BL=history.ids_BL)
+        self.after = start._replace(seed=seed, ids_BL=history.ids_BL)
 
     def nothing(self, reason: str) -> Step:
         """Return the step that draws nothing, when all rows have ended or none may begin."""
@@ -224,12 +191,13 @@ class Writer:
         rows, after = len(pieces), self._rested(self.after)
         return Step(pieces, np.zeros(rows), self._ends(), after, np.full(rows, NOTHING))
 
+    @quiet
     def step(self, made: int) -> Step:
         """Draw one id for each row, the one after `made` others."""
         before = self.after
         logs_BV = log_probabilities(before)
         logits_BV = self._allowed(logs_BV, self.config.length - made)
-        if None not in self._ends():
+        if self.some_over and None not in self._ends():
             return self.nothing("length")
         ids_B = self._choose(logits_BV, made)
         logits_BV, state = self.model.step(ids_B, before.state)
@@ -243,10 +211,11 @@ class Writer:
             before.seed,
             self.context.mu_B if self.config.mirostat else None,
         )
-        if self.over_B.any():  # what these rows drew does not belong to them
+        if self.some_over:  # what these rows drew does not belong to them
             was = before.state or self.model.initial_state(len(ids_B))
-            self.after = either(self.after, replace(before, state=was), self.over_B)
-        self.after = self._rested(self.after)
+            self.after = either(self.after, before._replace(state=was), self.over_B)
+        if not self.whole:
+            self.after = self._rested(self.after)
         return Step(pieces, logs_BV[self.rows, ids_B], self._ends(), self.after, ids_B)
 
     def _ends(self) -> list[str | None]:
@@ -256,7 +225,7 @@ class Writer:
         """Return a place with what the rows have read and not written."""
         if self.whole:
             return place
-        return replace(place, rest=tuple(passage.rest for passage in self.passages))
+        return place._replace(rest=tuple(passage.rest for passage in self.passages))
 
     def _allowed(self, logs_BV: Array, remaining: int) -> Array:
         """Bar what must not be written; a row for which nothing is left has ended."""
@@ -268,13 +237,15 @@ class Writer:
                 self.over_B[row] |= self.passages[row].end is None
                 self.ready[row] += self.passages[row].close(limit.reason)
             logits_BV = np.where(empty_B[:, None], logits_BV, limited)
+            self.some_over = bool(self.over_B.any())
         return logits_BV
 
     def _choose(self, logits_BV: Array, made: int) -> Array:
         """Return the next ids, after the filters."""
-        self.context.progress = self._progress(made)
-        logits_BV = apply_filters(logits_BV, self.config, self.context, self.filters)
-        ids_B = draw(logits_BV, np.array([next(u) for u in self.draws]))
+        if self.filters:
+            self.context.progress = self._progress(made)
+            logits_BV = apply_filters(logits_BV, self.config, self.context, self.filters)
+        ids_B = draw(logits_BV, next(self.draws))
         if self.config.mirostat:
             surprise_B = -log_softmax(logits_BV)[self.rows, ids_B] / np.log(2)
             error_B = surprise_B - self.config.mirostat

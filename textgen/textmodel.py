@@ -11,29 +11,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from textgen import heritage, measure, runs
 from textgen.beams import beam_search
 from textgen.checkpoint import Checkpoint
 from textgen.continuation import Continuation, load_continuation
+from textgen.draws import new_seed
 from textgen.errors import TextError, UsageError
 from textgen.limits import Limits, allowed_ids, bias_of, make_limits
 from textgen.mixture import make_engine, with_ngrams
 from textgen.novelty import longest_copied, text_of
 from textgen.sampleconfig import SampleConfig
-from textgen.sampling import Step, generate, new_seed, read_prime
+from textgen.sampling import Step, generate, read_prime
 from textgen.texts import Text, different_texts, write_texts
+from textgen.threads import Threads, sampling_threads
 from textgen.tokenizer import code_points
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class TextModel:
         self.seed: int | None = None
         self.threads = sampling_threads(checkpoint.model.parameters())
         self._made: tuple[Any, Limits] | None = None  # the last limits, and what they came from
-        self._blas = ThreadpoolController().select(user_api="blas")
+        self._threads = Threads(self.threads)
         self._stepper: Any = _stepper(checkpoint, device)
 
     def sample(self, prime: str = "", *, state: Continuation | None = None, **options: Any) -> str:
@@ -143,7 +141,7 @@ class TextModel:
         unknown and look_back count here.
         """
         config = make_config(**options)
-        with self._blas.limit(limits=self.threads):
+        with self._threads:
             return read_prime(self._stepper, self.tokenizer, pieces, config, state, before)
 
     def check(self, **options: Any) -> None:
@@ -182,7 +180,7 @@ class TextModel:
         if not text:
             raise TextError("text", "empty", "give at least 1 character")
         paid = self.tokenizer.unknown_nats
-        with self._blas.limit(limits=self.threads):
+        with self._threads:
             if self.tokenizer.mark is None:
                 ids = measure.ids_of(self.tokenizer, text)
                 nats = measure.stateful(self._stepper, ids, self.tokenizer.counts, paid)
@@ -201,7 +199,8 @@ class TextModel:
     def _streamed(self, config: SampleConfig, state: Continuation | None) -> Iterator[str]:
         self.state = state
         if state is not None and config.prime:
-            state = read_prime(self._stepper, self.tokenizer, [config.prime], config, state)
+            with self._threads:
+                state = read_prime(self._stepper, self.tokenizer, [config.prime], config, state)
         for step in self._steps(config, state):
             self.state = step.after
             if step.pieces[0]:
@@ -210,9 +209,8 @@ class TextModel:
     def _steps(self, config: SampleConfig, state: Continuation | None) -> Iterator[Step]:
         rows = len(state.logits_BV) if state is not None else config.num
         limits = self._limits(config)(rows)
-        return self._with_threads(
-            generate(self._stepper, self.tokenizer, config, state, None, limits)
-        )
+        steps = generate(self._stepper, self.tokenizer, config, state, None, limits)
+        return self._threads.each(steps)
 
     def _texts(self, primes: Sequence[str], config: SampleConfig) -> Iterator[Text]:
         if config.unique or config.unseen:
@@ -222,10 +220,10 @@ class TextModel:
         if config.beams == 1:
             limits = self._limits(config)
             texts = write_texts(self._stepper, self.tokenizer, primes, config, limits)
-            yield from self._with_threads(texts)
+            yield from self._threads.each(texts)
             return
         for prime in primes:
-            with self._blas.limit(limits=self.threads):
+            with self._threads:
                 found = beam_search(self._stepper, self.tokenizer, prime, config)
             yield from found
 
@@ -241,7 +239,7 @@ class TextModel:
             barred = heritage.items_of(path, self.checkpoint.facts, config.novel_text)
         limits = self._limits(config)
         texts = different_texts(self._stepper, self.tokenizer, prime, config, limits, barred)
-        yield from self._with_threads(texts)
+        yield from self._threads.each(texts)
 
     def _limits(self, config: SampleConfig) -> Limits:
         """Return what makes the hard limits of so many rows; kept, as patterns and indexes cost."""
@@ -251,30 +249,11 @@ class TextModel:
             self._made = key, make_limits(self.path, self.checkpoint, config)
         return self._made[1]
 
-    def _with_threads(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Yield items, each made with our threads; between them the threads are the caller's."""
-        while True:
-            with self._blas.limit(limits=self.threads):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
-
 
 def load(path: str | Path, device: str = "cpu") -> TextModel:
     """Return the model in a checkpoint file or run folder; raise CheckpointError if damaged."""
     found = runs.find_checkpoint(path)
     return TextModel(Checkpoint.load(found), device, found)
-
-
-def sampling_threads(parameters: int) -> int:
-    """Return the threads that a model of so many parameters is stepped with.
-
-    A rule and not a timing, so that the same machine always gives the same text. Measured at one
-    row: a second thread gains 1.2 times below a million parameters and 1.4 times and more above,
-    but loses far more than that when another program holds the core.
-    """
-    return 1 if parameters < 1_000_000 else min(2, os.cpu_count() or 1)
 
 
 def make_config(**options: Any) -> SampleConfig:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from textgen import corpus
 from textgen.config import DEVICES
+from textgen.draws import new_seed
 from textgen.errors import TextError, UsageError, visible
 from textgen.fields import check_choice, conflict
 from textgen.files import write_atomically, write_error
@@ -26,7 +27,6 @@ from textgen.interactive import Session, converse
 from textgen.options import FORMATS, sample_options, unescape
 from textgen.runs import find_checkpoint, newest_checkpoint
 from textgen.sampleconfig import SampleConfig
-from textgen.sampling import new_seed
 from textgen.terminal import say, show
 from textgen.textmodel import TextModel, load
 from textgen.texts import Text
