@@ -59,23 +59,25 @@ def dry(logits_BV: Array, ids_BL: Array, multiplier: float, base: float, allowed
     penalised = logits_BV.copy()
     for row, ids in zip(penalised, ids_BL, strict=True):
         lengths = repeat_lengths(ids)
-        places = np.flatnonzero(lengths >= allowed)
-        longest_V = np.full(len(row), -1)
-        np.maximum.at(longest_V, ids[places], lengths[places] - allowed)
-        row -= np.where(longest_V < 0, 0.0, multiplier * float(base) ** longest_V)
+        places = (lengths >= allowed).nonzero()[0]
+        longest_V = np.zeros(len(row), dtype=np.int64)
+        np.maximum.at(longest_V, ids[places], lengths[places])
+        repeating = longest_V.nonzero()[0]
+        row[repeating] -= multiplier * float(base) ** (longest_V[repeating] - allowed)
     return penalised
 
 
-def repeat_lengths(ids: Array) -> Array:
+def repeat_lengths(ids: Array, longest: int = LONGEST_REPEAT) -> Array:
     """Return for each place how long a span before it is that also ends the text (L,)."""
     size = len(ids)
     lengths = np.zeros(size, dtype=np.int64)
-    places = np.arange(1, size)
-    for length in range(1, min(size, LONGEST_REPEAT + 1)):
-        if ids[size - length] == NOTHING:
+    places = (ids[:-1] == ids[-1:]).nonzero()[0] + 1
+    for length in range(1, min(size - 1, longest) + 1):
+        last = ids[size - length]
+        if last == NOTHING:
             break
         places = places[places >= length]
-        places = places[ids[places - length] == ids[size - length]]
+        places = places[ids[places - length] == last]
         if not len(places):
             break
         lengths[places] = length
@@ -88,15 +90,11 @@ def no_repeat_ngram(logits_BV: Array, ids_BL: Array, size: int) -> Array:
     Where nothing would be left the likeliest stays.
     """
     barred = logits_BV.copy()
-    if size > ids_BL.shape[1]:
-        return barred
     for row, ids in zip(barred, ids_BL, strict=True):
-        spans = np.lib.stride_tricks.sliding_window_view(ids, size)
-        begun = ids[len(ids) - size + 1 :]
-        same = spans[(spans[:, :-1] == begun).all(axis=1) & (spans[:, 0] != NOTHING)]
+        after = ids[repeat_lengths(ids, size - 1) == size - 1]
         likeliest = row.argmax(), row.max()
-        row[same[:, -1]] = -np.inf
-        if not (row > -np.inf).any():
+        row[after[after != NOTHING]] = -np.inf
+        if row.max() == -np.inf:
             row[likeliest[0]] = likeliest[1]
     return barred
 
