@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -45,13 +45,18 @@ def uniforms(seed: int, row: int, position: int) -> Iterator[float]:
 def draw(logits_BV: Array, u_B: Sequence[float]) -> Array:
     """Return for each row the id at which the cumulative distribution first exceeds u."""
     cumulative_BV, totals = _accumulated(logits_BV)
-    if not all(SMALL < total < math.inf for total in totals):  # scores are up to a constant
+    if not safe(totals):  # scores are up to a constant
         largest_BV = np.maximum.reduce(logits_BV, axis=1, keepdims=True)
         cumulative_BV, totals = _accumulated(logits_BV - largest_BV)
     # u times total may round up to total, which only ids without any probability exceed.
     targets = [min(u * one, math.nextafter(one, 0)) for u, one in zip(u_B, totals, strict=True)]
     rows = zip(cumulative_BV, targets, strict=True)
     return np.array([row.searchsorted(target, "right") for row, target in rows])
+
+
+def safe(totals: Iterable[float]) -> bool:
+    """Tell whether sums of e^score have neither overflown nor lost digits."""
+    return all(SMALL < total < math.inf for total in totals)
 
 
 def _accumulated(logits_BV: Array) -> tuple[Array, list[float]]:

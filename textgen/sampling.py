@@ -21,7 +21,7 @@ import numpy as np
 
 from textgen.chain import Context, apply_filters, chain
 from textgen.continuation import Continuation, either, join
-from textgen.draws import draw, uniforms
+from textgen.draws import draw, safe, uniforms
 from textgen.engine import log_softmax, quiet
 from textgen.errors import NumericsError
 from textgen.history import NOTHING, History
@@ -53,11 +53,14 @@ class Step(NamedTuple):
 
 def log_probabilities(place: Continuation) -> Array:
     """Return the log-probabilities (B, V) of the next characters; raise NumericsError if broken."""
-    logs_BV = log_softmax(place.logits_BV)
-    # A score that is not finite makes its whole row so, the first column too.
-    if not math.isfinite(sum(logs_BV[:, 0].tolist())):
+    logs_BV = place.logits_BV.astype(np.float64)
+    if not math.isfinite(np.vdot(logs_BV, logs_BV)):  # the quickest way to look at all of them
         problem = "the model's scores are not finite"
         raise NumericsError("sample", problem, "the checkpoint diverged; use an earlier one")
+    totals_B = np.add.reduce(np.exp(logs_BV), axis=1)
+    if not safe(totals_B.tolist()):
+        return log_softmax(logs_BV)
+    logs_BV -= np.log(totals_B)[:, None]
     return logs_BV
 
 
