@@ -133,9 +133,9 @@ def top_k(logits: Array, k: int) -> Array:
 def top_p(logits: Array, p: float) -> Array:
     """Keep the fewest likeliest whose probabilities sum to at least p (Holtzman et al., 2020)."""
     weights = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
-    rising = weights.copy()
-    rising.sort()
-    falling = rising[..., ::-1]
+    falling = -weights
+    falling.sort()
+    np.negative(falling, falling)
     summed = np.add.accumulate(falling, axis=-1)
     kept = summed - falling < p / (1 + ROUNDING) * summed[..., -1:]
     least = np.minimum.reduce(falling, axis=-1, keepdims=True, where=kept, initial=np.inf)

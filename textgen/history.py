@@ -32,11 +32,10 @@ class History:
         kept = ids_BL[:, -size:]
         nothing = np.full((len(kept), size - kept.shape[1]), NOTHING, dtype=np.int64)
         self._move(np.concatenate([nothing, kept], axis=1))
-        # NOTHING, which is -1, is counted in a last column that nobody sees: of the row before.
-        counts = np.zeros((len(kept), vocab + 1), dtype=np.int64)
-        self.counts_BV = counts[:, :vocab]
-        self._number, self._rows = counts.ravel(), np.arange(0, counts.size, vocab + 1)
-        np.add.at(self._number, self._rows[:, None] + kept, 1)
+        # NOTHING, which is -1, is counted in a last column that nobody sees.
+        self._counts = np.zeros((len(kept), vocab + 1), dtype=np.int64)
+        np.add.at(self._counts, (np.arange(len(kept))[:, None], kept), 1)
+        self.counts_BV = self._counts[:, :vocab]
 
     @property
     def ids_BL(self) -> Array:
@@ -46,8 +45,10 @@ class History:
     def add(self, ids_B: Array) -> None:
         """Add the newest id of each row and forget the oldest."""
         if self._counted:
-            self._number[self._rows + self._room[:, self._end - self.size]] -= 1
-            self._number[self._rows + ids_B] += 1
+            oldest = self._room[:, self._end - self.size].tolist()
+            for counts, old, new in zip(self._counts, oldest, ids_B.tolist(), strict=True):
+                counts[old] -= 1
+                counts[new] += 1
         if self._end == self._room.shape[1]:
             self._move(self.ids_BL)
         self._room[:, self._end] = ids_B
