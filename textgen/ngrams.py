@@ -103,9 +103,11 @@ class NGrams:
         before = (state or self.initial_state(len(ids_B)))[0][0]
         after = np.empty_like(before)
         after[:, 0], after[:, 1:] = ids_B, before[:, :-1]
-        found_BV = np.empty((len(after), self.vocab))
-        for row, found_V in zip(after.tolist(), found_BV, strict=True):
-            self._distribute(row, found_V)
+        found_BV = np.tile(self._shortest, (len(after), 1))
+        if len(after) == 1:
+            self._distribute(after[0].tolist(), found_BV[0])
+        else:
+            self._distribute_rows(after, found_BV)
         return np.log(found_BV, out=found_BV), ((after,),)
 
     def read(self, ids: Array, rows: int, state: State | None) -> tuple[Array, State]:
@@ -135,8 +137,8 @@ class NGrams:
         return -np.log(found), ((text[-(self.order - 1) :][::-1].T,),)
 
     def _distribute(self, before: list[int], found: Array) -> None:
-        """Put into found the probabilities (V,) after some ids, newest first."""
-        found[:], context = self._shortest, 0
+        """Turn found, the probabilities (V,) after nothing, into those after ids, newest first."""
+        context = 0
         for length, (table, one) in enumerate(zip(self._tables[1:], before, strict=True)):
             context += one * self.vocab**length
             place = table.contexts.searchsorted(context)
@@ -145,6 +147,22 @@ class NGrams:
             begin, end = table.starts[place : place + 2]
             found *= table.backoff[place]
             found[table.last[begin:end]] += table.gain[begin:end]
+
+    def _distribute_rows(self, before: Array, found_BV: Array) -> None:
+        """Do the same for rows (B, order - 1) at once, at the cost of a few single ones."""
+        rows = np.arange(len(before))
+        contexts = np.zeros_like(rows)
+        for length, table in enumerate(self._tables[1:]):
+            contexts = contexts + before[rows, length] * self.vocab**length
+            places = _find(table.contexts, contexts)
+            known = table.contexts[places] == contexts
+            rows, contexts, places = rows[known], contexts[known], places[known]
+            found_BV[rows] *= table.backoff[places, None]
+            begins = table.starts[places]
+            sizes = table.starts[places + 1] - begins
+            # One number for each n-gram of each row: where it stands in the table.
+            spots = np.arange(sizes.sum()) + np.repeat(begins - np.cumsum(sizes) + sizes, sizes)
+            found_BV[np.repeat(rows, sizes), table.last[spots]] += table.gain[spots]
 
 
 def longest(vocab: int) -> int:
