@@ -125,3 +125,9 @@ def philox(seed, row, count):
     return [
         int(raw >> np.uint64(11)) / 2**53 for raw in np.random.Philox(key=key).random_raw(count)
     ]
+
+
+def softmax(logits):
+    """Probabilities over the last axis."""
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)

@@ -68,7 +68,10 @@ def dry(logits_BV: Array, ids_BL: Array, multiplier: float, base: float, allowed
 
 
 def repeat_lengths(ids: Array, longest: int = LONGEST_REPEAT) -> Array:
-    """Return for each place how long a span before it is that also ends the text (L,)."""
+    """Return for each place how long a span before it is that also ends the text (L,).
+
+    Spans are compared up to so many characters.
+    """
     size = len(ids)
     lengths = np.zeros(size, dtype=np.int64)
     places = (ids[:-1] == ids[-1:]).nonzero()[0] + 1
@@ -127,6 +130,7 @@ def top_k(logits: Array, k: int) -> Array:
     out = logits < rising[..., fewer : fewer + 1]
     if np.count_nonzero(out) == logits.size // vocab * fewer:
         return _without(logits, out)
+    # Of the equals of the k-th some are kept and some are not.
     return _kept(logits, _falling(logits), np.arange(vocab) < k)
 
 
@@ -210,13 +214,6 @@ def _places(order: Array) -> Array:
 def _at_least(logits: Array, logs: Array, limit: Any) -> Array:
     likeliest = logs >= logs.max(axis=-1, keepdims=True)
     return np.where((logs >= limit - ROUNDING) | likeliest, logits, -np.inf)
-
-
-def softmax(logits: Array) -> Array:
-    """Return probabilities over the last axis."""
-    weights = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
-    weights /= np.add.reduce(weights, axis=-1, keepdims=True)
-    return np.asarray(weights)
 
 
 def entropy(logs: Array) -> Array:

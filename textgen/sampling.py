@@ -217,8 +217,7 @@ class Writer:
         if self.some_over:  # what these rows drew does not belong to them
             was = before.state or self.model.initial_state(len(ids_B))
             self.after = either(self.after, before._replace(state=was), self.over_B)
-        if not self.whole:
-            self.after = self._rested(self.after)
+        self.after = self._rested(self.after)
         return Step(pieces, logs_BV[self.rows, ids_B], self._ends(), self.after, ids_B)
 
     def _ends(self) -> list[str | None]:
