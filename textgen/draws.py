@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -48,15 +48,16 @@ def draw(logits_BV: Array, u_B: Sequence[float]) -> Array:
     if not safe(totals):  # scores are up to a constant
         largest_BV = np.maximum.reduce(logits_BV, axis=1, keepdims=True)
         cumulative_BV, totals = _accumulated(logits_BV - largest_BV)
+    rows = zip(cumulative_BV, totals, u_B, strict=True)
     # u times total may round up to total, which only ids without any probability exceed.
-    targets = [min(u * one, math.nextafter(one, 0)) for u, one in zip(u_B, totals, strict=True)]
-    rows = zip(cumulative_BV, targets, strict=True)
-    return np.array([row.searchsorted(target, "right") for row, target in rows])
+    return np.array(
+        [row.searchsorted(min(u * one, math.nextafter(one, 0)), "right") for row, one, u in rows]
+    )
 
 
-def safe(totals: Iterable[float]) -> bool:
+def safe(totals: list[float]) -> bool:
     """Tell whether sums of e^score have neither overflown nor lost digits."""
-    return all(SMALL < total < math.inf for total in totals)
+    return SMALL < min(totals) and sum(totals) < math.inf
 
 
 def _accumulated(logits_BV: Array) -> tuple[Array, list[float]]:
