@@ -125,6 +125,24 @@ def test_a_place_cannot_be_changed_by_mistake():
         stopped().position = 3
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_taken_saved_and_loaded_go_on_to_the_last_bit(cell, tmp_path):
+    """Products and sums round by the layout of their operands, which these change."""
+    wide = sizes(cell, hidden=96)
+    weights = naive.random_weights(wide, 0, scale=0.3)
+    model = Engine(wide, {name: one.astype(np.float32) for name, one in weights.items()})
+    place = stopped(model, rows=5)
+    taken = place.take(range(5))
+    place.save(tmp_path / "place.state", wide)
+    loaded = load_continuation(tmp_path / "place.state", wide)
+    cfg = config(length=60, num=5)
+    expected, found, again = (
+        [step.log_probs_B.tobytes() for step in generate(model, LETTERS, cfg, one)]
+        for one in (place, taken, loaded)
+    )
+    assert found == again == expected
+
+
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 @pytest.mark.parametrize("cell", CELLS)
 def test_join_puts_together_what_take_took_apart(cell, kind):

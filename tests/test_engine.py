@@ -1,15 +1,12 @@
 """The numpy engine against the equations written out and against the torch model."""
 
-import mmap
-
 import naive
 import numpy as np
 import pytest
 import torch
 
-import textgen.engine
 from textgen.config import CELLS, ModelConfig
-from textgen.engine import LARGE_PAGE, Engine, LSTMLayer, in_large_pages, log_softmax
+from textgen.engine import Engine, LSTMLayer, aligned, log_softmax
 from textgen.model import CharRNN
 
 VOCAB = 6
@@ -62,29 +59,30 @@ def test_steps_equal_the_torch_model(cell, layers, dtype):
     assert_steps_equal_model(engine, model, TOLERANCES[dtype])
 
 
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (64, 33)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_aligned_copies_begin_at_a_cache_line(shape, dtype):
+    array = np.random.default_rng(0).random(shape).astype(dtype)
+    for one in (array, array.T):
+        found = aligned(one)
+        assert np.array_equal(found, one) and found.dtype == dtype
+        assert found.ctypes.data % 64 == 0 and found.flags["C_CONTIGUOUS"]
+        assert not np.shares_memory(found, one)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("cell", CELLS)
-def test_weights_in_large_pages_give_the_same_steps(cell, monkeypatch):
-    """A page is made smaller here, so that each matrix fills several."""
-    monkeypatch.setattr(textgen.engine, "LARGE_PAGE", 1 << 16)
-    config = small(cell, layers=2, hidden=400)
-    weights = naive.random_weights(config, seed=1, scale=0.03)
-    model = CharRNN(config).double()
-    model.load(weights)
-    assert_steps_equal_model(Engine(config, weights), model, 1e-10, T=5)
-
-
-def test_large_pages_hold_copies_that_begin_at_a_page():
-    array = np.arange(1 << 20, dtype=np.float32).reshape(1024, 1024)
-    found = in_large_pages(array)
-    np.testing.assert_array_equal(found, array)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        assert found.ctypes.data % LARGE_PAGE == 0
-
-
-def test_systems_without_large_pages_keep_the_array(monkeypatch):
-    monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
-    array = np.zeros((1024, 1024), dtype=np.float32)
-    assert in_large_pages(array) is array
+def test_a_state_whose_rows_were_put_together_anew_gives_the_same_bits(cell, dtype):
+    """Products and sums round by the layout of their operands, so that must not matter."""
+    engine = random_engine(small(cell, layers=2, hidden=96), dtype)
+    state = engine.step(np.arange(5), None)[1]
+    bits = set()
+    for layout in (np.asarray, np.ascontiguousarray, np.asfortranarray):
+        same = tuple(tuple(layout(part) for part in layer) for layer in state)
+        logits_BV, after = engine.step(np.arange(5), same)
+        parts = [part for layer in after for part in layer]
+        bits.add(b"".join(part.tobytes() for part in [logits_BV, *parts]))
+    assert len(bits) == 1
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

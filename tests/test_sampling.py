@@ -970,6 +970,20 @@ def test_memory_that_grows_would_be_noticed():
 # Broken models
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e100, 1e160, 1e300])
+def test_finite_scores_of_any_size_are_drawn_from(scale):
+    model = Table(scale * np.arange(LETTERS.size**2).reshape(LETTERS.size, -1))
+    text = text_of(model, LETTERS, prime="a", length=20, seed=1)
+    assert len(text) == 20
+    assert scale < 1 or text == "h" * 20
+
+
+def test_no_rows_write_nothing():
+    place = begin(network(), LETTERS, ["ab"], config()).take([])
+    (step,) = generate(network(), LETTERS, config(length=9), place)
+    assert (step.pieces, step.ends) == ([], [])
+
+
 class Breaking(Script):
     """Writes its script, but from `at` on one score is not a number."""
 

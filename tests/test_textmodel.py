@@ -252,6 +252,11 @@ def test_each_choice_says_where_it_stopped(model):
         model.sample(state=place, length=5)  # it is the place of a single text
 
 
+def test_no_choices_are_none(model):
+    place = model.read(["ab"])
+    assert model.choices(0, state=place, length=30) == []
+
+
 def test_choices_end_for_themselves(model):
     model.sample("ab", length=10, seed=7)
     free = model.choices(4, state=model.state, length=40)

@@ -50,8 +50,10 @@ def test_items_are_made_with_our_threads_and_used_with_the_caller_s():
 
 
 def test_a_generator_that_is_left_alone_leaves_nothing_set():
-    next(Threads(1).each(iter([1, 2, 3])))
+    going = Threads(1).each(iter([1, 2, 3]))
+    assert next(going) == 1
     assert threads() == {3}
+    assert next(going) == 2
 
 
 def test_small_models_have_one_thread_and_large_ones_two():

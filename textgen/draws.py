@@ -57,7 +57,7 @@ def draw(logits_BV: Array, u_B: Sequence[float]) -> Array:
 
 def safe(totals: list[float]) -> bool:
     """Tell whether sums of e^score have neither overflown nor lost digits."""
-    return SMALL < min(totals) and sum(totals) < math.inf
+    return min(totals, default=1.0) > SMALL and sum(totals) < math.inf
 
 
 def _accumulated(logits_BV: Array) -> tuple[Array, list[float]]:

@@ -11,8 +11,6 @@ State is a value: one tuple of arrays (B, H) a layer, (h,) or for an LSTM (h, c)
 
 from __future__ import annotations
 
-import mmap
-
 import numpy as np
 
 from textgen.config import ModelConfig
@@ -23,9 +21,10 @@ State = tuple[LayerState, ...]
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer
 PADDING = 16  # numbers after each row of a table
-LARGE_PAGE = 1 << 21  # bytes
+CACHE_LINE = 64  # bytes
 
-quiet = np.errstate(over="ignore", invalid="ignore")  # the sampler reports what is not finite
+# For what steps on and on: the sampler reports what is not finite. A single step is not silenced.
+quiet = np.errstate(over="ignore", invalid="ignore")
 
 
 class Engine:
@@ -101,7 +100,8 @@ class Layer:
     Of the gates that go through a sigmoid the weights are halved, since sigmoid(2 a) is
     tanh(a) / 2 + 1/2: one tanh then serves all gates. The first layer's inputs are ids, whose
     projections stand in a table; a later layer's stand beside its state, so one matrix holds both.
-    Features come first within a step, (H, B), so that each gate is one block of memory.
+    Features come first within a step, (H, B), so that each gate is one block of memory. A state is
+    laid out anew for it, whoever put its rows together, since products round by the layout.
     """
 
     order: tuple[int, ...] = (0,)  # the gates' places in torch's rows, sigmoid ones first
@@ -131,7 +131,7 @@ class Layer:
 
     def _place(self, w_ih: Array, w_hh: Array) -> None:
         first = self.table is not None
-        self.weight = in_large_pages(w_hh if first else np.concatenate([w_ih, w_hh], axis=1))
+        self.weight = aligned(w_hh if first else np.concatenate([w_ih, w_hh], axis=1))
 
     def projections(self, ids_B: Array) -> Array:
         """Return what the ids add to the gates (G H, B), biases included."""
@@ -163,7 +163,7 @@ class Layer:
 
     def step(self, x: Array, state: LayerState) -> LayerState:
         """Return the state after x; vanilla: h = tanh(W x + U h + b)."""
-        gates = self.gates(x, state[0].T)
+        gates = self.gates(x, np.ascontiguousarray(state[0].T))
         self.activate(gates)
         return (gates[0].T,)
 
@@ -176,12 +176,12 @@ class LSTMLayer(Layer):
 
     def step(self, x: Array, state: LayerState) -> LayerState:
         """Return (h, c) after x."""
-        h, c = state
-        gates = self.gates(x, h.T)
+        h, c = (np.ascontiguousarray(part.T) for part in state)
+        gates = self.gates(x, h)
         self.activate(gates)
         i, f, o, g = gates
         g *= i
-        c = f * c.T
+        c = f * c
         c += g
         h = np.tanh(c)
         h *= o
@@ -204,11 +204,11 @@ class GRULayer(Layer):
         return bias
 
     def _place(self, w_ih: Array, w_hh: Array) -> None:
-        self.inputs, self.weight = in_large_pages(w_ih), in_large_pages(w_hh)
+        self.inputs, self.weight = aligned(w_ih), aligned(w_hh)
 
     def step(self, x: Array, state: LayerState) -> LayerState:
         """Return (h,) after x."""
-        h_HB = state[0].T
+        h_HB = np.ascontiguousarray(state[0].T)
         recurrent = self.weight.dot(h_HB).reshape(3, *h_HB.shape)
         if self.table is not None:
             gates = self.projections(x)
@@ -231,18 +231,11 @@ class GRULayer(Layer):
         return (after.T,)
 
 
-def in_large_pages(array: Array) -> Array:
-    """Return an array in memory pages of 2 MiB, where the system has them, else as it is.
-
-    A step reads all weights; with pages of 4 KiB it waits for their addresses too.
-    """
-    if not hasattr(mmap, "MADV_HUGEPAGE") or array.nbytes < LARGE_PAGE:
-        return array
-    area = mmap.mmap(-1, array.nbytes + LARGE_PAGE)
-    area.madvise(mmap.MADV_HUGEPAGE)
-    room = np.frombuffer(area, dtype=np.uint8)
-    begin = -room.ctypes.data % LARGE_PAGE
-    copy = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+def aligned(array: Array) -> Array:
+    """Return a copy that begins at a cache line: a product reads it a twentieth faster."""
+    room = np.empty(array.nbytes + CACHE_LINE, dtype=np.uint8)
+    begin = -room.ctypes.data % CACHE_LINE
+    copy: Array = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[:] = array
     return copy
 

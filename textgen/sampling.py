@@ -53,8 +53,9 @@ class Step(NamedTuple):
 
 def log_probabilities(place: Continuation) -> Array:
     """Return the log-probabilities (B, V) of the next characters; raise NumericsError if broken."""
-    logs_BV = place.logits_BV.astype(np.float64)
-    if not math.isfinite(np.vdot(logs_BV, logs_BV)):  # the quickest way to look at all of them
+    logs_BV = place.logits_BV.astype(np.float64, order="C")  # sums round by the layout
+    # Their squares' sum is the quickest way to look at all of them.
+    if not (math.isfinite(np.vdot(logs_BV, logs_BV)) or np.isfinite(logs_BV).all()):
         problem = "the model's scores are not finite"
         raise NumericsError("sample", problem, "the checkpoint diverged; use an earlier one")
     totals_B = np.add.reduce(np.exp(logs_BV), axis=1)
@@ -138,7 +139,7 @@ def generate(
     for broken scores, UsageError where nothing at all may be written.
     """
     writer = Writer(model, tokenizer, config, start, rows, limits)
-    if config.length == 0:
+    if config.length == 0 or not writer.passages:
         yield writer.nothing("length")
         return
     for made in itertools.count():

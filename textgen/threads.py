@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import numpy  # noqa: F401  only libraries that are loaded are found
 from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
