@@ -26,7 +26,7 @@ from torch import nn
 
 from textgen.chain import FILTERS
 from textgen.config import ModelConfig
-from textgen.engine import Engine
+from textgen.engine import Engine, aligned
 from textgen.model import CharRNN
 from textgen.sampleconfig import SampleConfig
 from textgen.sampling import generate
@@ -120,22 +120,22 @@ def in_turn(loops: dict[str, tuple[Iterator[None], int]]) -> dict[str, float]:
 
 def read_rate(size: int, threads: int) -> float:
     """Return the best bytes a second at which float32 numbers of so many bytes are read."""
-    matrix = np.ones((size // 4 // 512, 512), dtype=np.float32)
-    vector, flat = np.ones(512, dtype=np.float32), np.ones(size // 4, dtype=np.float32)
-    tall = np.ones(len(matrix), dtype=np.float32)
+    narrow = aligned(np.ones((size // 4 // 2048 * 4, 512), dtype=np.float32))
+    wide = narrow.reshape(-1, 2048)
+    vector, tall = np.ones(2048, dtype=np.float32), np.ones(len(narrow), dtype=np.float32)
     reads: list[Callable[[], Any]] = [
-        lambda: matrix @ vector,
-        lambda: tall @ matrix,
-        lambda: matrix.ravel() @ flat[: matrix.size],
+        lambda: narrow @ vector[:512],
+        lambda: wide @ vector,
+        lambda: tall @ narrow,
+        lambda: narrow.ravel() @ narrow.ravel(),
     ]
     best = 0.0
     with threadpool_limits(threads):
-        for number, read in enumerate(reads):
-            bytes_read = matrix.nbytes * (2 if number == 2 else 1)
+        for read in reads:
             for _ in range(200):
                 start = time.perf_counter()
                 read()
-                best = max(best, bytes_read / (time.perf_counter() - start))
+                best = max(best, narrow.nbytes / (time.perf_counter() - start))
     return best
 
 
