@@ -139,7 +139,7 @@ def generate(
     for broken scores, UsageError where nothing at all may be written.
     """
     writer = Writer(model, tokenizer, config, start, rows, limits)
-    if config.length == 0 or not writer.passages:
+    if config.length == 0:
         yield writer.nothing("length")
         return
     for made in itertools.count():
@@ -178,8 +178,7 @@ class Writer:
             self.limits = [Whole(tokenizer.spelling, pending), *limits]
         self.ready = [passage.begin() if config.length else "" for passage in self.passages]
         # Ended by a limit or by the rest of a text before.
-        self.over_B = np.array([passage.end is not None for passage in self.passages])
-        self.some_over = bool(self.over_B.any())
+        self.over = [passage.end is not None for passage in self.passages]
         counted = any(one.counts for one in self.filters)
         history = History(start.ids_BL, config.look_back, tokenizer.size, counted)
         mu_B = np.full(count, 2 * (config.mirostat or 0)) if start.mu_B is None else start.mu_B
@@ -201,7 +200,7 @@ class Writer:
         before = self.after
         logs_BV = log_probabilities(before)
         logits_BV = self._allowed(logs_BV, self.config.length - made)
-        if self.some_over and None not in self._ends():
+        if None not in self._ends():
             return self.nothing("length")
         ids_B = self._choose(logits_BV, made)
         logits_BV, state = self.model.step(ids_B, before.state)
@@ -215,9 +214,9 @@ class Writer:
             before.seed,
             self.context.mu_B if self.config.mirostat else None,
         )
-        if self.some_over:  # what these rows drew does not belong to them
+        if any(self.over):  # what these rows drew does not belong to them
             was = before.state or self.model.initial_state(len(ids_B))
-            self.after = either(self.after, before._replace(state=was), self.over_B)
+            self.after = either(self.after, before._replace(state=was), np.array(self.over))
         self.after = self._rested(self.after)
         return Step(pieces, logs_BV[self.rows, ids_B], self._ends(), self.after, ids_B)
 
@@ -237,10 +236,9 @@ class Writer:
             limited = np.where(limit.allowed(self.context.history, remaining), logits_BV, -np.inf)
             empty_B = np.asarray((limited == -np.inf).all(axis=1))
             for row in np.flatnonzero(empty_B):
-                self.over_B[row] |= self.passages[row].end is None
+                self.over[row] |= self.passages[row].end is None
                 self.ready[row] += self.passages[row].close(limit.reason)
             logits_BV = np.where(empty_B[:, None], logits_BV, limited)
-            self.some_over = bool(self.over_B.any())
         return logits_BV
 
     def _choose(self, logits_BV: Array, made: int) -> Array:
