@@ -347,6 +347,23 @@ def test_the_best_of_several_drafts_comes_in_one_piece(model):
         model.sample("ab", best_of=5, state=model.read(["ab"]))
 
 
+def test_another_number_of_threads_may_be_set(model):
+    assert model.threads == 1
+    model.threads = 2
+    seen = []
+    step = model._stepper.step
+
+    def watched(ids_B, state):
+        infos = ThreadpoolController().info()
+        seen.append({one["num_threads"] for one in infos if one["user_api"] == "blas"})
+        return step(ids_B, state)
+
+    model._stepper.step = watched
+    with ThreadpoolController().limit(limits=1, user_api="blas"):
+        model.sample("ab", length=3, seed=1)
+    assert seen and all(one == {2} for one in seen)
+
+
 def test_threads_are_the_caller_s_between_the_texts(model):
     """A generator that is not being asked for anything leaves nothing set behind."""
     with ThreadpoolController().limit(limits=2, user_api="blas"):

@@ -63,10 +63,19 @@ class TextModel:
         self.reading = heritage.reading_of(checkpoint.facts)  # of primes too
         self.state: Continuation | None = None
         self.seed: int | None = None
-        self.threads = sampling_threads(checkpoint.model.parameters())
         self._made: tuple[Any, Limits] | None = None  # the last limits, and what they came from
-        self._threads = Threads(self.threads)
+        self._threads = Threads(sampling_threads(checkpoint.model.parameters()))
         self._stepper: Any = _stepper(checkpoint, device)
+
+    @property
+    def threads(self) -> int:
+        """Threads of the matrix products, by a rule; another number may be set."""
+        return self._threads.number
+
+    @threads.setter
+    def threads(self, number: int) -> None:
+        """Step with so many from now on."""
+        self._threads.number = number
 
     def sample(self, prime: str = "", *, state: Continuation | None = None, **options: Any) -> str:
         """Return prime followed by new text.

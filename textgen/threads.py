@@ -44,12 +44,12 @@ class Threads:
         self._before: list[list[int]] = []
 
     def __enter__(self) -> Threads:
-        self._before.append([one.get_num_threads() for one in self._libraries])
-        self._set([self.number] * len(self._libraries))
+        self._before.append([_switch(library, self.number) for library in self._libraries])
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._set(self._before.pop())
+        for library, number in zip(self._libraries, self._before.pop(), strict=True):
+            _switch(library, number)
 
     def each(self, items: Iterator[Item]) -> Iterator[Item]:
         """Yield items, each made with these threads; between them the threads are the caller's."""
@@ -60,7 +60,10 @@ class Threads:
                 return
             yield item
 
-    def _set(self, numbers: list[int]) -> None:
-        for library, number in zip(self._libraries, numbers, strict=True):
-            if library.get_num_threads() != number:
-                library.set_num_threads(number)
+
+def _switch(library: Any, number: int) -> int:
+    """Give a library so many threads, if it has not; return how many it had."""
+    before: int = library.get_num_threads()
+    if before != number:
+        library.set_num_threads(number)
+    return before
