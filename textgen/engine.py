@@ -108,8 +108,8 @@ class Layer:
     sigmoids = 0
 
     def __init__(self, weights: dict[str, Array], embedding: Array | None) -> None:
-        gates, self.width = weights["weight_hh"].shape
-        self.cut = self.sigmoids * self.width
+        gates, width = weights["weight_hh"].shape
+        self.cut = self.sigmoids * width
         self.half = np.array(0.5, dtype=weights["weight_hh"].dtype)
         w_ih, w_hh, b_ih, b_hh = (self._arranged(weights[name]) for name in PARAMETERS)
         bias = self._bias(b_ih, b_hh)

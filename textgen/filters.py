@@ -38,6 +38,7 @@ def repetition_penalty(logits: Array, counts: Array, penalty: float) -> Array:
 
     A positive score, which no log-probability is, is divided, as Hugging Face does.
     """
+    # From 1 on the lower of the two is a negative score's product and another's quotient.
     further = np.minimum if penalty >= 1 else np.maximum
     penalised = further(logits * penalty, logits / penalty)
     np.copyto(penalised, logits, where=counts == 0)

@@ -92,7 +92,7 @@ class NGrams:
 
     def prepare(self) -> None:
         """Make what probabilities need, which takes seconds for a long text, and room meanwhile."""
-        assert self._shortest is not None
+        _ = self._shortest
 
     def initial_state(self, rows: int) -> State:
         """Return the state of B rows that have read nothing."""
@@ -104,7 +104,7 @@ class NGrams:
         after = np.empty_like(before)
         after[:, 0], after[:, 1:] = ids_B, before[:, :-1]
         found_BV = np.tile(self._shortest, (len(after), 1))
-        if len(after) == 1:
+        if len(after) == 1:  # a row alone is quicker by itself
             self._distribute(after[0].tolist(), found_BV[0])
         else:
             self._distribute_rows(after, found_BV)
