@@ -1,7 +1,6 @@
 """What the tests of files share: a small checkpoint, and the error that a damaged one gives."""
 
 import dataclasses
-import time
 import unicodedata
 
 import numpy as np
@@ -19,11 +18,9 @@ from textgen.units import ByteTokenizer
 
 def refused(path, *words, load=read):
     """The error that reading path raises, checked to be one harmless line with code 4."""
-    before = time.monotonic()
     with pytest.raises(CheckpointError) as caught:
         load(path)
     error = caught.value
-    assert time.monotonic() - before < 5
     assert error.exit_code == 4
     assert error.fix
     assert not [c for c in str(error) if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs")]
