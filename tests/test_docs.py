@@ -69,13 +69,6 @@ def test_every_dependency_is_explained():
         assert f"**{name}**" in section, name
 
 
-def test_every_module_is_in_the_readme_and_in_the_walk():
-    walk = (ROOT / "docs" / "walk.md").read_text("utf-8")
-    for path in (ROOT / "textgen").glob("*.py"):
-        if not path.stem.startswith("__"):
-            assert f"`{path.stem}`" in walk, path.stem
-
-
 def test_the_project_holds_no_path_of_a_machine():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
