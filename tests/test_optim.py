@@ -51,10 +51,16 @@ def test_learning_rate_by_hand(step, share):
     assert found == pytest.approx(3e-3 * share, rel=1e-12)
 
 
-@given(st.integers(1, 50), st.integers(0, 49), st.integers(1, 10**6))
-def test_warm_up_does_not_depend_on_the_total(warmup, step, steps):
-    if step >= warmup:
-        return
+@st.composite
+def warm_ups(draw):
+    """The length of a warm-up and a step of it."""
+    length = draw(st.integers(1, 50))
+    return length, draw(st.integers(0, length - 1))
+
+
+@given(warm_ups(), st.integers(1, 10**6))
+def test_warm_up_does_not_depend_on_the_total(warm_up, steps):
+    warmup, step = warm_up
     known = learning_rate(step, 1e-2, warmup, steps)
     assert known == learning_rate(step, 1e-2, warmup, None) == 1e-2 * (step + 1) / warmup
 
