@@ -227,20 +227,25 @@ def test_permissions_follow_the_umask(tmp_path, mask, mode):
 def test_a_reader_beside_the_writer_sees_the_old_or_the_new_file(target):
     versions = [OLD * 5000, NEW * 5000]
     write_atomically(target, [versions[0]])
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
     seen = set()
 
     def read():
         while not done.is_set():
             seen.add(target.read_bytes())
+            begun.set()
 
     reader = threading.Thread(target=read)
     reader.start()
-    for turn in range(60):
-        chosen = versions[turn % 2]
-        write_atomically(target, [chosen[i : i + 999] for i in range(0, len(chosen), 999)])
-    done.set()
-    reader.join()
+    try:
+        assert begun.wait(60), "the reader never read"
+        for turn in range(60):
+            chosen = versions[turn % 2]
+            write_atomically(target, [chosen[i : i + 999] for i in range(0, len(chosen), 999)])
+    finally:
+        # Otherwise a failed write would leave the reader, and so the whole suite, running forever.
+        done.set()
+        reader.join()
     assert seen
     assert seen <= set(versions)
 
