@@ -25,9 +25,14 @@ _HOMES = {
     "MachineError": "errors",
     "ModelConfig": "config",
     "NumericsError": "errors",
+    "Result": "measure",
+    "Rule": "dynamic",
     "RunInUseError": "errors",
     "SampleConfig": "sampleconfig",
+    "Score": "textmodel",
     "SentencePieceTokenizer": "pieces",
+    "Step": "sampling",
+    "Text": "texts",
     "TextError": "errors",
     "TextModel": "textmodel",
     "TextgenError": "errors",
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     from textgen.config import TrainConfig as TrainConfig
     from textgen.continuation import Continuation as Continuation
     from textgen.continuation import load_continuation as load_continuation
+    from textgen.dynamic import Rule as Rule
     from textgen.errors import CheckpointError as CheckpointError
     from textgen.errors import Interrupted as Interrupted
     from textgen.errors import MachineError as MachineError
@@ -58,10 +64,14 @@ if TYPE_CHECKING:
     from textgen.errors import UsageError as UsageError
     from textgen.evaluation import adapt as adapt
     from textgen.evaluation import evaluate as evaluate
+    from textgen.measure import Result as Result
     from textgen.pieces import SentencePieceTokenizer as SentencePieceTokenizer
     from textgen.sampleconfig import SampleConfig as SampleConfig
+    from textgen.sampling import Step as Step
+    from textgen.textmodel import Score as Score
     from textgen.textmodel import TextModel as TextModel
     from textgen.textmodel import load as load
+    from textgen.texts import Text as Text
     from textgen.tokenizer import CharTokenizer as CharTokenizer
     from textgen.training import TrainResult as TrainResult
     from textgen.training import train as train
@@ -72,3 +82,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'textgen' has no attribute {name!r}")
     return getattr(importlib.import_module(f"textgen.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
