@@ -179,6 +179,13 @@ def test_either_takes_each_row_from_one_of_two_places(cell, options):
 # Files
 
 
+def test_a_link_leads_to_the_file_that_is_written(tmp_path):
+    (tmp_path / "link").symlink_to("here.state")
+    stopped().save(tmp_path / "link", sizes())
+    assert (tmp_path / "link").is_symlink()
+    assert load_continuation(tmp_path / "here.state", sizes()).position == stopped().position
+
+
 def round_trip(path, place, model=None):
     place.save(path, model or sizes())
     return load_continuation(path, model or sizes())

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from textgen import files
-from textgen.errors import MachineError, RunInUseError
-from textgen.files import locked, write_atomically
+from textgen.errors import MachineError, RunInUseError, UsageError
+from textgen.files import locked, write_atomically, write_output
 
 OLD, NEW = b"the old text", b"the new text, which is longer"
 
@@ -222,6 +223,150 @@ def test_permissions_follow_the_umask(tmp_path, mask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o755])
+@pytest.mark.parametrize("write", [write_atomically, write_output])
+def test_a_file_that_is_replaced_keeps_its_permissions(target, write, mode):
+    target.chmod(mode)
+    write(target, [NEW])
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert target.read_bytes() == NEW
+
+
+# What a user names
+
+
+def test_an_output_file_is_replaced_whole_or_not_at_all(target):
+    interrupt(write_output, target, KeyboardInterrupt())
+    write_output(target, [NEW])
+    assert target.read_bytes() == NEW
+
+
+def test_an_output_behind_links_is_replaced_whole_or_not_at_all(target):
+    links = target.parent.parent / f"{target.parent.name}-links"
+    links.mkdir()
+    (links / "second").symlink_to(target)
+    (links / "first").symlink_to("second")
+    before = target.stat().st_ino
+
+    def chunks():
+        yield NEW
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_output(links / "first", chunks())
+    assert_only_old(target)
+    write_output(links / "first", [NEW])
+    assert target.read_bytes() == NEW
+    # A reader keeps the old file.
+    assert target.stat().st_ino != before
+    assert all(path.is_symlink() for path in links.iterdir())
+
+
+def test_an_output_behind_a_dangling_link_is_made(tmp_path):
+    (tmp_path / "link").symlink_to("new")
+    write_output(tmp_path / "link", [NEW])
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "new").read_bytes() == NEW
+    (tmp_path / "other").symlink_to("missing/new")
+    with pytest.raises(MachineError, match="no such file or directory"):
+        write_output(tmp_path / "other", [NEW])
+
+
+def test_a_terminal_is_written_to(tmp_path):
+    pytest.importorskip("tty")
+    master, slave = os.openpty()
+    try:
+        # Through a link, so that no mistake here can replace a device.
+        (tmp_path / "link").symlink_to(os.ttyname(slave))
+        write_output(tmp_path / "link", [b"some", memoryview(b" text")])
+        shown = b""
+        while len(shown) < 9 and select.select([master], [], [], 60)[0]:
+            shown += os.read(master, 100)
+        assert shown == b"some text"
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="no such device here")
+def test_a_device_stays_a_device(tmp_path):
+    (tmp_path / "link").symlink_to("/dev/null")
+    before = os.stat("/dev/null")
+    write_output(tmp_path / "link", [NEW])
+    assert os.path.samestat(os.stat("/dev/null"), before)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A named pipe and its reader, which never waits."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with open(reader, "rb", buffering=0) as file:
+        yield tmp_path / "pipe", file
+
+
+def test_a_pipe_gets_each_chunk_at_once(pipe):
+    path, reader = pipe
+    seen = []
+
+    def chunks():
+        for chunk in (b"ab", b"", memoryview(b"cd")):
+            yield chunk
+            seen.append(reader.read(100))
+
+    write_output(path, chunks())
+    assert seen == [b"ab", None, b"cd"]
+    # The end, as the writer is gone.
+    assert reader.read(100) == b""
+
+
+def test_a_pipe_takes_more_than_it_holds(pipe):
+    path, reader = pipe
+    content = bytes(range(256)) * 2000
+    writer = threading.Thread(target=write_output, args=(path, [content]))
+    writer.start()
+    select.select([reader], [], [], 60)
+    os.set_blocking(reader.fileno(), True)
+    assert reader.readall() == content
+    writer.join()
+
+
+def test_a_reader_that_leaves_is_told_apart_from_a_full_disk(pipe):
+    path, reader = pipe
+
+    def chunks():
+        yield NEW
+        reader.close()
+        yield NEW
+
+    with pytest.raises(BrokenPipeError):
+        write_output(path, chunks())
+
+
+def test_an_exception_in_the_middle_ends_what_a_reader_sees(pipe):
+    path, reader = pipe
+
+    def chunks():
+        yield b"ab"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_output(path, chunks())
+    assert reader.readall() == b"ab"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_what_is_no_file_name_is_a_usage_error(tmp_path, name):
+    if os.name == "nt" and "\0" not in name:
+        pytest.skip("such a name is one there")
+    with pytest.raises(UsageError, match="is not a file name"):
+        write_output(tmp_path / name, [NEW])
 
 
 def test_a_reader_beside_the_writer_sees_the_old_or_the_new_file(target):

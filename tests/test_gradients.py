@@ -207,6 +207,7 @@ def test_a_gradient_too_large_for_a_float_is_an_error_that_names_the_lag(home):
         (["gru.safetensors"], 2),
         (["gru.safetensors", "text.txt", "--lags", "x"], 2),
         (["gru.safetensors", "text.txt", "--out", "picture.svg"], 2),
+        (["gru.safetensors", "text.txt", "--out", "a\0b.png"], 2),
     ],
 )
 def test_errors_are_one_line_with_their_exit_code(home, capsys, words, code):
@@ -238,6 +239,15 @@ def test_a_picture_is_written_with_a_panel_for_each_checkpoint(home, capsys, mod
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = np.frombuffer(data[16:24], ">u4")  # the first chunk holds the size
     assert (width, height) == (100 + 320 * len(models), 360)
+
+
+def test_a_picture_goes_where_a_link_leads(home):
+    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    (home / "link.png").symlink_to("p.png")
+    words = ["gru.safetensors", "text.txt", "--lags", "5", "--out", "link.png"]
+    assert main(["inspect", "gradients", *words]) == 0
+    assert (home / "link.png").is_symlink()
+    assert (home / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_zeros_and_names_that_look_like_formulas_can_be_drawn(home):

@@ -1,7 +1,11 @@
 """A text in turns: what each line gives, what can be taken back, and that errors change nothing."""
 
 import io
+import os
+import select
+import stat
 import sys
+import threading
 
 import naive
 import numpy as np
@@ -326,6 +330,53 @@ def test_save_writes_the_whole_text_to_a_file(session, tmp_path):
     assert path.read_bytes().decode() == session.text
 
 
+def test_save_follows_a_link(session, tmp_path):
+    (tmp_path / "text.txt").write_text("old")
+    (tmp_path / "link").symlink_to("text.txt")
+    say(session, "ab", f":save {tmp_path / 'link'}")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "text.txt").read_text() == session.text
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A named pipe and its reader, which never waits."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(reader, "rb", buffering=0) as file:
+        yield path, file
+
+
+def test_save_writes_into_a_named_pipe(session, pipe):
+    path, reader = pipe
+    say(session, "ab", f":save {path}")
+    assert reader.readall().decode() == session.text
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_reader_that_leaves_ends_no_conversation(model, pipe):
+    path, reader = pipe
+    long = "ab" * 50_000  # more than a pipe holds
+    session = Session(model, {"length": 20}, seed=5, prime=long)
+
+    def leave():
+        select.select([reader], [], [], 60)
+        reader.close()
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    try:
+        with pytest.raises(MachineError, match="broken pipe") as caught:
+            say(session, f":save {path}")
+    finally:
+        leaving.join()
+    assert caught.value.subject == str(path)
+    assert session.text == long
+
+
 def test_help_names_every_command(session):
     said = say(session, ":help")
     for name in (":N", ":undo", ":set", ":show", ":save", ":quit"):
@@ -353,6 +404,8 @@ WRONG = {
     ":-1": (UsageError, ":-1"),
     ":save": (UsageError, ":save FILE"),
     ":save missing/folder/x.txt": (MachineError, "missing"),
+    ":save a\0b": (UsageError, r"a\x00b"),
+    ":save .": (MachineError, "directory"),
     ":set --temperature hot": (UsageError, "--temperature"),
     ":set --temperature -1": (UsageError, "--temperature"),
     ":set --tempreature 1": (UsageError, "did you mean --temperature"),

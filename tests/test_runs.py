@@ -104,6 +104,15 @@ def test_the_last_state_is_saved_and_the_one_before_kept(tmp_path):
     assert step_of(Checkpoint.load(tmp_path / "previous.safetensors")) == 2
 
 
+def test_the_one_before_is_kept_too_where_the_last_one_is_a_link(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.safetensors").symlink_to(tmp_path / "elsewhere")
+    for step in (1, 2, 3):
+        runs.save_last(tmp_path / "run", state(step))
+    assert step_of(Checkpoint.load(tmp_path / "elsewhere")) == 3
+    assert step_of(Checkpoint.load(tmp_path / "run" / "previous.safetensors")) == 2
+
+
 def test_going_on_takes_the_last_state_and_says_nothing(tmp_path):
     runs.save_last(tmp_path, state(1))
     runs.save_last(tmp_path, state(2))

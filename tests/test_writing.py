@@ -5,6 +5,8 @@ import itertools
 import json
 import os
 import re
+import select
+import stat
 import subprocess
 import sys
 
@@ -238,6 +240,87 @@ def test_out_keeps_the_old_file_when_something_goes_wrong(home, sample):
     refused(sample("--prime", "ß", "--out", "text.txt"), 3, "'ß'")
     assert (home / "text.txt").read_text() == "old"
     assert sorted(path.name for path in home.iterdir()) == ["model.safetensors", "text.txt"]
+
+
+# Where --out leads
+
+
+PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+
+
+@pytest.fixture
+def pipe(home):
+    """A named pipe, `pipe`, and a reader of it that never waits."""
+    os.mkfifo(home / "pipe")
+    reader = os.open(home / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with open(reader, "rb", buffering=0) as file:
+        yield file
+
+
+@PIPES
+@pytest.mark.parametrize("words", [[], ["--num", 3], ["--num", 2, "--format", "jsonl"]], ids=str)
+def test_a_named_pipe_is_written_into(home, wrote, pipe, words):
+    assert wrote("--prime", "It", "--out", "pipe", *words) == ""
+    assert pipe.readall().decode() == wrote("--prime", "It", *words)
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
+
+
+@PIPES
+def test_a_named_pipe_whose_reader_leaves_ends_quietly(home, pipe):
+    command = [sys.executable, "-m", "textgen", "sample", "model.safetensors"]
+    command += ["--length", "1000000", "--out", "pipe"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as child:
+        assert select.select([pipe], [], [], 60)[0]
+        pipe.close()
+        error = child.communicate(timeout=60)[1]
+    assert child.returncode == 141
+    assert error.count(b"\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_device_is_an_error_in_one_line(home, sample):
+    (home / "link").symlink_to("/dev/full")
+    refused(sample("--out", "link"), 5, "link", "no space left")
+    assert (home / "link").is_char_device()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs /dev/stdout")
+@pytest.mark.parametrize("more", [">", ">>", "| cat >"])
+def test_standard_output_by_its_name_is_gone_on_with(home, wrote, more):
+    (home / "link").symlink_to("/dev/stdout")
+    sample = f"{sys.executable} -m textgen sample model.safetensors --length 30 --seed 5"
+    line = f"{{ echo head; {sample} --out link; echo tail; }} {more} all.txt"
+    subprocess.run(["bash", "-c", line], check=True, cwd=home, capture_output=True)
+    assert (home / "all.txt").read_text() == f"head\n{wrote()}tail\n"
+
+
+def test_out_follows_a_link_and_keeps_the_permissions(home, wrote):
+    (home / "real").mkdir()
+    (home / "real" / "text.txt").write_text("old")
+    (home / "real" / "text.txt").chmod(0o600)
+    (home / "link").symlink_to("real/text.txt")
+    (home / "dangling").symlink_to("real/new.txt")
+    expected = wrote("--prime", "It")
+    for name, target in {"link": "real/text.txt", "dangling": "real/new.txt"}.items():
+        wrote("--prime", "It", "--out", name)
+        assert os.readlink(name) == target
+        assert (home / target).read_text() == expected
+    assert stat.S_IMODE((home / "real" / "text.txt").stat().st_mode) == 0o600
+    assert sorted(os.listdir("real")) == ["new.txt", "text.txt"]
+
+
+@pytest.mark.parametrize("option", ["--out", "--out-dir"])
+def test_a_name_with_a_nul_is_an_error(home, sample, option):
+    refused(sample(option, "a\0b"), 2, r"a\x00b")
+    assert os.listdir() == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "folder", "ring", "missing/a.txt"])
+def test_what_is_no_place_for_a_text_is_an_error(home, sample, name):
+    (home / "folder").mkdir()
+    (home / "ring").symlink_to("ring")
+    refused(sample("--out", name), 5, f"{name}: cannot be written")
+    assert sorted(os.listdir()) == ["folder", "model.safetensors", "ring"]
 
 
 # A prime of any size

@@ -32,7 +32,7 @@ from textgen.cells import LayerState
 from textgen.checkpoint import Checkpoint
 from textgen.device import tuned
 from textgen.errors import MachineError, NumericsError, TextError, UsageError, visible
-from textgen.files import write_atomically
+from textgen.files import check_name, write_output
 from textgen.model import CharRNN, State
 
 POSITIONS = 64  # of the text at which the loss is taken
@@ -222,7 +222,8 @@ def shown(lags: int) -> list[int]:
 
 
 def check_picture(path: Path) -> None:
-    """Raise UsageError unless path ends in .png, MachineError when matplotlib is missing."""
+    """Raise UsageError unless path can be a .png file, MachineError when matplotlib is missing."""
+    check_name(path)
     if path.suffix.lower() != ".png":
         raise UsageError("--out", f"{path.name!r} does not end in .png", "name a .png file")
     try:
@@ -262,4 +263,4 @@ def draw(results: Sequence[Gradients], path: Path) -> None:
     panels[0].set_ylabel("norm of d loss(t) / d state(t - k)")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=100)
-    write_atomically(path, [picture.getvalue()])
+    write_output(path, [picture.getvalue()])

@@ -18,7 +18,7 @@ from typing import Any
 
 from textgen.continuation import Continuation
 from textgen.errors import TextgenError, UsageError
-from textgen.files import write_atomically
+from textgen.files import write_error, write_output
 from textgen.options import sample_options, unescape
 from textgen.sampleconfig import SampleConfig
 from textgen.terminal import say, show
@@ -136,7 +136,10 @@ class Session:
     def _save(self, rest: str) -> Iterator[str]:
         if not rest:
             raise UsageError(":save", "no file is named", "write :save FILE")
-        write_atomically(Path(rest), [self.text.encode("utf-8", "surrogateescape")])
+        try:
+            write_output(Path(rest), [self.text.encode("utf-8", "surrogateescape")])
+        except BrokenPipeError as error:  # no reason to end the conversation
+            raise write_error(rest, error) from error
         yield f"{len(self.text):,} characters written to {rest}\n"
 
     def _help(self, _rest: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from textgen.errors import MachineError, UsageError
 from textgen.fields import check_choice
-from textgen.files import shipped, write_atomically, write_error
+from textgen.files import shipped, write_error, write_output
 from textgen.sources import check_sha256, from_python, from_url, from_wheel, is_safe
 
 CORPORA = Path("corpora")
@@ -90,7 +90,7 @@ def build(name: str, out: str | None = None) -> Path:
             CORPORA.mkdir(exist_ok=True)
         except OSError as error:
             raise write_error(CORPORA, error) from error
-    write_atomically(path, [content])
+    write_output(path, [content])
     return path
 
 

@@ -74,7 +74,7 @@ def save_last(folder: Path, checkpoint: Checkpoint) -> None:
         spare = folder / f"{PREVIOUS}.tmp-{os.getpid()}"
         with contextlib.suppress(OSError):  # a file system without links keeps no previous
             spare.unlink(missing_ok=True)
-            os.link(last, spare)
+            os.link(last.resolve(), spare)  # a link to a link would lead to the new `last`
             os.replace(spare, previous)
             spare.unlink(missing_ok=True)  # it stays where both were one file already
     checkpoint.save(last)

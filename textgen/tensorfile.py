@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from textgen.errors import CheckpointError
-from textgen.files import write_atomically
+from textgen.files import write_output
 
 FORMAT = 1
 DTYPES = {
@@ -57,7 +57,7 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]
     for array in arrays.values():
         digest.update(array.data.cast("B") if array.size else b"")
     bodies = [array.data.cast("B") for array in arrays.values() if array.size]
-    write_atomically(path, [_header(arrays, text, digest.hexdigest()), *bodies])
+    write_output(path, [_header(arrays, text, digest.hexdigest()), *bodies])
 
 
 def _stored(array: np.ndarray) -> np.ndarray:

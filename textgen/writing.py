@@ -21,7 +21,7 @@ from textgen.config import DEVICES
 from textgen.draws import new_seed
 from textgen.errors import TextError, UsageError, visible
 from textgen.fields import check_choice, conflict
-from textgen.files import write_atomically, write_error
+from textgen.files import check_name, write_error, write_output
 from textgen.inputs import Source
 from textgen.interactive import Session, converse
 from textgen.options import FORMATS, sample_options, unescape
@@ -103,7 +103,7 @@ def _deliver(pieces: Iterator[str], arguments: Namespace) -> None:
     """Write pieces to where --out says."""
     if arguments.out:
         encoded = (piece.encode("utf-8", "surrogateescape") for piece in pieces)
-        write_atomically(Path(arguments.out), encoded)
+        write_output(Path(arguments.out), encoded)
     else:
         show(pieces)
 
@@ -212,6 +212,7 @@ def _counted(texts: Iterator[Text], number: int, written: list[str] | None) -> I
 def _write_folder(folder: Path, texts: Iterable[Text], arguments: Namespace) -> None:
     """Write each text to a file of its own, named by its number."""
     suffix = ".json" if arguments.format == "jsonl" else ".txt"
+    check_name(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -220,4 +221,4 @@ def _write_folder(folder: Path, texts: Iterable[Text], arguments: Namespace) -> 
         raise write_error(folder, error) from error
     for number, text in enumerate(texts, 1):
         content = _formatted(text, arguments).encode("utf-8", "surrogateescape")
-        write_atomically(folder / f"{number:05}{suffix}", [content])
+        write_output(folder / f"{number:05}{suffix}", [content])
