@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -70,33 +69,31 @@ def test_training_works_from_an_empty_folder(textgen, tmp_path):
     assert done.returncode == 0 and "checkpoints/own/best.safetensors" in done.stderr
 
 
-def test_sampling_is_quick_and_never_imports_torch(installed, tmp_path):
-    """At most 0.5 s for the whole process; the best of several, as machines are noisy."""
-    code = (
-        "import sys, textgen.cli\n"
-        "code = textgen.cli.main(['sample', '--prime', 'The ', '--length', '200'])\n"
-        "sys.exit('torch' in sys.modules or code)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True
-        )
-        times.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-    assert min(times) < 0.5, times
+IMPORTED = """
+import sys, textgen.cli
+code = textgen.cli.main(sys.argv[1:])
+print(*sorted({"numpy", "torch"} & sys.modules.keys()), file=sys.stderr)
+sys.exit(code)
+"""
 
 
-@pytest.mark.parametrize("words", [["--help"], ["sample", "--help"]])
-def test_help_is_at_once(installed, words):
-    """At most 0.12 s more than Python itself takes to start is far above what it should be."""
+@pytest.mark.parametrize(
+    ("words", "imported"),
+    [
+        (["sample", "--prime", "The ", "--length", "200"], ["numpy"]),
+        (["--help"], []),
+        (["sample", "--help"], []),
+    ],
+    ids=["sample", "help", "sample-help"],
+)
+def test_what_is_slow_to_import_is_imported_where_it_is_needed(
+    installed, tmp_path, words, imported
+):
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        command = [sys.executable, "-m", "textgen", *words]
-        subprocess.run(command, env=environment, capture_output=True, check=True)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.12, times
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *words],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert done.stderr.splitlines()[-1].split() == imported
