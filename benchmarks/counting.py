@@ -1,0 +1,77 @@
+"""How fast a text becomes ids and n-grams: python benchmarks/counting.py.
+
+CPU time on one core of encoding 20 MB of random ASCII by characters, and of counting the n-grams of
+8 of a million random ids, each beside a pass of numpy over as many numbers that such work cannot do
+without: a look-up in a table, and a sort; in turn, the median of the rounds. Nothing else should
+run. Prints a table and writes results/counting.json. Takes five seconds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from common import save
+from report import table
+
+from textgen.ngrams import NGrams
+from textgen.tokenizer import CharTokenizer
+
+ROUNDS = 7
+CHARACTERS, IDS, VOCABULARY, ORDER = 20_000_000, 1_000_000, 60, 8
+COLUMNS = {
+    "work": "work",
+    "seconds": "CPU seconds|.3f",
+    "rate": "million characters a second|.1f",
+    "ratio": "over numpy's pass|.1f",
+}
+
+
+def in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Return the median CPU seconds of each function, after a round that is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(ROUNDS + 1):
+        for name, function in functions.items():
+            start = time.process_time()
+            function()
+            times[name].append(time.process_time() - start)
+    return {name: statistics.median(found[1:]) for name, found in times.items()}
+
+
+def compared(
+    work: str, size: int, ours: Callable[[], Any], bare: Callable[[], Any]
+) -> dict[str, Any]:
+    """Return the time of some work on so many characters, and its ratio to a bare pass."""
+    took = in_turn({"ours": ours, "bare": bare})
+    rate = size / 1e6 / took["ours"]
+    ratio = took["ours"] / took["bare"]
+    return {"work": work, "seconds": took["ours"], "rate": rate, "ratio": ratio}
+
+
+def main() -> None:
+    """Measure both, print the table, write the JSON."""
+    random = np.random.default_rng(0)
+    letters = random.integers(32, 127, CHARACTERS, dtype=np.uint8)
+    text = letters.tobytes().decode("ascii")
+    tokenizer = CharTokenizer.from_text(text[:100_000])
+    ids = random.integers(1, VOCABULARY, IDS)
+    numbers = random.integers(0, VOCABULARY**ORDER, IDS)
+    places = np.arange(256, dtype=np.uint8)
+    rows = [
+        compared("encoding", CHARACTERS, lambda: tokenizer.encode(text), lambda: places[letters]),
+        compared(
+            f"counting n-grams of {ORDER}",
+            IDS,
+            lambda: NGrams.count(ids, VOCABULARY, ORDER),
+            lambda: np.sort(numbers),
+        ),
+    ]
+    save("counting", rows)
+    print(table(rows, COLUMNS))
+
+
+if __name__ == "__main__":
+    main()
