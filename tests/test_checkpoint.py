@@ -100,7 +100,7 @@ def test_double_precision_weights_stay_double(tmp_path):
 
 def test_the_report_says_what_it_is(small):
     report = dict(Checkpoint.load(small).report())
-    assert "gru, 1 layer(s) of 2, embedding 2" in report["model"]
+    assert "gru, 1 layer of 2, embedding 2" in report["model"]
     assert "3 characters" in report["alphabet"]
     assert report["split"] == "0.9,0.1"
 

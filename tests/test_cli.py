@@ -18,7 +18,8 @@ import textgen
 from textgen import heritage
 from textgen.checkpoint import Checkpoint
 from textgen.cli import main
-from textgen.config import ModelConfig
+from textgen.config import ModelConfig, TrainConfig
+from textgen.setup import start_setup
 from textgen.tokenizer import CharTokenizer
 
 TEXT = "It was a bright cold day in April, and the clocks were striking thirteen.\n" * 30
@@ -210,6 +211,7 @@ class TestEval:
         assert out["nats_per_char"] == pytest.approx(score.nats_per_char, abs=1e-5)
         assert out["chars"] == len(TEXT)
 
+    @pytest.mark.slow
     def test_nanogpt_protocol(self, home, run, capsys):
         words = ["eval", run, "corpus.txt", "--protocol", "nanogpt", "--json"]
         out = json.loads(call(capsys, *words)[1])
@@ -226,7 +228,7 @@ class TestEval:
 class TestInfo:
     def test_a_checkpoint(self, run, capsys):
         out = call(capsys, "info", run)[1]
-        assert "gru, 1 layer(s) of 16" in out and "corpus.txt" in out and str(run) not in out
+        assert "gru, 1 layer of 16" in out and "corpus.txt" in out and str(run) not in out
 
     def test_a_text(self, home, capsys):
         out = call(capsys, "info", "corpus.txt")[1]
@@ -243,6 +245,22 @@ class TestTrain:
             assert word in out, word
         assert f"textgen sample {home / 'said' / 'best.safetensors'}" in out
 
+    def test_numbers_stand_with_their_nouns(self, home, capsys):
+        words = ["train", "corpus.txt", "--steps", 1, "--batch", 1, "--hidden", 4, "--threads", 1]
+        out = call(capsys, *words, "--out", home / "counted")[1]
+        for words in ("1 layer of 4", "1 stream, windows", "1 step (", "epochs), 1 thread, cpu"):
+            assert words in out, words
+        assert "(s)" not in out
+
+    @pytest.mark.parametrize(
+        ("minutes", "shown"), [(0.5, "0.5 minutes"), (1, "1 minute"), (2, "2 minutes")]
+    )
+    def test_the_budget_is_said(self, home, minutes, shown):
+        config = TrainConfig(minutes=minutes, hidden=4, threads=2, device="cpu")
+        said = dict(start_setup("corpus.txt", config).describe())
+        assert said["budget"] == f"{shown}, 2 threads, cpu"
+
+    @pytest.mark.slow
     def test_a_terminal_shows_progress(self, home):
         leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
@@ -318,6 +336,7 @@ class TestTexts:
         code, _, err = call(capsys, "sample", "--unseen", "--num", 2)
         assert code == 2 and "--unseen: is for items" in err
 
+    @pytest.mark.slow
     def test_files_folders_and_standard_input(self, names, capsys):
         (names / "more").mkdir()
         (names / "more" / "a.md").write_text("some words\n" * 20)

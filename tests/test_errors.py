@@ -2,12 +2,13 @@
 
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textgen import errors
-from textgen.errors import TextgenError, visible
+from textgen.errors import TextgenError, counted, visible
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates and control characters too
 BIDI = {chr(code) for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
@@ -119,3 +120,15 @@ def test_a_character_is_escaped_exactly_when_it_is_dangerous():
 
 def test_characters_to_keep_are_kept_and_the_others_are_not():
     assert visible("a\n\tb\r\x1b", keep="\n\t") == "a\n\tb\\r\\x1b"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        *((0, "0 minutes"), (1, "1 minute"), (2, "2 minutes"), (1.0, "1 minute")),
+        *((0.5, "0.5 minutes"), (1.5, "1.5 minutes"), (10.0, "10 minutes")),
+        *((1_976_514, "1,976,514 minutes"), (np.int64(12_345_678), "12,345,678 minutes")),
+    ],
+)
+def test_a_number_stands_with_its_noun(number, shown):
+    assert counted(number, "minute") == shown

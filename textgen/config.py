@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from textgen.errors import UsageError
+from textgen.errors import UsageError, counted
 from textgen.fields import check_fields, conflict, option
 from textgen.notations import split_shares
 
@@ -59,7 +59,8 @@ class ModelConfig:
 
     def describe(self) -> str:
         """Return the sizes in words."""
-        words = f"{self.cell}, {self.layers} layer(s) of {self.hidden}, embedding {self.embedding}"
+        layers = counted(self.layers, "layer")
+        words = f"{self.cell}, {layers} of {self.hidden}, embedding {self.embedding}"
         words += f", {self.parameters():,} parameters"
         return words + (f"; n-grams up to {self.ngrams}" if self.ngrams > 1 else "")
 

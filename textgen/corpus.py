@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from textgen import cache
-from textgen.errors import TextError
+from textgen.errors import TextError, counted
 from textgen.fields import to_json
 from textgen.inputs import DEFAULT, STDIN, Reading, Source
 from textgen.notations import split_shares
@@ -139,14 +139,15 @@ class Corpus:
     def report(self) -> list[tuple[str, str]]:
         """Return what the text is, as (label, value) lines."""
         rare = int((self.counts < RARE).sum())
-        lines = [("text", f"{self.path} ({self.size:,} bytes)")]
+        lines = [("text", f"{self.path} ({counted(self.size, 'byte')})")]
         if len(self.files) > 1:
             names = ", ".join(str(path) for path in self.files[:3])
             more = ", ..." if len(self.files) > 3 else ""
             lines.append(("files", f"{len(self.files):,}, one after the other: {names}{more}"))
+        alphabet = counted(len(self.codepoints), "character")
         lines += [
-            ("characters", f"{len(self):,} in {self._count(10):,} lines"),
-            ("alphabet", f"{len(self.codepoints):,} characters, {rare} of them rarer than {RARE}"),
+            ("characters", f"{len(self):,} in {counted(self._count(10), 'line')}"),
+            ("alphabet", f"{alphabet}, {rare} of them rarer than {RARE}"),
         ]
         usual = to_json(DEFAULT)
         unusual = [f"{k} {v}" for k, v in to_json(self.reading).items() if v != usual[k]]
@@ -214,8 +215,9 @@ def read(
         found = _stored(source, sha256) if sha256 else None
         found = found or _encoded(source, signature, quiet)
     if len(found) < need:
-        problem = "empty" if not len(found) else f"only {len(found)} character(s)"
-        raise TextError(str(source.name), problem, f"give a text of at least {need} characters")
+        problem = "empty" if not len(found) else f"only {counted(len(found), 'character')}"
+        fix = f"give a text of at least {counted(need, 'character')}"
+        raise TextError(str(source.name), problem, fix)
     return found
 
 

@@ -90,6 +90,12 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(c if c in keep else _escape(c) for c in text)
 
 
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1: 1 thread, 0.5 minutes."""
+    shown = f"{number:,g}" if isinstance(number, float) else f"{number:,}"
+    return f"{shown} {noun}" if shown == "1" else f"{shown} {noun}s"
+
+
 def _escape(char: str) -> str:
     code = ord(char)
     if code < 0x20 or 0x7F <= code < 0xA0:

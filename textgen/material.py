@@ -20,7 +20,7 @@ import numpy as np
 from textgen import cache, corpus, records
 from textgen.config import TrainConfig
 from textgen.corpus import Bounds, Coded, Corpus
-from textgen.errors import TextError, UsageError
+from textgen.errors import TextError, UsageError, counted
 from textgen.fields import to_json
 from textgen.inputs import Reading
 from textgen.pieces import SentencePieceTokenizer
@@ -143,7 +143,7 @@ def _stretches(
     parts = parts_of(whole, others, config.split)
     text, start, end = parts["train"]
     if end - start < 2:
-        problem = f"{end - start} characters are left for training"
+        problem = f"only {counted(end - start, 'character')} left for training"
         raise TextError(str(whole.path), problem, "give a longer text or a larger share")
     tokenizer, notes = make(lambda: text.alphabet_of(start, end), _drawn(text, start, end))
     train = _encoded(*parts["train"], tokenizer)
@@ -151,7 +151,8 @@ def _stretches(
         tokenizer = tokenizer.with_counts(_tally(train, tokenizer.size))
     val = _encoded(*parts["val"], tokenizer)
     if isinstance(tokenizer, CharTokenizer) and (n := _unknown(*parts["val"], tokenizer)):
-        notes.append(f"{n} characters of the validation part are not in the training part")
+        number = counted(n, "character")
+        notes.append(f"not in the training part: {number} of the validation part")
     facts = {"parts": {name: [a, b] for name, (_, a, b) in parts.items()}}
     return Material(whole, tokenizer, train, val, facts, notes)
 
@@ -183,13 +184,13 @@ def item_parts(
     They are shuffled, the same way each time, before they are cut at the floor of their shares.
     """
     items, repeated = records.different(records.split(whole.text, how))
-    notes = [f"{repeated:,} items occur again and are taken once"] if repeated else []
+    notes = [f"{counted(repeated, 'repeated item')} left out"] if repeated else []
     items = records.shuffled(items)
     parts = {name: items[a:b] for name, (a, b) in bounds_of(len(items), split, others).items()}
     for name, text in others.items():
         parts[name], _ = records.different(records.split(text.text, how))
         if shared := len(set(parts["train"]) & set(parts[name])):
-            notes.append(f"{shared:,} items of {text.path.name} are trained on too")
+            notes.append(f"trained on too: {counted(shared, 'item')} of {text.path.name}")
     return parts, notes
 
 

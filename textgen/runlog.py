@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from textgen.errors import visible
+from textgen.errors import counted, visible
 from textgen.files import write_atomically, write_error
 
 BITS = 1 / math.log(2)  # bits in a nat
@@ -83,7 +83,7 @@ class RunLog:
         """Print how good the best weights are and how to use them."""
         self.say(f"done in {seconds:,.0f} s")
         if val_nats is not None:
-            self.say(f"validation:  {_figures(val_nats)} over {chars:,} characters")
+            self.say(f"validation:  {_figures(val_nats)} over {counted(chars, 'character')}")
         self.say(f"best:        {best}")
         self.say(f"next:        textgen sample {best} --prime ...")
 

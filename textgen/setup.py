@@ -30,7 +30,7 @@ from textgen.device import (
     probe,
     tuned,
 )
-from textgen.errors import CheckpointError, UsageError
+from textgen.errors import CheckpointError, UsageError, counted
 from textgen.fields import from_json, option_name, to_json
 from textgen.material import OWN, Material, gather
 from textgen.model import CharRNN
@@ -73,20 +73,22 @@ class Setup:
         config, streams, sizes = self.config, self.trainer.streams, self.trainer.model.config
         units = "characters" if self.config.tokenizer == "char" else "units"
         parts = f"{len(streams.ids):,} {units} to train, {len(self.material.val):,} to validate"
-        budget = f"{config.minutes:g} minutes" if config.minutes else "by steps"
+        budget = counted(config.minutes, "minute") if config.minutes else "by steps"
         if self.plan:
-            budget = f"{self.plan.steps:,} steps ({self.plan.steps / streams.windows:.1f} epochs)"
+            epochs = self.plan.steps / streams.windows
+            budget = f"{counted(self.plan.steps, 'step')} ({epochs:.1f} epochs)"
+        threads = counted(self.threads, "thread")
         return [
             *self.material.corpus.report(),
             ("split", parts),
             ("model", sizes.describe()),
             (
                 "training",
-                f"{streams.batch} streams, windows of {streams.window}, learning rate "
+                f"{counted(streams.batch, 'stream')}, windows of {streams.window}, learning rate "
                 f"{config.lr:.2g}, dropout {config.dropout:g}, seed {config.seed}, "
                 f"products in {config.precision}",
             ),
-            ("budget", f"{budget}, {self.threads} thread(s), {self.trainer.device.type}"),
+            ("budget", f"{budget}, {threads}, {self.trainer.device.type}"),
         ]
 
 
@@ -190,7 +192,7 @@ def _trainer(model: CharRNN, material: Material, config: TrainConfig) -> tuple[T
         return Trainer(model, items, config.seed, config.weight_decay), []
     streams, notes = Streams(material.train, *sizes), []
     if (streams.batch, streams.window) != (config.batch, config.window):
-        used = f"{streams.batch} stream(s) and windows of {streams.window} characters"
+        used = f"{counted(streams.batch, 'stream')} and windows of {streams.window} characters"
         notes.append(f"the text is short: {used} instead of {config.batch} and {config.window}")
     return Trainer(model, streams, config.seed, config.weight_decay), notes
 

@@ -17,6 +17,7 @@ from typing import Any
 from textgen.anatomy import RARE, Anatomy, anatomy_of, characters_of, described
 from textgen.baselines import XZ_PRESET, ZSTD_LEVEL, Baselines, measure_baselines
 from textgen.corpus import Corpus, cut
+from textgen.errors import counted
 from textgen.overlap import SPAN, Overlap, overlap
 
 LIMIT = 50_000_000  # characters of a corpus that are looked at
@@ -149,10 +150,10 @@ def suggest(anatomy: Anatomy, val: Overlap | None) -> Pairs:
     if records := _records(anatomy):
         yield records
     if returns := newlines["CRLF"] + newlines["CR"]:
-        because = f"{returns:,} line(s) end with a carriage return, which is learnt and written too"
-        yield "--newlines lf", because
+        because = f"{counted(returns, 'line')} with a carriage return at the end, which is learnt "
+        yield "--newlines lf", because + "and written too"
     if several := len(anatomy.normalisation.spellings):
-        yield "--normalize nfc", f"{several:,} character(s) written in more than one way"
+        yield "--normalize nfc", f"{counted(several, 'character')} written in more than one way"
     if val and (copied := _copied(anatomy, val)):
         because = f"{copied} of the validation part stand in the training part, which flatters "
         yield (
@@ -202,7 +203,8 @@ def _copied(anatomy: Anatomy, val: Overlap) -> str:
 def _character_lines(anatomy: Anatomy) -> Pairs:
     one = anatomy.characters
     yield "characters", f"{one.number:,}, {len(one.counts):,} different"
-    yield f"rarer than {RARE}", f"{one.rare:,} characters, {_percent(one.rare_share)} of the text"
+    rare = f"{counted(one.rare, 'character')}, {_percent(one.rare_share)} of the text"
+    yield f"rarer than {RARE}", rare
     first = dict(itertools.islice(one.counts.items(), SHOWN))
     yield from _labelled("rarest", _named(first))
     yield "controls", f"tabs {one.tabs:,}, NUL {one.nuls:,}, other {one.controls - one.nuls:,}"
@@ -218,7 +220,7 @@ def _line_lines(anatomy: Anatomy) -> Pairs:
     if one.repeated:
         repeated += f"; {one.most_repeated_count:,} times: {_shortened(one.most_repeated)}"
     yield "lines repeated", repeated
-    yield "trailing spaces", f"{one.trailing_space:,} lines"
+    yield "trailing spaces", counted(one.trailing_space, "line")
     kinds = [f"{kind} {number:,}" for kind, number in anatomy.newlines.items() if number]
     kinds.append("one at the end" if anatomy.final_newline else "none at the end")
     yield "newlines", ", ".join(kinds)
@@ -241,16 +243,16 @@ def _part_lines(found: Survey) -> Pairs:
     yield "parts", ", ".join(sizes) + " characters"
     for part, counts in found.missing.items():
         one = found.overlaps[part]
-        number = f"{len(counts):,}" if counts else "no"
-        times = f", {sum(counts.values()):,} times" if counts else ""
-        yield WORDS[part], f"{number} characters that training lacks{times}"
+        lacking = counted(len(counts), "character") if counts else "no characters"
+        times = f", {counted(sum(counts.values()), 'time')}" if counts else ""
+        yield WORDS[part], f"{lacking} that training lacks{times}"
         yield from (("", value) for value in _named(dict(itertools.islice(counts.items(), SHOWN))))
         spans, lines = _percent(one.copied_spans_share), _percent(one.copied_lines_share)
         yield (
             "",
             f"{spans} of its spans of {SPAN} characters and {lines} of its lines are in training",
         )
-        longest = f"longest span that is in training: {one.longest:,} characters"
+        longest = f"longest span that is in training: {counted(one.longest, 'character')}"
         yield "", longest + (f": {_shortened(one.text)}" if one.text else "")
 
 

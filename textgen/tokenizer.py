@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from textgen.errors import TextError
+from textgen.errors import TextError, counted
 from textgen.utf8 import Spelling
 
 UNKNOWN = 0  # the id of <unk>
@@ -198,12 +198,13 @@ class CharTokenizer:
 
     def describe(self) -> str:
         """Return what its ids are, in words."""
-        return f"{len(self.codepoints):,} characters: {self.alphabet!r}" + marked_too(self.mark)
+        number = counted(len(self.codepoints), "character")
+        return f"{number}: {self.alphabet!r}" + marked_too(self.mark)
 
     def _unknown_error(self, text: str, index: int, subject: str, before: int) -> TextError:
         char = text[index]
         name = unicodedata.name(char, "unnamed")
-        known = f"this model's {len(self.codepoints)} characters"
+        known = f"this model's {counted(len(self.codepoints), 'character')}"
         fix = "use --unknown skip or --unknown replace"
         if unicodedata.normalize("NFC", text) != text:
             fix += ", or compose the text (Unicode NFC)"

@@ -25,7 +25,7 @@ from textgen import runs
 from textgen.checkpoint import Checkpoint
 from textgen.config import TrainConfig
 from textgen.device import memory_checked, tuned
-from textgen.errors import Interrupted
+from textgen.errors import Interrupted, counted
 from textgen.fields import from_json, to_json
 from textgen.files import locked
 from textgen.heldout import HeldOut
@@ -285,6 +285,7 @@ class Run:
             model = with_ngrams(TorchStepper(self.trainer.model), ready)
             nats = self.held.per_character(self.held.costs(model, plan.final_chars))
         if self._out_of_patience():
-            self.log.say(f"stopped early: no gain in {self.progress['stale']} validations")
+            validations = counted(self.progress["stale"], "validation")
+            self.log.say(f"stopped early: no gain in {validations}")
         self.log.summary(best, nats, plan.final_chars, self._seconds())
         return TrainResult(self.folder, best, self.trainer.step, nats)
