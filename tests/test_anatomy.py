@@ -101,6 +101,7 @@ def test_a_newline_at_the_end_is_told(text, final):
     assert anatomy_of(text).final_newline is final
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_characters_are_counted_and_the_rarest_come_first(text):
     found = characters_of(text)

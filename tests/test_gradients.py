@@ -228,6 +228,7 @@ def test_without_matplotlib_it_says_what_to_install_before_any_work(home, capsys
         gradients.draw([], home / "p.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [["gru"], ["gru", "lstm"]])
 def test_a_picture_is_written_with_a_panel_for_each_checkpoint(home, capsys, models):
     pytest.importorskip("matplotlib", reason="pictures need the extra plot")

@@ -306,6 +306,7 @@ def test_the_costs_of_all_ids_are_shared_among_the_characters(kind):
         assert result.chars == len(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 def test_nanogpt_counts_the_characters_that_begin_in_its_windows(kind):
     text = "the cat, the hat: é 日本 😀\n" * 60

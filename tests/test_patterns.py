@@ -299,6 +299,7 @@ def test_what_cannot_be_understood_is_refused_in_one_line(regex, words):
     assert error.fix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "regex",
     [

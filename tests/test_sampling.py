@@ -959,6 +959,7 @@ def held(steps, keep=None):
     return bytes_held
 
 
+@pytest.mark.slow
 def test_hundred_thousand_characters_take_constant_memory():
     assert held(5_000) < 40_000
 

@@ -58,6 +58,7 @@ def interrupted_run(corpus, folder, at, **options):
     return textgen.train(resume=folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("at", [1, 7, 10, 11, 23])
 def test_stopping_and_going_on_ends_with_the_same_bytes(corpus, tmp_path, cell, at):
@@ -477,6 +478,7 @@ def running(command, folder):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 class TestSignals:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
     def test_a_signal_saves_and_the_run_goes_on(self, corpus, tmp_path, name, code):
         options = {**TINY, "steps": 3000}
@@ -491,6 +493,7 @@ class TestSignals:
         assert "go on with: textgen train --resume" in err and "Traceback" not in err
         assert textgen.train(resume=tmp_path / "run").steps == 3000
 
+    @pytest.mark.slow
     def test_two_trainers_do_not_share_a_folder(self, corpus, tmp_path):
         folder = tmp_path / "run"
         with pytest.raises(textgen.Interrupted):
@@ -519,6 +522,7 @@ class TestTexts:
         path.write_text("".join(f"the {n}. cat sat on mat {n % 7}é\n" for n in range(90)))
         return path
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("options", WAYS, ids=str)
     def test_stopping_and_going_on_ends_with_the_same_bytes(self, lines, tmp_path, options):
         options = {**TINY, "steps": 20, "dropout": 0.1, **options}

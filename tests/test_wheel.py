@@ -61,6 +61,7 @@ def test_corpora_are_listed_from_an_empty_folder(textgen):
     assert done.returncode == 0 and "shakespeare" in done.stdout
 
 
+@pytest.mark.slow
 def test_training_works_from_an_empty_folder(textgen, tmp_path):
     (tmp_path / "own.txt").write_text("all work and no play makes jack a dull boy\n" * 30)
     sizes = ["--steps", 5, "--hidden", 8, "--threads", 1]
@@ -77,6 +78,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "imported"),
     [
