@@ -14,9 +14,12 @@ RECORD = {
     "step": 1200,
     "train_nats": 1.5,
     "val_nats": 2 * math.log(2),
+    "network_nats": 3 * math.log(2),
+    "ngram_share": 0.3,
     "chars_per_second": 12345.6,
     "lr": 1e-3,
 }
+UNKNOWN = {"val_nats": None, "network_nats": None, "ngram_share": None}
 SAMPLE = "ROMEO:\r\n\tThou\x1b[2J \u2028 né \U0001f600\n"
 
 
@@ -34,7 +37,7 @@ def record(step):
 
 
 def test_each_validation_is_one_line_of_strict_json(log):
-    records = [record(100), {**record(200), "val_nats": None}]
+    records = [record(100), {**record(200), **UNKNOWN}]
     for one in records:
         log.validation(one, SAMPLE)
     lines = written(log).split("\n")
@@ -71,8 +74,23 @@ def test_the_terminal_gets_figures_in_nats_and_bits_and_a_harmless_sample(log, c
 
 
 def test_without_a_validation_part_no_figure_is_shown_for_it(log, capsys):
-    log.validation({**RECORD, "val_nats": None}, "x")
-    assert "validation" not in capsys.readouterr().out
+    log.validation({**RECORD, **UNKNOWN}, "x")
+    shown = capsys.readouterr().out
+    assert "validation" not in shown and "alone" not in shown
+
+
+def test_the_networks_figures_are_told_from_the_mixtures(log, capsys):
+    log.validation({**RECORD, "train_nats": math.log(2)}, "x")
+    assert capsys.readouterr().out.startswith(
+        "step 1,200: network train 0.6931 nats/char (1.0000 bits), "
+        "validation 1.3863 nats/char (2.0000 bits), network alone 2.0794 nats, "
+    )
+
+
+def test_a_network_without_ngrams_has_one_figure(log, capsys):
+    log.validation({**RECORD, "network_nats": RECORD["val_nats"], "ngram_share": None}, "x")
+    shown = capsys.readouterr().out
+    assert "validation 1.3863" in shown and "alone" not in shown
 
 
 def test_quiet_writes_files_and_says_nothing(tmp_path, capsys):

@@ -62,20 +62,26 @@ class RunLog:
         """Advance the progress line by one step."""
         if self.bar is None or self.bar.disable:
             return
-        figures = f"train {_figures(train_nats)}"
+        figures = f"network train {_figures(train_nats)}"
         if self._val_nats is not None:
             figures += f", val {_figures(self._val_nats)}"
         self.bar.set_postfix_str(f"{figures}, {chars_per_second:,.0f} chars/s", refresh=False)
         self.bar.update()
 
     def validation(self, record: dict[str, Any], sample: str) -> None:
-        """Append a line to metrics.jsonl and the sample to samples.txt, and print both."""
+        """Append a line to metrics.jsonl and the sample to samples.txt, and print both.
+
+        Training's figure is the network's, under dropout; where validation's is that of a mixture
+        with n-grams, the network's own stands beside it.
+        """
         self._append("metrics.jsonl", json.dumps(record, allow_nan=False) + "\n")
         self._append("samples.txt", f"--- step {record['step']} ---\n{sample}\n")
         self._val_nats = record["val_nats"]
-        line = f"step {record['step']:,}: train {_figures(record['train_nats'])}"
+        line = f"step {record['step']:,}: network train {_figures(record['train_nats'])}"
         if self._val_nats is not None:
             line += f", validation {_figures(self._val_nats)}"
+        if record["ngram_share"] is not None:
+            line += f", network alone {record['network_nats']:.4f} nats"
         self.say(f"{line}, {record['chars_per_second']:,.0f} chars/s")
         self.say("    " + sample.replace("\n", "\n    "))
 
