@@ -58,7 +58,9 @@ class TestSample:
     def test_the_newest_run_is_taken_and_named(self, home, capsys):
         code, out, err = call(capsys, "sample", "--length", 20)
         assert (code, len(out)) == (0, 20)
-        assert re.fullmatch(r"textgen: checkpoints/corpus/best.safetensors, seed \d+.*\n", err)
+        assert re.fullmatch(
+            r"textgen: checkpoints/corpus/best.safetensors, seed \d+, 1 thread\n", err
+        )
 
     def test_the_printed_seed_gives_the_text_again(self, home, capsys):
         _, first, err = call(capsys, "sample", "--length", 50)

@@ -158,12 +158,13 @@ def test_the_table_holds_the_figures_of_the_json(home, capsys):
     assert (gru["cell"], gru["window"], len(gru["curves"])) == ("gru", None, 1)
     assert main([*words, "--lags", "12"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "lstm.safetensors: lstm, 2 layer(s) of 3, trained on windows of 6"
+    assert lines[0] == "lstm.safetensors: lstm, 2 layers of 3, trained on windows of 6"
     assert lines[2].split() == ["lag", "0", "1", "2", "5", "10", "12"]
     curve = lstm["curves"][1]
     printed = lines[6].removeprefix("layer 1 c  median").split()
     assert printed == [f"{curve['median'][lag]:.1e}" for lag in (0, 1, 2, 5, 10, 12)]
     assert lines[8].split()[2:] == [f"{curve['high'][lag]:.1e}" for lag in (0, 1, 2, 5, 10, 12)]
+    assert "gru.safetensors: gru, 1 layer of 3" in lines
     reach = gru["curves"][0]["reach"]
     where = f"at lag {reach}" if reach is not None else "beyond lag 12"
     assert lines[-1] == f"layer 1 h: the median first falls below 1/100 of lag 0's {where}"

@@ -590,7 +590,7 @@ def test_the_longest_copied_span_is_reported(home, sample):
         (out[i:j] for i in range(2, len(out)) for j in range(i, len(out) + 1) if out[i:j] in WORDS),
         key=len,
     )
-    assert f"the longest span that the training text has too: {len(longest)} characters" in err
+    assert f"the longest span that the training text has too: {len(longest)} character" in err
     assert len(longest) < 3
     assert sample("--novel", 3, "--prime", "It")[1] == out  # from the index
     code, _, err = sample("--prime", "It")

@@ -31,7 +31,7 @@ from textgen import corpus, heritage, runs
 from textgen.cells import LayerState
 from textgen.checkpoint import Checkpoint
 from textgen.device import tuned
-from textgen.errors import MachineError, NumericsError, TextError, UsageError, visible
+from textgen.errors import MachineError, NumericsError, TextError, UsageError, counted, visible
 from textgen.files import check_name, write_output
 from textgen.model import CharRNN, State
 
@@ -200,9 +200,10 @@ def table(results: Sequence[Gradients]) -> Iterator[str]:
         if number:
             yield ""
         window = f", trained on windows of {one.window}" if one.window else ""
-        name, sizes = visible(one.checkpoint), f"{one.layers} layer(s) of {one.hidden}"
+        name, sizes = visible(one.checkpoint), f"{counted(one.layers, 'layer')} of {one.hidden}"
         yield f"{name}: {one.cell}, {sizes}{window}"
-        yield f"norm of d loss(t) / d state(t - lag), over {one.positions} positions t of the text"
+        positions = counted(one.positions, "position")
+        yield f"norm of d loss(t) / d state(t - lag), over {positions} t of the text"
         lags = shown(one.lags)
         yield f"{'lag':<18}" + "".join(f"{lag:>9}" for lag in lags)
         for curve in one.curves:
@@ -256,7 +257,7 @@ def draw(results: Sequence[Gradients], path: Path) -> None:
         if one.window and one.window <= one.lags:
             panel.axvline(one.window, color="grey", linestyle=":", label="training window")
         name = visible(one.checkpoint)[-TITLE:].replace("$", r"\$")  # a $ would begin a formula
-        panel.set(title=f"{name}\n{one.cell}, {one.layers} layer(s) of {one.hidden}")
+        panel.set(title=f"{name}\n{one.cell}, {counted(one.layers, 'layer')} of {one.hidden}")
         panel.set(xlabel="lag k, characters")
         panel.grid(alpha=0.3)
         panel.legend()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.continuation import Continuation
-from textgen.errors import TextgenError, UsageError
+from textgen.errors import TextgenError, UsageError, counted
 from textgen.files import write_error, write_output
 from textgen.options import sample_options, unescape
 from textgen.sampleconfig import SampleConfig
@@ -140,7 +140,7 @@ class Session:
             write_output(Path(rest), [self.text.encode("utf-8", "surrogateescape")])
         except BrokenPipeError as error:  # no reason to end the conversation
             raise write_error(rest, error) from error
-        yield f"{len(self.text):,} characters written to {rest}\n"
+        yield f"{counted(len(self.text), 'character')} written to {rest}\n"
 
     def _help(self, _rest: str) -> Iterator[str]:
         yield HELP

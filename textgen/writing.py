@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from textgen import corpus
 from textgen.config import DEVICES
 from textgen.draws import new_seed
-from textgen.errors import TextError, UsageError, visible
+from textgen.errors import TextError, UsageError, counted, visible
 from textgen.fields import check_choice, conflict
 from textgen.files import check_name, write_error, write_output
 from textgen.inputs import Source
@@ -53,7 +53,8 @@ def write(arguments: Namespace) -> None:
     model = _model(arguments)
     primes = [model.reading.of(one) for one in _primes(model, arguments, config)]
     config = config if config.seed is not None else replace(config, seed=new_seed())
-    writer = f"{visible(str(model.path))}, seed {config.seed}, {model.threads} thread(s)"
+    threads = counted(model.threads, "thread")
+    writer = f"{visible(str(model.path))}, seed {config.seed}, {threads}"
     options = {name: value for name, value in vars(config).items() if name != "prime"}
     model.check(**options)
     if arguments.interactive:
@@ -116,7 +117,8 @@ def _report_copied(model: TextModel, config: SampleConfig, written: list[str]) -
         say("how long a span was copied is not known: the training text is gone")
         return
     shown = visible(copied if len(copied) <= 60 else copied[:57] + "...")
-    say(f"the longest span that the training text has too: {len(copied)} characters, {shown!r}")
+    length = counted(len(copied), "character")
+    say(f"the longest span that the training text has too: {length}, {shown!r}")
 
 
 def _refuse_together(arguments: Namespace) -> None:
