@@ -1,5 +1,8 @@
 """The layers against the equations written out, against torch.nn, and against differences."""
 
+import subprocess
+import sys
+
 import naive
 import numpy as np
 import pytest
@@ -333,10 +336,13 @@ def test_several_windows_with_carried_state_equal_one(cell, cuts):
 # Products of bfloat16 numbers
 
 
-@pytest.mark.parametrize("packed", PACKED)
+@pytest.mark.parametrize(
+    "packed",
+    [False, pytest.param(True, marks=pytest.mark.skipif(not cells.HAS_BFLOAT16, reason="AVX-512"))],
+)
 def test_reduced_products_are_near_and_leave_everything_else_in_float32(monkeypatch, packed):
     """bfloat16 has 8 bits: each factor is off by up to 1 in 256."""
-    monkeypatch.setattr(cells, "HAS_ONEDNN", packed)
+    monkeypatch.setattr(cells, "HAS_BFLOAT16", packed)
     layer = random_layer("gru", hidden=32, dtype=torch.float32)
     x, state = normal(9, 4, INPUTS, seed=1), normal(4, 32, seed=2)
     inputs = x.float(), [(state.float(),)]
@@ -346,6 +352,21 @@ def test_reduced_products_are_near_and_leave_everything_else_in_float32(monkeypa
     assert {tensor.dtype for tensor in near} == {torch.float32}
     for one, other in zip(near, exact, strict=True):
         assert 0 < (one - other).norm() < 0.02 * other.norm()
+
+
+def test_a_torch_without_onednn_trains_all_the_same():
+    """Its operations are looked up where they are used, never at import."""
+    code = (
+        "import torch\n"
+        "torch.backends.mkldnn.is_available = lambda: False\n"
+        "torch.ops.mkldnn = None\n"
+        "from textgen import cells\n"
+        "layer = cells.make_layer('gru', 3, 4).to_empty(device='cpu')\n"
+        "layer.reduced = True\n"
+        "out, _ = layer(torch.ones(2, 1, 3), (torch.zeros(1, 4),))\n"
+        "out.sum().backward()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_reduced_products_are_of_training_alone():

@@ -172,8 +172,9 @@ def _gate_derivatives(h: Tensor, r: Tensor, z: Tensor, n: Tensor, inner: Tensor)
 class Product:
     """x @ weight.t() + bias for one weight (N, K) and many x of `rows` rows, on the CPU.
 
-    oneDNN packs the weight once for all steps of a window; without it, or in float64, the plain
-    product serves. reduced: x and weight are bfloat16, and so is the answer.
+    oneDNN packs the weight once for all steps of a window; where it cannot, as in float64 or, on a
+    CPU without AVX-512, in bfloat16, the plain product serves. reduced: x and weight are bfloat16,
+    and so is the answer.
     """
 
     def __init__(
@@ -182,20 +183,31 @@ class Product:
         self.packed = None
         weight = weight.bfloat16() if reduced else weight
         self.bias = bias.bfloat16() if reduced and bias is not None else bias
-        if weight.dtype != torch.float64 and HAS_ONEDNN:
+        if can_pack(weight.dtype):
             self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+            self.linear = torch.ops.mkldnn._linear_pointwise.default
         else:
             self.plain = weight.t().contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the product (rows, N)."""
         if self.packed is not None:
-            return LINEAR(x, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
+            return self.linear(x, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
         return x @ self.plain if self.bias is None else torch.addmm(self.bias, x, self.plain)
 
 
-# The two operations are private to torch; they are what its compiler uses for CPU inference.
-HAS_ONEDNN = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
+def can_pack(dtype: torch.dtype) -> bool:
+    """Tell whether oneDNN packs weights of this type: float32, and bfloat16 on some CPUs only."""
+    return (dtype == torch.float32 and HAS_ONEDNN) or (dtype == torch.bfloat16 and HAS_BFLOAT16)
+
+
+# These operations are private to torch; they are what its compiler uses for CPU inference. A torch
+# that was built without oneDNN has none of them.
+HAS_ONEDNN: bool = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
     hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
 )
-LINEAR = torch.ops.mkldnn._linear_pointwise.default
+HAS_BFLOAT16: bool = (
+    HAS_ONEDNN
+    and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
+    and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+)
