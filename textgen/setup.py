@@ -21,6 +21,7 @@ import torch
 
 import textgen
 from textgen import runs, sizing
+from textgen.cells import can_pack
 from textgen.checkpoint import Checkpoint
 from textgen.config import ModelConfig, TrainConfig
 from textgen.device import (
@@ -30,7 +31,7 @@ from textgen.device import (
     probe,
     tuned,
 )
-from textgen.errors import CheckpointError, UsageError, counted
+from textgen.errors import CheckpointError, MachineError, UsageError, counted
 from textgen.fields import from_json, option_name, to_json
 from textgen.material import OWN, Material, gather
 from textgen.model import CharRNN
@@ -108,6 +109,9 @@ def start_setup(
     units = first.tokenizer if first else None
     material = gather(paths, config, first=units, quiet=quiet, verify=verify)
     device = choose_device(config.device)
+    if config.precision == "bfloat16" and not _has_bfloat16(device):
+        problem = "this CPU has no products of bfloat16 numbers, which take AVX-512"
+        raise MachineError("--precision", problem, "use --precision float32")
     threads = config.threads or available_cores()
     with tuned(threads):
         config = _sizes(config, first, material, device)
@@ -145,6 +149,11 @@ def _units(config: TrainConfig, first: Checkpoint | None) -> TrainConfig:
     return dataclasses.replace(config, tokenizer=config.tokenizer or kind)
 
 
+def _has_bfloat16(device: torch.device) -> bool:
+    """Tell whether products of bfloat16 numbers work well on a device; only a CPU may lack them."""
+    return device.type != "cpu" or can_pack(torch.bfloat16)
+
+
 def _sizes(
     config: TrainConfig, first: Checkpoint | None, material: Material, device: torch.device
 ) -> TrainConfig:
@@ -163,7 +172,7 @@ def _sizes(
     elif config.steps:
         budget = config.steps * float((config.batch or 16) * (config.window or 64))
     speed = probe(device) if seconds else 0.0
-    reduced = multiplies_bfloat16(device)
+    reduced = multiplies_bfloat16(device) and _has_bfloat16(device)
     vocab, lengths = material.tokenizer.size, material.item_length()
     facts = sizing.Facts(characters, seconds, budget, device.type, speed, reduced, vocab, lengths)
     return sizing.fill(config, facts)
@@ -236,11 +245,14 @@ def resume_setup(
     material = gather(places, config, checkpoint.tokenizer, quiet=quiet, verify=verify)
     material.require(checkpoint.facts)
     device = choose_device(config.device)
+    notes = [note] if note else []
+    if config.precision == "bfloat16" and not _has_bfloat16(device):
+        config = dataclasses.replace(config, precision="float32")
+        notes.append("products in float32, as this CPU has none in bfloat16: no longer exact")
     model = _model(config, checkpoint.tokenizer.size)
     model.load(checkpoint.weights)
     trainer, _ = _trainer(model.to(device), material, config)
     _restore(folder, trainer, checkpoint.resume, saved["step"])
-    notes = [note] if note else []
     threads = wanted.threads or saved["threads"]
     if threads != saved["threads"]:
         notes.append(f"{threads} threads instead of {saved['threads']}: no longer exact")
