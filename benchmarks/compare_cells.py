@@ -18,8 +18,8 @@ from typing import Any
 from common import save
 from report import COMPARISON, table
 
-from textgen.checkpoint import Checkpoint
-from textgen.config import CELLS
+from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.config.model import CELLS
 
 
 def trained(text: Path, cell: str, layers: int, hidden: int, minutes: float) -> dict[str, Any]:

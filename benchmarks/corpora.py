@@ -22,8 +22,8 @@ from typing import Any
 from common import Watched, save
 from report import CORPORA, table
 
-from textgen import corpus
-from textgen.checkpoint import Checkpoint
+from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.data import corpus
 
 TEXTGEN = [sys.executable, "-m", "textgen"]
 MOST = 100_000  # characters that are measured on

@@ -17,8 +17,8 @@ import numpy as np
 from common import save
 from report import table
 
-from textgen.ngrams import NGrams
-from textgen.tokenizer import CharTokenizer
+from textgen.engine.ngrams import NGrams
+from textgen.tokenizers.char import CharTokenizer
 
 ROUNDS = 7
 CHARACTERS, IDS, VOCABULARY, ORDER = 20_000_000, 1_000_000, 60, 8

@@ -20,7 +20,7 @@ from typing import Any
 from common import Watched, save
 from report import LARGE, table
 
-from textgen.inputs import Source
+from textgen.data.source import Source
 
 READ = """
 import sys, time, textgen.corpus

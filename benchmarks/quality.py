@@ -29,12 +29,14 @@ from baselines import train_char_rnn, train_nanogpt
 from common import save
 from report import QUALITY, table
 
-from textgen import corpus, measure
-from textgen.checkpoint import Checkpoint
-from textgen.device import available_cores, tuned
-from textgen.model import CharRNN, TorchStepper
-from textgen.ngrams import NGrams, longest
-from textgen.tokenizer import CharTokenizer
+from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.data import corpus
+from textgen.data.splits import cut
+from textgen.engine.ngrams import NGrams, longest
+from textgen.evaluation import protocols
+from textgen.nn.char_rnn import CharRNN, TorchStepper
+from textgen.nn.device import available_cores, tuned
+from textgen.tokenizers.char import CharTokenizer
 
 SPLIT = "0.9,0.1"
 
@@ -71,9 +73,10 @@ def textgen_run(text: Path, minutes: float, seed: int, folder: Path, quick: bool
 def network_alone(best: Checkpoint, text: Path) -> float:
     """Return the nats of a checkpoint's network without its n-grams, under `stateful`."""
     network = CharRNN.from_weights(best.model, best.weights, torch.device("cpu"))
-    val = corpus.read(text).part("val", SPLIT)
+    whole = corpus.read(text)
+    val = whole.slice(*cut(len(whole), SPLIT)["val"])
     with tuned(1):  # one stream gains nothing from a second
-        result = measure.evaluate(TorchStepper(network), best.tokenizer, val, "stateful")
+        result = protocols.evaluate(TorchStepper(network), best.tokenizer, val, "stateful")
     return result.nats_per_char
 
 
@@ -90,7 +93,8 @@ def evaluated(run: Path, *words: str) -> dict[str, Any]:
 def baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
     """Train and measure what one would otherwise use."""
     whole = corpus.read(text)
-    train, val = whole.part("train", SPLIT), whole.part("val", SPLIT)
+    bounds = cut(len(whole), SPLIT)
+    train, val = whole.slice(*bounds["train"]), whole.slice(*bounds["val"])
     tokenizer = CharTokenizer.from_text(train)
     ids, val_ids = tokenizer.encode(train), tokenizer.encode(val, "replace")
 
@@ -102,7 +106,7 @@ def baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
         ngrams = NGrams.count(ids, tokenizer.size, order)
         name, found = f"Kneser-Ney n-grams up to {order}", row("", start)["seconds"]
         figures = {
-            p: measure.evaluate(ngrams, tokenizer, val, p).nats_per_char
+            p: protocols.evaluate(ngrams, tokenizer, val, p).nats_per_char
             for p in ("stateful", "nanogpt")
         }
         yield {"model": name, "seconds": found, "chars_seen": len(ids), **figures}
@@ -110,7 +114,7 @@ def baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
     model = train_char_rnn(ids, tokenizer.size, budget, seed=0)
     done = row("char-rnn's setting, 2 x LSTM 128", start, budget=f"{budget:.0f} s", seed=0)
     for protocol in ("stateful", "nanogpt"):
-        done[protocol] = measure.evaluate(model, tokenizer, val, protocol).nats_per_char
+        done[protocol] = protocols.evaluate(model, tokenizer, val, protocol).nats_per_char
     yield done | {"parameters": sum(p.numel() for p in model.parameters())}
     start = time.monotonic()
     gpt = train_nanogpt(ids, tokenizer.size, seed=0)

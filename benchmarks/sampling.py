@@ -24,14 +24,14 @@ from report import FILTER_COSTS, SAMPLING, STARTS, table
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from textgen.chain import FILTERS
-from textgen.config import ModelConfig
-from textgen.engine import Engine, aligned
-from textgen.model import CharRNN
-from textgen.sampleconfig import SampleConfig
-from textgen.sampling import generate
-from textgen.threads import sampling_threads
-from textgen.tokenizer import CharTokenizer
+from textgen.config.model import ModelConfig
+from textgen.config.sample import SampleConfig
+from textgen.engine.network import Engine, aligned
+from textgen.engine.threads import sampling_threads
+from textgen.nn.char_rnn import CharRNN
+from textgen.sampling.chain import FILTERS
+from textgen.sampling.generator import generate
+from textgen.tokenizers.char import CharTokenizer
 
 TEXT = "".join(map(chr, range(32, 97)))  # 65 characters
 TOKENIZER = CharTokenizer.from_text(TEXT)

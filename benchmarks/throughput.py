@@ -21,11 +21,11 @@ from common import save, seconds
 from report import THROUGHPUT, table
 from torch import nn
 
-from textgen.config import ModelConfig
-from textgen.device import available_cores, multiplies_bfloat16, tuned
-from textgen.model import CharRNN
-from textgen.streams import Streams
-from textgen.trainer import Trainer
+from textgen.config.model import ModelConfig
+from textgen.data.streams import Streams
+from textgen.nn.char_rnn import CharRNN
+from textgen.nn.device import available_cores, multiplies_bfloat16, tuned
+from textgen.training.trainer import Trainer
 
 VOCABULARY, EMBEDDING, WINDOW = 65, 64, 64
 SIZES = [(hidden, batch) for hidden in (384, 512, 640) for batch in (16, 32)] + [(512, 64)]

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from textgen.options import Parser, make_parser
+from textgen.cli.app import make_parser
+from textgen.cli.parser import Parser
 
 HEAD = """# The command line
 

@@ -3,9 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-from textgen.chain import FILTERS, Filter
-from textgen.fields import option_name
-from textgen.sampleconfig import SampleConfig
+from textgen.config.fields import option_name
+from textgen.config.sample import SampleConfig
+from textgen.sampling.chain import FILTERS, Filter
 
 HEAD = """# Sampling
 

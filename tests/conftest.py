@@ -27,4 +27,4 @@ def small(tmp_path):
 @pytest.fixture
 def one_core(monkeypatch):
     """Evaluation on one thread: on a busy machine several of them are slower by far."""
-    monkeypatch.setattr("textgen.evaluation.available_cores", lambda: 1)
+    monkeypatch.setattr("textgen.nn.available_cores", lambda: 1)

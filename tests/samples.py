@@ -6,14 +6,14 @@ import unicodedata
 import numpy as np
 import pytest
 
-from textgen.checkpoint import Checkpoint
-from textgen.config import ModelConfig
+from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.config.model import ModelConfig
+from textgen.engine.ngrams import NGrams
 from textgen.errors import CheckpointError
-from textgen.ngrams import NGrams
-from textgen.pieces import SentencePieceTokenizer
-from textgen.tensorfile import read
-from textgen.tokenizer import CharTokenizer
-from textgen.units import ByteTokenizer
+from textgen.files.tensorfile import read
+from textgen.tokenizers.byte import ByteTokenizer
+from textgen.tokenizers.char import CharTokenizer
+from textgen.tokenizers.subword import SentencePieceTokenizer
 
 
 def refused(path, *words, load=read):

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import textgen
-from textgen.cli import main
-from textgen.options import make_parser
+from textgen.cli.app import main, make_parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("corpora/*.md")])

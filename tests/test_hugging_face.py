@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from textgen import filters
-from textgen.chain import Context, apply_filters, chain
-from textgen.engine import log_softmax
-from textgen.history import History
-from textgen.sampleconfig import SampleConfig
+from textgen.config.sample import SampleConfig
+from textgen.engine.network import log_softmax
+from textgen.sampling import filters
+from textgen.sampling.chain import Context, apply_filters, chain
+from textgen.sampling.filters import History
 
 transformers = pytest.importorskip("transformers")
 

@@ -12,13 +12,13 @@ from samples import network_of, units_of
 from threadpoolctl import ThreadpoolController
 
 import textgen
-from textgen import measure
-from textgen.checkpoint import Checkpoint
-from textgen.config import CELLS, ModelConfig
-from textgen.engine import Engine
+from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.checkpoint.loading import make_engine
+from textgen.config.model import CELLS, ModelConfig
+from textgen.engine.network import Engine
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError
-from textgen.mixture import make_engine
-from textgen.tokenizer import CharTokenizer
+from textgen.evaluation import protocols
+from textgen.tokenizers.char import CharTokenizer
 
 LETTERS = CharTokenizer.from_text("abcdefgh\n " * 3)
 
@@ -400,9 +400,9 @@ def test_score_equals_the_written_equations(model, text):
 def test_score_sums_to_what_measure_finds(model):
     text = "abcdefgh\n " * 60
     engine = Engine(checkpoint().model, checkpoint().weights)
-    expected = measure.stateful(engine, LETTERS.encode(text), LETTERS.counts)
+    expected = protocols.stateful(engine, LETTERS.encode(text), LETTERS.counts)
     assert model.score(text).nats.sum() == expected.sum()
-    evaluated = measure.evaluate(engine, LETTERS, text, "stateful")
+    evaluated = protocols.evaluate(engine, LETTERS, text, "stateful")
     assert model.score(text).bits_per_char == pytest.approx(evaluated.bits_per_char, rel=1e-12)
 
 
@@ -426,7 +426,7 @@ def test_a_score_by_bytes_or_pieces_is_one_by_characters(kind):
     text = "the cat sat: é\0"
     found = network_of(units_of(kind, text * 9))
     score = textgen.TextModel(found).score(text)
-    evaluated = measure.evaluate(make_engine(found), found.tokenizer, text, "stateful")
+    evaluated = protocols.evaluate(make_engine(found), found.tokenizer, text, "stateful")
     assert len(score.nats) == len(found.tokenizer.encode(text)) != len(text)
     assert score.nats_per_char == evaluated.nats_per_char
     assert score.nats_per_char == pytest.approx(score.nats.sum() / len(text))

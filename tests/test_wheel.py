@@ -41,8 +41,8 @@ def textgen(installed, tmp_path):
 def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(installed):
     tops = {path.name for path in installed.iterdir()}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"textgen"}
-    assert (installed / "textgen/data/demo.safetensors").stat().st_size < 4_000_000
-    assert (installed / "textgen/data/corpora.toml").exists()
+    assert (installed / "textgen/assets/demo.safetensors").stat().st_size < 4_000_000
+    assert (installed / "textgen/assets/corpora.toml").exists()
     assert (installed / "textgen/py.typed").exists()
 
 

@@ -13,36 +13,36 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from textgen.version import __version__ as __version__
 
 _HOMES = {
-    "ByteTokenizer": "units",
-    "CharTokenizer": "tokenizer",
+    "ByteTokenizer": "tokenizers",
+    "CharTokenizer": "tokenizers",
     "Checkpoint": "checkpoint",
-    "Continuation": "continuation",
+    "Continuation": "sampling",
     "CheckpointError": "errors",
     "Interrupted": "errors",
     "MachineError": "errors",
     "ModelConfig": "config",
     "NumericsError": "errors",
-    "Result": "measure",
-    "Rule": "dynamic",
     "RunInUseError": "errors",
-    "SampleConfig": "sampleconfig",
-    "Score": "textmodel",
-    "SentencePieceTokenizer": "pieces",
-    "Step": "sampling",
-    "Text": "texts",
+    "SampleConfig": "config",
+    "SentencePieceTokenizer": "tokenizers",
     "TextError": "errors",
     "TextModel": "textmodel",
     "TextgenError": "errors",
     "TrainConfig": "config",
     "TrainResult": "training",
     "UsageError": "errors",
-    "adapt": "evaluation",
+    "adapt": "textmodel",
+    "Score": "evaluation",
+    "Result": "evaluation",
+    "Text": "sampling",
+    "Step": "sampling",
+    "Rule": "nn",
     "evaluate": "evaluation",
     "load": "textmodel",
-    "load_continuation": "continuation",
+    "load_continuation": "sampling",
     "train": "training",
 }
 __all__ = ["__version__", *_HOMES]
@@ -50,10 +50,8 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from textgen.checkpoint import Checkpoint as Checkpoint
     from textgen.config import ModelConfig as ModelConfig
+    from textgen.config import SampleConfig as SampleConfig
     from textgen.config import TrainConfig as TrainConfig
-    from textgen.continuation import Continuation as Continuation
-    from textgen.continuation import load_continuation as load_continuation
-    from textgen.dynamic import Rule as Rule
     from textgen.errors import CheckpointError as CheckpointError
     from textgen.errors import Interrupted as Interrupted
     from textgen.errors import MachineError as MachineError
@@ -62,20 +60,22 @@ if TYPE_CHECKING:
     from textgen.errors import TextError as TextError
     from textgen.errors import TextgenError as TextgenError
     from textgen.errors import UsageError as UsageError
-    from textgen.evaluation import adapt as adapt
+    from textgen.evaluation import Result as Result
+    from textgen.evaluation import Score as Score
     from textgen.evaluation import evaluate as evaluate
-    from textgen.measure import Result as Result
-    from textgen.pieces import SentencePieceTokenizer as SentencePieceTokenizer
-    from textgen.sampleconfig import SampleConfig as SampleConfig
+    from textgen.nn import Rule as Rule
+    from textgen.sampling import Continuation as Continuation
     from textgen.sampling import Step as Step
-    from textgen.textmodel import Score as Score
+    from textgen.sampling import Text as Text
+    from textgen.sampling import load_continuation as load_continuation
     from textgen.textmodel import TextModel as TextModel
+    from textgen.textmodel import adapt as adapt
     from textgen.textmodel import load as load
-    from textgen.texts import Text as Text
-    from textgen.tokenizer import CharTokenizer as CharTokenizer
+    from textgen.tokenizers import ByteTokenizer as ByteTokenizer
+    from textgen.tokenizers import CharTokenizer as CharTokenizer
+    from textgen.tokenizers import SentencePieceTokenizer as SentencePieceTokenizer
     from textgen.training import TrainResult as TrainResult
     from textgen.training import train as train
-    from textgen.units import ByteTokenizer as ByteTokenizer
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """Everything that can go wrong, as one tree of exceptions.
 
-First in the walk: it imports nothing of textgen. The command line prints one of these as one line
-on stderr and exits with its code; the library raises them.
+It imports nothing of textgen. The command line prints one of these as one line on stderr and exits
+with its code; the library raises them.
 
     TextgenError            1   a condition textgen names (the base, never raised itself)
     ├── UsageError          2   an option or argument that cannot be used

@@ -1,6 +1,6 @@
 """A trained model as a library user meets it: load, sample, stream, score.
 
-In the walk after `dynamic`. On a CPU it needs no torch.
+On a CPU it needs no torch.
 
     >>> model = load("checkpoints/demo.safetensors")
     >>> text = model.sample(prime="ROMEO:", length=200, seed=1)
@@ -12,39 +12,45 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgen import heritage, measure, runs
-from textgen.beams import beam_search
-from textgen.checkpoint import Checkpoint
-from textgen.continuation import Continuation, load_continuation
-from textgen.draws import new_seed
+from textgen.checkpoint import (
+    Checkpoint,
+    index_for,
+    longest_copied,
+    runs,
+    stepper_of,
+    text_of,
+    training_text,
+)
+from textgen.config import SampleConfig, make_config
+from textgen.data import Spans
+from textgen.engine import Threads, sampling_threads
 from textgen.errors import TextError, UsageError
-from textgen.limits import Limits, allowed_ids, bias_of, make_limits
-from textgen.mixture import make_engine, with_ngrams
-from textgen.novelty import longest_copied, text_of
-from textgen.sampleconfig import SampleConfig
-from textgen.sampling import Step, generate, read_prime
-from textgen.texts import Text, different_texts, write_texts
-from textgen.threads import Threads, sampling_threads
-from textgen.tokenizer import code_points
+from textgen.evaluation import Score, adapted, protocols
+from textgen.sampling import (
+    Continuation,
+    Limits,
+    Step,
+    Text,
+    allowed_ids,
+    beam_search,
+    bias_of,
+    different_texts,
+    generate,
+    load_continuation,
+    make_limits,
+    new_seed,
+    read_prime,
+    write_texts,
+)
+from textgen.tokenizers import code_points
 
-
-@dataclass(frozen=True)
-class Score:
-    """How likely a model finds a text. nats: (n,), what each of its n ids costs.
-
-    An id is a character, or, where the model has other units, a byte or a piece.
-    """
-
-    nats: np.ndarray
-    nats_per_char: float
-    bits_per_char: float
-    unknown_chars: int
+if TYPE_CHECKING:
+    from textgen.nn import Rule
 
 
 class TextModel:
@@ -60,12 +66,12 @@ class TextModel:
     ) -> None:
         self.checkpoint, self.path = checkpoint, path
         self.tokenizer = checkpoint.tokenizer
-        self.reading = heritage.reading_of(checkpoint.facts)  # of primes too
+        self.reading = training_text.reading_of(checkpoint.facts)  # of primes too
         self.state: Continuation | None = None
         self.seed: int | None = None
         self._made: tuple[Any, Limits] | None = None  # the last limits, and what they came from
         self._threads = Threads(sampling_threads(checkpoint.model.parameters()))
-        self._stepper: Any = _stepper(checkpoint, device)
+        self._stepper: Any = stepper_of(checkpoint, device)
 
     @property
     def threads(self) -> int:
@@ -191,12 +197,12 @@ class TextModel:
         paid = self.tokenizer.unknown_nats
         with self._threads:
             if self.tokenizer.mark is None:
-                ids = measure.ids_of(self.tokenizer, text)
-                nats = measure.stateful(self._stepper, ids, self.tokenizer.counts, paid)
+                ids = protocols.ids_of(self.tokenizer, text)
+                nats = protocols.stateful(self._stepper, ids, self.tokenizer.counts, paid)
             else:
-                ids = measure.framed_ids(self.tokenizer, [text])
-                nats = measure.by_items(self._stepper, ids, self.tokenizer)[1:]
-        mean = float(measure.finite(nats).sum()) / measure.characters(self.tokenizer, ids)
+                ids = protocols.framed_ids(self.tokenizer, [text])
+                nats = protocols.by_items(self._stepper, ids, self.tokenizer)[1:]
+        mean = float(protocols.finite(nats).sum()) / protocols.characters(self.tokenizer, ids)
         return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()) if paid else 0)
 
     def _seeded(self, config: SampleConfig, state: Continuation | None) -> SampleConfig:
@@ -245,7 +251,7 @@ class TextModel:
         barred: Container[str] = ()
         if config.unseen:
             path = self.path or Path("checkpoint")
-            barred = heritage.items_of(path, self.checkpoint.facts, config.novel_text)
+            barred = training_text.items_of(path, self.checkpoint.facts, config.novel_text)
         limits = self._limits(config)
         texts = different_texts(self._stepper, self.tokenizer, prime, config, limits, barred)
         yield from self._threads.each(texts)
@@ -255,32 +261,30 @@ class TextModel:
         names = ("match", "novel", "novel_text", "length", "ban", "only")
         key = tuple(getattr(config, name) for name in names)
         if self._made is None or self._made[0] != key:
-            self._made = key, make_limits(self.path, self.checkpoint, config)
+            self._made = key, make_limits(self.tokenizer, config, self._spans(config))
         return self._made[1]
+
+    def _spans(self, config: SampleConfig) -> Spans | None:
+        """Return the spans of the training text that must not be completed, if --novel asks."""
+        if config.novel is None:
+            return None
+        if self.path is None:
+            problem = "the checkpoint has no file, beside which the training text is indexed"
+            raise UsageError("novel", problem, "load the model from a file")
+        return index_for(self.path, self.checkpoint, config.novel, config.novel_text)
+
+
+def adapt(checkpoint: str | Path, text: str | Path, device: str = "cpu") -> tuple[TextModel, Rule]:
+    """Return a model that has learnt from a text file by reading it once, and how fast it learnt.
+
+    The checkpoint stays as it is. Raises TextgenError subclasses.
+    """
+    path = runs.find_checkpoint(checkpoint)
+    learnt, rule = adapted(path, text, device)
+    return TextModel(learnt, device, path), rule
 
 
 def load(path: str | Path, device: str = "cpu") -> TextModel:
     """Return the model in a checkpoint file or run folder; raise CheckpointError if damaged."""
     found = runs.find_checkpoint(path)
     return TextModel(Checkpoint.load(found), device, found)
-
-
-def make_config(**options: Any) -> SampleConfig:
-    """Return a SampleConfig, with a single text or a list of them made a tuple."""
-    for name in ("stop", "bias"):
-        if name in options:
-            value = options[name]
-            options[name] = (value,) if isinstance(value, str) else tuple(value)
-    if isinstance(options.get("temperature"), list):
-        options["temperature"] = tuple(options["temperature"])
-    return SampleConfig(**options)
-
-
-def _stepper(checkpoint: Checkpoint, device: str) -> Any:
-    if device == "cpu":
-        return make_engine(checkpoint)
-    from textgen.device import choose_device
-    from textgen.model import CharRNN, TorchStepper
-
-    network = CharRNN.from_weights(checkpoint.model, checkpoint.weights, choose_device(device))
-    return with_ngrams(TorchStepper(network), checkpoint)

@@ -1,0 +1,310 @@
+"""What is said of a text before training: figures, examples, only the advice it calls for."""
+
+import json
+import random
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgen.analysis import corpus_report as module
+from textgen.analysis.corpus_report import LONGEST, SHOWN, missing, survey
+from textgen.data.corpus import Corpus
+
+FACTS = {"name": "corpus.txt", "bytes": 1234, "encoding": "utf-8", "had_bom": False}
+WORDS = ["the", "of", "and", "to", "in", "that", "was", "his", "he", "it", "with", "as", "had"]
+
+
+def made(text, shares=(0.9, 0.05), facts=FACTS):
+    n = len(text)
+    cuts = [0, int(shares[0] * n), int(sum(shares) * n), n]
+    bounds = {part: (cuts[i], cuts[i + 1]) for i, part in enumerate(("train", "val", "test"))}
+    return survey(text, bounds, facts)
+
+
+def advice(text, shares=(0.9, 0.05)):
+    return [one["option"] for one in made(text, shares).suggestions]
+
+
+def value(found, label):
+    return next(value for one, value in found.lines() if one == label)
+
+
+def prose(characters=150_000, seed=0, width=70, end="\n"):
+    """Lines of words, none short, in paragraphs of very different sizes: what the defaults suit."""
+    draw, lines = random.Random(seed), []
+    while sum(map(len, lines)) + len(lines) < characters:
+        for _ in range(draw.choice([1, 1, 2, 5, 30])):
+            line = ""
+            while len(line) < width:
+                line += draw.choice(WORDS) + draw.choice(WORDS) + " "
+            lines.append(line[:-1])
+        lines.append("")
+    return end.join(lines)[:characters]
+
+
+def names(number, seed=0, repeated=0.0, length=7):
+    """One name a line; a share of the lines repeats an earlier one."""
+    draw, found = random.Random(seed), []
+    while len(found) < number:
+        again = found and draw.random() < repeated
+        letters = "".join(draw.choices("abcdefghijklmnoprstuvwyz", k=length))
+        found.append(draw.choice(found) if again else letters)
+    return "\n".join(found) + "\n"
+
+
+def poems(number, seed=0, lines=(4, 6), end="\n"):
+    draw = random.Random(seed)
+    return (end * 2).join(
+        end.join(" ".join(draw.choices(WORDS, k=8)) for _ in range(draw.randint(*lines)))
+        for _ in range(number)
+    )
+
+
+PROSE = prose()
+
+
+# Advice
+
+
+def test_a_text_that_the_defaults_suit_gets_no_advice():
+    assert advice(PROSE) == []
+    assert value(made(PROSE), "suggestion") == "none: the defaults suit it"
+
+
+@pytest.mark.parametrize("number, called_for", [(980, False), (1030, True)])
+def test_a_large_alphabet_calls_for_other_units(number, called_for):
+    text = PROSE + "".join(map(chr, range(0x4E00, 0x4E00 + number)))
+    assert (advice(text) == ["--tokenizer byte"]) == called_for
+    assert called_for or advice(text) == []
+
+
+@pytest.mark.parametrize("newline", ["\r\n", "\r"])
+def test_carriage_returns_call_for_line_feeds(newline):
+    text = PROSE[:-100] + newline + PROSE[-100:]
+    assert advice(text) == ["--newlines lf"]
+    assert made(text).suggestions[0]["because"].startswith("1 line")
+
+
+@pytest.mark.parametrize("other", ["\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
+def test_other_newlines_do_not(other):
+    assert advice(PROSE[:-100] + other + PROSE[-100:]) == []
+
+
+def test_two_spellings_of_a_character_call_for_one():
+    both = PROSE + "\u00e9" + unicodedata.normalize("NFD", "\u00e9")
+    assert advice(both) == ["--normalize nfc"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_one_spelling_of_each_character_does_not(form):
+    text = PROSE + unicodedata.normalize(form, "\u00e9\u00e8\u00fc" * 9)
+    assert made(text).anatomy.normalisation.is_nfc == (form == "NFC")
+    assert advice(text) == []
+
+
+@pytest.mark.parametrize("number, called_for", [(99_999, True), (100_000, False)])
+def test_a_short_text_calls_for_little_time(number, called_for):
+    assert advice(PROSE[:number]) == ["--minutes 1"] * called_for
+
+
+def test_short_lines_without_long_ones_are_records():
+    assert advice(names(15_000)) == ["--records lines"]
+
+
+def test_short_lines_many_of_which_repeat_are_records_whatever_the_longest():
+    long = "x" * 200 + "\n"
+    assert advice(names(15_000) + long) == []
+    assert "--records lines" in advice(names(15_000, repeated=0.1) + long)
+
+
+@pytest.mark.parametrize("every, called_for", [(1000, True), (400, False), (10, False)])
+def test_short_lines_with_empty_ones_among_them_are_not_records(every, called_for):
+    lines = names(15_000).splitlines()
+    lines = [line + "\n" * (i % every == 0) for i, line in enumerate(lines, 1)]
+    assert ("--records lines" in advice("\n".join(lines))) == called_for
+
+
+def test_lines_that_are_not_short_are_not_records():
+    assert advice(names(4000, length=38)) == ["--records lines"]
+    assert advice(names(4000, length=40)) == []
+
+
+@pytest.mark.parametrize("number, called_for", [(19, False), (20, True)])
+def test_a_few_lines_or_items_do_not_make_records(number, called_for):
+    assert ("--records lines" in advice(names(number), (1, 0))) == called_for
+    assert ("--records blank-line" in advice(poems(number), (1, 0))) == called_for
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_items_of_similar_size_between_blank_lines_are_records(end):
+    assert "--records blank-line" in advice(poems(1000, end=end))
+
+
+@pytest.mark.parametrize(
+    "lines", [(1, 1), (1, 40), (200, 210)], ids=["single lines", "of any size", "very long"]
+)
+def test_other_texts_between_blank_lines_are_not_records(lines):
+    options = advice(poems(40 if lines[0] == 200 else 1000, lines=lines))
+    assert not [option for option in options if option.startswith("--records")]
+
+
+def test_a_copied_validation_part_is_said_to_flatter():
+    copied, fresh = PROSE[5000:12_500], prose(7500, seed=1)
+    half = copied[:3750] + fresh[:3750]
+    for part, called_for in ((fresh, False), (half, True), (copied, True)):
+        text = PROSE + part
+        bounds = {"train": (0, len(PROSE)), "val": (len(PROSE), len(text))}
+        options = [one["option"] for one in survey(text, bounds, FACTS).suggestions]
+        assert options == ["--val FILE"] * called_for
+
+
+def test_names_in_both_parts_flatter_and_lines_of_prose_do_not():
+    assert advice(names(15_000, repeated=0.02)) == ["--records lines"]
+    assert advice(names(15_000, repeated=0.3)) == ["--records lines", "--val FILE"]
+    spoken = PROSE.replace("\n\n", "\n}\n\n")
+    found = made(spoken)
+    assert found.overlaps["val"].copied_lines_share > 0.05
+    assert found.suggestions == []
+
+
+def test_a_text_of_which_nothing_is_held_out_is_not_said_to_flatter():
+    text = names(15_000, repeated=0.3)
+    assert advice(text, (1, 0)) == ["--records lines"]
+
+
+# Parts
+
+
+def test_missing_characters_are_those_that_training_lacks():
+    assert missing("abc", "cdeexxx") == {"x": 3, "e": 2, "d": 1}
+    assert list(missing("abc", "cdeexxx")) == ["x", "e", "d"]
+    assert list(missing("", "ba")) == ["a", "b"]
+    assert missing("abc", "cab") == missing("abc", "") == {}
+
+
+def test_held_out_parts_that_are_empty_are_left_out():
+    found = made("ab" * 50, (0.9, 0.1))
+    assert list(found.overlaps) == list(found.missing) == ["val"]
+    assert found.parts == {"train": 90, "val": 10, "test": 0}
+    found = made("ab" * 50, (1.0, 0.0))
+    assert found.overlaps == found.missing == {}
+    assert found.baselines is None
+    assert "to beat" not in dict(found.lines())
+
+
+def test_each_held_out_part_is_compared_with_training():
+    text = "abcdefghij" * 9 + "abcde" + "fghi!"
+    found = made(text)
+    assert {part: one.text for part, one in found.overlaps.items()} == {
+        "val": "abcde",
+        "test": "fghi",
+    }
+    assert found.missing == {"val": {}, "test": {"!": 1}}
+
+
+# The whole
+
+
+@pytest.mark.parametrize("text", ["", "x", "\n", "one line", "one line\n", "a\nb", "\ud800\0"])
+@pytest.mark.parametrize("shares", [(0.9, 0.05), (0.5, 0.5), (1.0, 0.0), (0.0, 1.0)])
+def test_every_text_has_a_survey(text, shares):
+    found = made(text, shares)
+    assert all(isinstance(one, str) for pair in found.lines() for one in pair)
+    again = json.loads(json.dumps(found.to_json()))
+    assert again == found.to_json()
+    assert again["characters"]["number"] == len(text)
+    assert again["lines"]["number"] == len(text.splitlines())
+
+
+@given(st.text("ab\u00e9e\u0301\r\n \t\u4e00", max_size=30))
+def test_json_and_lines_can_be_made_of_any_text(text):
+    found = made(text, (0.5, 0.3))
+    assert json.loads(json.dumps(found.to_json())) == found.to_json()
+    assert len(found.lines()) > 10
+
+
+def test_json_has_a_key_for_every_question():
+    found = made(PROSE).to_json()
+    assert list(found) == [
+        *("text", "characters", "lines", "newlines", "final_newline", "items", "normalisation"),
+        *("parts", "missing", "overlap", "baselines", "suggestions"),
+    ]
+    assert found["text"] == FACTS
+    assert found["overlap"]["val"]["spans"] == 7500 - 49
+    assert found["missing"]["val"] == {"distinct": 0, "count": 0, "examples": []}
+
+
+def test_the_terminal_is_told_the_figures(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    text = "one\ntwo\none\n" * 10 + "e\u0301\u00e9\tX\r\n"
+    found = made(text, (0.95, 0.05))
+    told = dict(found.lines())
+    assert told["text"] == "corpus.txt, utf-8, 1,234 bytes"
+    assert told["characters"] == "127, 11 different"
+    assert told["rarer than 10"] == f"5 characters, {500 / 127:.2f} % of the text"
+    assert told["rarest"] == "\t U+0009 <control>: 1"
+    assert told["controls"] == "tabs 1, NUL 0, other 0"
+    assert told["lines"] == "31, 0 of them empty"
+    assert told["line lengths"] == "mean 3.1, median 3, longest 5, line 31"
+    assert told["lines repeated"] == f"28, {2800 / 31:.2f} % of those not empty; 20 times: one"
+    assert told["newlines"] == "LF 30, CRLF 1, one at the end"
+    assert told["NFC"].startswith("no; ") and told["NFC"].endswith(": NFC 1, NFD 1, NFKC 1")
+    first, second = told["in several ways"].split(" and ")
+    assert first == "\u00e9 U+00E9 LATIN SMALL LETTER E WITH ACUTE: 1"
+    assert second.startswith("e\u0301 U+0065 U+0301 ") and second.endswith(": 1")
+    assert told["parts"] == "training 120, validation 7, test 0 characters"
+    assert told["validation"] == "5 characters that training lacks, 5 times"
+    assert told["to beat"].endswith("the first 7 characters of validation")
+    bits = found.baselines.ngrams[2]
+    assert told["after 2"] == f"{bits:.3f} ({bits * 7 / 9:.3f})"
+    assert told["zstd"] == "not installed"
+    lines = (
+        f"--records lines: 31 lines of 3 characters (median), {2800 / 31:.2f} % of them repeated"
+    )
+    assert told["suggestion"] == lines
+
+
+def test_a_byte_order_mark_is_reported():
+    assert value(made("abc", facts=FACTS | {"had_bom": True}), "text").endswith("mark dropped")
+    assert "mark" not in value(made("abc"), "text")
+
+
+def test_what_the_reader_does_not_know_is_not_told():
+    assert value(made("abc", facts={"name": "x"}), "text") == "x"
+
+
+def test_long_lists_and_texts_are_cut_on_the_terminal():
+    line = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    told = made((line + "\n") * 2 + line[:100], (0.5, 0.5)).lines()
+    labels = [label for label, _ in told]
+    begin = labels.index("rarest")
+    assert [bool(label) for label in labels[begin : begin + SHOWN + 1]] == [
+        True,
+        *[False] * (SHOWN - 1),
+        True,
+    ]
+    assert f"2 times: {line[:LONGEST]} ..." in dict(told)["lines repeated"]
+    # The part for validation begins in the middle of a line: at character 351 of 702.
+    both = line[50:] + "\n" + line[:50]
+    words = f"longest span that is in training: {len(both)} characters: {both[:LONGEST]} ..."
+    assert ("", words) in told
+
+
+@pytest.mark.parametrize(
+    "share, words", [(0, "0.00 %"), (1, "100.00 %"), (1e-5, "less than 0.01 %")]
+)
+def test_a_small_share_is_not_called_none(share, words):
+    assert module._percent(share) == words
+
+
+def test_of_a_very_long_corpus_the_beginning_is_looked_at(monkeypatch):
+    monkeypatch.setattr(module, "LIMIT", 100)
+    found = module.survey_of(Corpus.of("a line of a text\n" * 30, Path("text.txt")), "0.8,0.2")
+    assert found.parts == {"train": 80, "val": 20, "test": 0}
+    assert dict(found.lines())["text"] == (
+        "text.txt, utf-8, 510 bytes, the first 100 of 510 characters"
+    )

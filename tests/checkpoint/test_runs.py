@@ -1,0 +1,326 @@
+"""A run's folder: never somebody else's, never without a whole checkpoint."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+
+from textgen.checkpoint import runs
+from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.config.model import ModelConfig
+from textgen.errors import CheckpointError, MachineError, UsageError
+from textgen.files import assets, atomic
+from textgen.tokenizers.char import CharTokenizer
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Runs of these tests land in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+
+
+def state(step, resumable=True):
+    """The checkpoint of a run after so many steps."""
+    model = ModelConfig(vocab=3, cell="rnn", hidden=1, embedding=1)
+    weights = {n: np.full(shape, step, np.float32) for n, shape in model.shapes().items()}
+    facts = {"resume": {"step": step}} if resumable else {}
+    return Checkpoint(model, CharTokenizer.from_text("ab"), weights, facts)
+
+
+def step_of(checkpoint):
+    return checkpoint.facts["resume"]["step"]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def touch(path, seconds):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    os.utime(path, (seconds, seconds))
+    return path
+
+
+# New folders.
+
+
+def test_a_run_is_named_after_its_text_and_then_numbered(tmp_path):
+    text = tmp_path / "texts" / "corpus.txt"
+    made = [runs.new_folder(text, None) for _ in range(3)]
+    assert made == [runs.CHECKPOINTS / name for name in ("corpus", "corpus-2", "corpus-3")]
+    assert all(folder.is_dir() for folder in made)
+
+
+def test_a_gap_in_the_numbers_is_filled_and_nothing_is_taken_over(tmp_path):
+    (runs.CHECKPOINTS / "corpus-3").mkdir(parents=True)
+    (runs.CHECKPOINTS / "corpus").write_text("a file, not a folder")
+    made = [runs.new_folder(tmp_path / "corpus.txt", None).name for _ in range(2)]
+    assert made == ["corpus-2", "corpus-4"]
+
+
+def test_a_wanted_folder_is_made_with_its_parents(tmp_path):
+    assert runs.new_folder(tmp_path / "corpus.txt", "a/b/c").is_dir()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
+def test_a_wanted_folder_that_exists_is_never_reused(tmp_path, kind):
+    wanted = tmp_path / "run"
+    if kind == "folder":
+        wanted.mkdir()
+    elif kind == "file":
+        wanted.write_bytes(b"x")
+    else:
+        wanted.symlink_to("nowhere")
+    with pytest.raises(UsageError, match="exists already") as caught:
+        runs.new_folder(tmp_path / "corpus.txt", str(wanted))
+    assert caught.value.subject == "--out"
+    assert f"--resume {wanted}" in caught.value.fix
+
+
+@pytest.mark.parametrize("wanted", ["x" * 300, "file/below"])
+def test_a_folder_that_cannot_be_made_is_a_machine_error(tmp_path, wanted):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(MachineError):
+        runs.new_folder(tmp_path / "corpus.txt", wanted)
+
+
+@pytest.mark.parametrize("name", ["missing", "file", "x" * 5000, "a\0b"])
+def test_only_a_folder_can_be_gone_on_with(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no such run"):
+        runs.existing_folder(name)
+    assert runs.existing_folder(str(tmp_path)) == tmp_path
+
+
+# Saving and going on.
+
+
+def test_the_last_state_is_saved_and_the_one_before_kept(tmp_path):
+    for step in (1, 2, 3):
+        runs.save_last(tmp_path, state(step))
+    assert names(tmp_path) == ["last.safetensors", "previous.safetensors"]
+    assert step_of(Checkpoint.load(tmp_path / "last.safetensors")) == 3
+    assert step_of(Checkpoint.load(tmp_path / "previous.safetensors")) == 2
+
+
+def test_the_one_before_is_kept_too_where_the_last_one_is_a_link(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.safetensors").symlink_to(tmp_path / "elsewhere")
+    for step in (1, 2, 3):
+        runs.save_last(tmp_path / "run", state(step))
+    assert step_of(Checkpoint.load(tmp_path / "elsewhere")) == 3
+    assert step_of(Checkpoint.load(tmp_path / "run" / "previous.safetensors")) == 2
+
+
+def test_going_on_takes_the_last_state_and_says_nothing(tmp_path):
+    runs.save_last(tmp_path, state(1))
+    runs.save_last(tmp_path, state(2))
+    found, sentence = runs.load_last(tmp_path)
+    assert (step_of(found), sentence) == (2, None)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "missing", "folder"])
+def test_going_on_falls_back_to_the_state_before_and_says_so(tmp_path, damage):
+    runs.save_last(tmp_path, state(1))
+    runs.save_last(tmp_path, state(2))
+    last = tmp_path / "last.safetensors"
+    data = bytearray(last.read_bytes())
+    data[-1] ^= 1
+    last.unlink()
+    if damage == "folder":
+        last.mkdir()
+    elif damage != "missing":
+        last.write_bytes({"truncated": data[:-9], "one bit": data, "empty": b""}[damage])
+    found, sentence = runs.load_last(tmp_path)
+    assert step_of(found) == 1
+    assert str(last) in sentence
+    assert "previous.safetensors" in sentence
+
+
+def test_when_both_states_are_damaged_that_is_the_error(tmp_path):
+    for name in ("last.safetensors", "previous.safetensors"):
+        (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="previous"):
+        runs.load_last(tmp_path)
+
+
+def test_when_the_only_state_is_damaged_that_is_the_error(tmp_path):
+    (tmp_path / "last.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="last"):
+        runs.load_last(tmp_path)
+
+
+def test_an_empty_folder_holds_nothing_to_go_on_from(tmp_path):
+    with pytest.raises(CheckpointError, match="nothing to go on from"):
+        runs.load_last(tmp_path)
+
+
+def test_weights_without_a_training_state_can_only_start_a_new_run(tmp_path):
+    state(1, resumable=False).save(tmp_path / "last.safetensors")
+    with pytest.raises(CheckpointError, match="no training state") as caught:
+        runs.load_last(tmp_path)
+    assert "--init" in caught.value.fix
+
+
+def full_disk(monkeypatch, after=0):
+    """Let every sync of a file from then on report a full disk."""
+    real, calls = os.fsync, iter(range(10**9))
+
+    def fsync(handle):
+        if next(calls) >= after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("saved", [1, 2, 3])
+def test_a_full_disk_leaves_the_last_state_whole_and_no_litter(tmp_path, monkeypatch, saved):
+    for step in range(1, saved + 1):
+        runs.save_last(tmp_path, state(step))
+    with monkeypatch.context() as patch:
+        full_disk(patch)
+        for _ in range(3):
+            with pytest.raises(MachineError, match="space"):
+                runs.save_last(tmp_path, state(9))
+    assert set(names(tmp_path)) <= {"last.safetensors", "previous.safetensors"}
+    assert step_of(runs.load_last(tmp_path)[0]) == saved
+    runs.save_last(tmp_path, state(10))
+    assert set(names(tmp_path)) == {"last.safetensors", "previous.safetensors"}
+    assert step_of(runs.load_last(tmp_path)[0]) == 10
+
+
+def test_a_file_system_without_links_still_saves(tmp_path, monkeypatch):
+    def no_links(*arguments):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(runs.os, "link", no_links)
+    runs.save_last(tmp_path, state(1))
+    runs.save_last(tmp_path, state(2))
+    assert step_of(runs.load_last(tmp_path)[0]) == 2
+
+
+def killed(monkeypatch, saves, moment, folder):
+    """Save a state, dying at the moment-th change of the folder; return whether it came to that."""
+    left = [moment]
+
+    class Died(BaseException):
+        pass
+
+    def counted(call):
+        def wrapper(*arguments, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Died
+            return call(*arguments, **options)
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        for name in ("link", "replace", "fsync", "unlink"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        try:
+            runs.save_last(folder, state(saves))
+        except Died:
+            return True
+    return False
+
+
+def test_a_run_killed_at_any_moment_of_a_save_can_go_on(tmp_path, monkeypatch):
+    moments = 0
+    while True:
+        folder = tmp_path / f"run-{moments}"
+        folder.mkdir()
+        runs.save_last(folder, state(1))
+        runs.save_last(folder, state(2))
+        died = killed(monkeypatch, 3, moments, folder)
+        assert step_of(runs.load_last(folder)[0]) in (2, 3)
+        if not died:
+            break
+        moments += 1
+    assert moments >= 4  # link, rename, sync, rename at least
+
+
+def test_leftovers_of_a_killed_process_are_deleted_and_nothing_else(tmp_path):
+    keep = ["best.safetensors", "lock", "metrics.jsonl", "notes.tmp", "samples.txt"]
+    for name in (*keep, "last.safetensors.tmp-123", "metrics.jsonl.tmp-9"):
+        (tmp_path / name).write_bytes(b"")
+    runs.remove_leftovers(tmp_path)
+    assert names(tmp_path) == keep
+
+
+def test_the_folder_of_a_run_that_saved_nothing_is_discarded(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "lock").write_bytes(b"")
+    (folder / "last.safetensors.tmp-123").write_bytes(b"half")
+    runs.discard_if_empty(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors", "previous.safetensors"])
+def test_a_folder_with_a_checkpoint_is_never_discarded(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "lock").write_bytes(b"")
+    runs.discard_if_empty(tmp_path)
+    assert names(tmp_path) == sorted([name, "lock"])
+
+
+def test_what_somebody_put_into_an_empty_run_stays(tmp_path):
+    (tmp_path / "notes.txt").write_bytes(b"mine")
+    runs.discard_if_empty(tmp_path)
+    assert (tmp_path / "notes.txt").read_bytes() == b"mine"
+
+
+# Finding a checkpoint.
+
+
+def test_a_run_means_its_best_checkpoint_and_a_file_itself(tmp_path):
+    best = touch(tmp_path / "run" / "best.safetensors", 1)
+    assert runs.find_checkpoint(tmp_path / "run") == best
+    assert runs.find_checkpoint(str(best)) == best
+
+
+def test_a_run_that_was_never_validated_has_no_best(tmp_path):
+    touch(tmp_path / "last.safetensors", 1)
+    with pytest.raises(CheckpointError, match=r"no best\.safetensors"):
+        runs.find_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["missing", "x" * 5000, "a\0b"])
+def test_a_name_that_is_no_folder_is_left_to_the_reader(tmp_path, name):
+    path = runs.find_checkpoint(tmp_path / name)
+    with pytest.raises(CheckpointError):
+        Checkpoint.load(path)
+
+
+def test_the_newest_run_is_the_one_whose_best_was_written_last(tmp_path):
+    for name, seconds in (("b", 300), ("a", 200), ("c", 100)):
+        touch(tmp_path / name / "best.safetensors", seconds)
+    touch(tmp_path / "d" / "last.safetensors", 900)  # never validated
+    touch(tmp_path / "demo.safetensors", 999)
+    (tmp_path / "e" / "best.safetensors").mkdir(parents=True)
+    assert runs.newest_checkpoint(tmp_path) == tmp_path / "b" / "best.safetensors"
+
+
+def test_without_a_run_it_is_the_demo(tmp_path):
+    touch(tmp_path / "d" / "last.safetensors", 900)
+    demo = touch(tmp_path / "demo.safetensors", 1)
+    assert runs.newest_checkpoint(tmp_path) == demo
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_without_any_checkpoint_it_says_how_to_make_one(tmp_path, monkeypatch, folder):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(assets, "__file__", str(tmp_path / "package" / "files" / "assets.py"))
+    with pytest.raises(CheckpointError, match="no checkpoint found") as caught:
+        runs.newest_checkpoint(tmp_path / folder)
+    assert "textgen train" in caught.value.fix
+
+
+def test_the_demo_that_was_installed_with_the_package_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "__file__", str(tmp_path / "package" / "files" / "assets.py"))
+    demo = touch(tmp_path / "package" / "assets" / "demo.safetensors", 1)
+    assert runs.newest_checkpoint(tmp_path / "missing") == demo

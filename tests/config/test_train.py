@@ -1,0 +1,320 @@
+"""Settings are checked when they are made, and an error names the option."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgen.config.fields import check_choice, from_json, option_name, to_json
+from textgen.config.model import ModelConfig
+from textgen.config.sample import SampleConfig
+from textgen.config.train import TrainConfig
+from textgen.errors import UsageError
+
+KINDS = (ModelConfig, TrainConfig, SampleConfig)
+FIELDS = [(kind, field) for kind in KINDS for field in dataclasses.fields(kind)]
+FIELD_IDS = [f"{kind.__name__}.{field.name}" for kind, field in FIELDS]
+
+
+def refused(kind, **values):
+    with pytest.raises(UsageError) as caught:
+        kind(**values)
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def test_parameters_of_a_gru_by_hand():
+    config = ModelConfig(vocab=3, cell="gru", layers=1, hidden=4, embedding=2)
+    # embedding 3x2; input 12x2, recurrent 12x4, two biases of 12; head 3x4 and 3
+    assert config.parameters() == 6 + 24 + 48 + 24 + 12 + 3
+    assert config.products() == 24 + 48 + 12
+
+
+def test_parameters_of_two_lstm_layers_by_hand():
+    config = ModelConfig(vocab=5, cell="lstm", layers=2, hidden=3, embedding=2)
+    first, second = 12 * 2 + 12 * 3 + 24, 12 * 3 + 12 * 3 + 24
+    assert config.parameters() == 5 * 2 + first + second + 5 * 3 + 5
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("gru", 3), ("lstm", 4)])
+def test_shapes_have_the_names_and_sizes_of_torch_layers(cell, gates):
+    shapes = ModelConfig(vocab=7, cell=cell, layers=2, hidden=5, embedding=3).shapes()
+    assert shapes == {
+        "embedding.weight": (7, 3),
+        "layers.0.weight_ih_l0": (5 * gates, 3),
+        "layers.0.weight_hh_l0": (5 * gates, 5),
+        "layers.0.bias_ih_l0": (5 * gates,),
+        "layers.0.bias_hh_l0": (5 * gates,),
+        "layers.1.weight_ih_l0": (5 * gates, 5),
+        "layers.1.weight_hh_l0": (5 * gates, 5),
+        "layers.1.bias_ih_l0": (5 * gates,),
+        "layers.1.bias_hh_l0": (5 * gates,),
+        "head.weight": (7, 5),
+        "head.bias": (7,),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_defaults_are_valid(kind):
+    kind()
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS, ids=FIELD_IDS)
+def test_every_option_has_a_help_text(kind, field):
+    assert field.metadata["help"]
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS, ids=FIELD_IDS)
+@pytest.mark.parametrize("value", [True, b"x", {}, ["a"], 1j, object], ids=repr)
+def test_a_value_of_the_wrong_type_is_refused_by_name(kind, field, value):
+    value = 1 if field.type == "bool" and value is True else value
+    assert refused(kind, **{field.name: value}).subject == option_name(field.name)
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS, ids=FIELD_IDS)
+def test_none_is_refused_where_it_does_not_mean_not_set(kind, field):
+    if field.default is None:
+        kind(**{field.name: None})
+    else:
+        assert refused(kind, **{field.name: None}).subject == option_name(field.name)
+
+
+NUMBERS = [(kind, field) for kind, field in FIELDS if {"low", "above"} & set(field.metadata)]
+NUMBER_IDS = [f"{kind.__name__}.{field.name}" for kind, field in NUMBERS]
+# Without which an option's values are refused.
+NEEDED = {"novel": {"look_back": 2**20}, "vocab_size": {"tokenizer": "bpe"}}
+
+
+@pytest.mark.parametrize(("kind", "field"), NUMBERS, ids=NUMBER_IDS)
+def test_a_number_is_refused_beyond_its_limits_and_taken_at_them(kind, field):
+    limits, needed = field.metadata, NEEDED.get(field.name, {})
+    for key, step in (("low", -1), ("high", 1)):
+        if key in limits:
+            kind(**{field.name: limits[key], **needed})
+            error = refused(kind, **{field.name: limits[key] + step, **needed})
+            assert error.subject == option_name(field.name)
+    for key in ("above", "below"):
+        if key in limits:
+            error = refused(kind, **{field.name: limits[key]})
+            assert key in error.problem
+
+
+@pytest.mark.parametrize(("kind", "field"), NUMBERS, ids=NUMBER_IDS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -101, "1"], ids=repr)
+def test_no_number_option_takes_what_is_not_a_sensible_number(kind, field, value):
+    assert refused(kind, **{field.name: value}).subject == option_name(field.name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "subject"),
+    [
+        (ModelConfig, {"hidden": 0}, "--hidden"),
+        (ModelConfig, {"hidden": 10**9}, "--hidden"),
+        (ModelConfig, {"hidden": 64.0}, "--hidden"),
+        (ModelConfig, {"layers": 10**6}, "--layers"),
+        (ModelConfig, {"vocab": 2**31}, "--vocab"),
+        (ModelConfig, {"cell": "os.system"}, "--cell"),
+        (TrainConfig, {"dropout": 1.0}, "--dropout"),
+        (TrainConfig, {"lr": 0.0}, "--lr"),
+        (TrainConfig, {"minutes": 0}, "--minutes"),
+        (TrainConfig, {"split": "0.9,0.2"}, "--split"),
+        (SampleConfig, {"temperature": -0.1}, "--temperature"),
+        (SampleConfig, {"top_p": 0.0}, "--top-p"),
+        (SampleConfig, {"top_k": 0}, "--top-k"),
+        (SampleConfig, {"min_p": 1.5}, "--min-p"),
+        (SampleConfig, {"length": -1}, "--length"),
+        (SampleConfig, {"stop": ("a", "")}, "--stop"),
+        (SampleConfig, {"unknown": "ignore"}, "--unknown"),
+        (SampleConfig, {"until": "word"}, "--until"),
+        (SampleConfig, {"lines": 0}, "--lines"),
+        (SampleConfig, {"ban": "z-a"}, "--ban"),
+        (SampleConfig, {"only": "9-0"}, "--only"),
+        (SampleConfig, {"bias": ("e",)}, "--bias"),
+        (SampleConfig, {"bias": ("z-a:1",)}, "--bias"),
+        (SampleConfig, {"bias": (1,)}, "--bias"),
+        (SampleConfig, {"bias": "e:1"}, "--bias"),
+        (SampleConfig, {"stop": (1,)}, "--stop"),
+        (SampleConfig, {"stop": "END"}, "--stop"),
+        (SampleConfig, {"repetition_penalty": 0.0}, "--repetition-penalty"),
+        (SampleConfig, {"no_repeat_ngram": 0}, "--no-repeat-ngram"),
+        (SampleConfig, {"dry_base": 0.5}, "--dry-base"),
+        (SampleConfig, {"look_back": 0}, "--look-back"),
+        (SampleConfig, {"typical_p": 0.0}, "--typical-p"),
+        (SampleConfig, {"epsilon_cutoff": 1.0}, "--epsilon-cutoff"),
+        (SampleConfig, {"eta_cutoff": 0.0}, "--eta-cutoff"),
+        (SampleConfig, {"mirostat": 0.0}, "--mirostat"),
+        (SampleConfig, {"best_of": 0}, "--best-of"),
+    ],
+)
+def test_a_bad_setting_is_a_usage_error_that_names_its_option(kind, values, subject):
+    assert refused(kind, **values).subject == subject
+
+
+@pytest.mark.parametrize("values", [{"temperature": 0}, {"length": 0}, {"min_p": 0.0}])
+def test_zero_is_a_value_where_it_has_a_meaning(values):
+    SampleConfig(**values)
+
+
+@pytest.mark.parametrize(
+    "budgets", [{"minutes": 1, "steps": 5}, {"epochs": 1, "steps": 5}, {"minutes": 1, "epochs": 2}]
+)
+def test_only_one_budget_can_be_given(budgets):
+    one, other = (option_name(name) for name in budgets)
+    error = refused(TrainConfig, **budgets)
+    assert {error.subject, error.problem.rpartition(" ")[2]} == {one, other}
+    assert "cannot be combined" in error.problem
+
+
+CUT_OFFS = {
+    "top_k": 5,
+    "top_p": 0.9,
+    "min_p": 0.1,
+    "typical_p": 0.9,
+    "epsilon_cutoff": 0.01,
+    "eta_cutoff": 0.01,
+}
+EXCLUSIONS = [
+    *(("mirostat", 3.0, other, value) for other, value in CUT_OFFS.items()),
+    *(("beams", 4, other, value) for other, value in CUT_OFFS.items()),
+    ("beams", 4, "temperature", 1.0),
+    ("beams", 4, "temperature", (0.8, 1.0)),
+    ("beams", 4, "mirostat", 3.0),
+    ("beams", 4, "best_of", 2),
+    ("match", "[a-z]+", "stop", ("x",)),
+    ("match", "[a-z]+", "until", "line"),
+    ("match", "[a-z]+", "lines", 2),
+    ("match", "[a-z]+", "beams", 4),
+    ("match", "[a-z]+", "novel", 20),
+    ("novel", 20, "beams", 4),
+]
+EXCLUSION_IDS = [f"{one}-{other}" for one, _, other, _ in EXCLUSIONS]
+
+
+@pytest.mark.parametrize(("one", "value", "other", "second"), EXCLUSIONS, ids=EXCLUSION_IDS)
+def test_options_that_exclude_each_other_work_alone_and_are_refused_together(
+    one, value, other, second
+):
+    SampleConfig(**{one: value})
+    SampleConfig(**{other: second})
+    error = refused(SampleConfig, **{one: value, other: second})
+    assert error.subject == option_name(one)
+    assert error.problem == f"cannot be combined with {option_name(other)}"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mirostat": 3.0, "temperature": 0.9, "repetition_penalty": 1.1, "bias": ("e:1",)},
+        {"beams": 4, "num": 4, "stop": ("x",), "until": "line", "lines": 2, "dry_multiplier": 0.8},
+        {"beams": 4, "temperature": 0.8},  # the default
+        {"match": "[a-z]+", "temperature": 0.0, "top_p": 0.9, "best_of": 3},
+        {"novel": 20, "stop": ("x",), "mirostat": 3.0},
+        {name: value for name, value in CUT_OFFS.items()},
+    ],
+    ids=lambda values: "-".join(values),
+)
+def test_options_that_get_along_are_taken_together(values):
+    SampleConfig(**values)
+
+
+def test_no_more_texts_are_asked_for_than_there_are_beams():
+    SampleConfig(beams=4, num=4)
+    error = refused(SampleConfig, beams=4, num=5)
+    assert (error.subject, error.problem) == ("--num", "5 texts of 4 beams")
+
+
+def test_spans_that_may_not_be_copied_fit_into_the_look_back():
+    SampleConfig(novel=30, look_back=30)
+    error = refused(SampleConfig, novel=31, look_back=30)
+    assert error.subject == "--novel"
+    assert "31" in error.problem
+    assert "30" in error.problem
+
+
+@pytest.mark.parametrize("schedule", [(0.5, 1.0), (1, 0), (0.0, 0.0), (2.5, 2.5)])
+def test_a_temperature_may_go_from_one_number_to_another(schedule):
+    assert SampleConfig(temperature=schedule).temperature == schedule
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *((), (1.0,), (1.0, 0.5, 0.1), [1.0, 0.5], "1:0.5", (-0.1, 1.0), (1.0, -0.1)),
+        *((math.nan, 1.0), (1.0, math.inf), ("1", 2.0), (1.0, None), (1.0, True), ((1, 2), 3)),
+    ],
+    ids=repr,
+)
+def test_what_is_no_schedule_is_refused_as_a_temperature(schedule):
+    assert refused(SampleConfig, temperature=schedule).subject == "--temperature"
+
+
+def test_only_a_temperature_has_a_schedule():
+    assert refused(SampleConfig, top_p=(0.1, 0.9)).subject == "--top-p"
+
+
+def test_a_config_cannot_be_changed_after_its_check():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ModelConfig().hidden = -1
+
+
+def test_a_misspelt_choice_gets_a_suggestion():
+    with pytest.raises(UsageError) as caught:
+        check_choice("--cell", "lstn", ("rnn", "lstm", "gru"))
+    assert "lstm" in caught.value.fix
+    assert "rnn, lstm, gru" in caught.value.problem
+
+
+def numbers(low, high):
+    return st.none() | st.integers(low, high)
+
+
+CONFIGS = st.one_of(
+    st.builds(
+        ModelConfig,
+        vocab=st.integers(2, 70000),
+        cell=st.sampled_from(["rnn", "lstm", "gru"]),
+        layers=st.integers(1, 64),
+        hidden=st.integers(1, 16384),
+    ),
+    st.builds(
+        TrainConfig,
+        out=st.none() | st.text(),
+        hidden=numbers(1, 4096),
+        dropout=st.none() | st.floats(0, 0.99),
+        minutes=st.none() | st.floats(0.01, 1e6),
+        seed=st.integers(0, 2**63),
+        split=st.sampled_from(["0.9,0.1", "0.8,0.1,0.1"]),
+    ),
+    st.builds(
+        SampleConfig,
+        prime=st.text(),
+        temperature=st.floats(0, 10) | st.tuples(st.floats(0, 10), st.floats(0, 10)),
+        top_k=numbers(1, 100),
+        stop=st.lists(st.text(min_size=1)).map(tuple),
+        until=st.none() | st.sampled_from(["sentence", "line", "paragraph"]),
+        bias=st.lists(st.sampled_from(["a-z:-1.5", "::2", "\n:0"])).map(tuple),
+        dry_multiplier=st.floats(0, 100),
+        look_back=st.integers(1, 2**20),
+    ),
+)
+
+
+@given(CONFIGS)
+def test_a_config_comes_back_from_json_as_it_was(config):
+    assert from_json(type(config), json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_setting_that_does_not_exist_is_refused_with_the_nearest_one(kind):
+    name = dataclasses.fields(kind)[1].name
+    with pytest.raises(UsageError) as caught:
+        from_json(kind, {name + "s": 1})
+    assert name in caught.value.fix
+
+
+def test_a_setting_like_no_other_is_refused_too():
+    with pytest.raises(UsageError, match="unknown setting"):
+        from_json(ModelConfig, {"__class__": "x"})

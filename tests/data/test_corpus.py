@@ -1,0 +1,405 @@
+"""A text file is read as it is, cut exactly, and what is wrong with it is said."""
+
+import hashlib
+import os
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgen.data import corpus, splits
+from textgen.data.corpus import Corpus, read
+from textgen.data.encodings import Reading
+from textgen.data.source import Source
+from textgen.data.splits import cut
+from textgen.errors import TextError
+from textgen.tokenizers.char import CharTokenizer
+
+BOM = b"\xef\xbb\xbf"
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def corpus_of(text):
+    return Corpus.of(text)
+
+
+@pytest.fixture(autouse=True)
+def cached(tmp_path, monkeypatch):
+    """The folder of the cache."""
+    monkeypatch.setenv("TEXTGEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def failing(path, **options):
+    with pytest.raises(TextError) as caught:
+        read(path, **options)
+    error = caught.value
+    assert error.exit_code == 3
+    assert error.fix
+    assert "\n" not in str(error)
+    return error
+
+
+def failing_bytes(tmp_path, data, **options):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(data)
+    error = failing(path, **options)
+    assert error.subject == str(path)
+    return error
+
+
+@st.composite
+def random_splits(draw):
+    """Two or three shares as thousandths or finer that sum to 1, as text and as fractions."""
+    unit = 10 ** draw(st.integers(1, 9))
+    train = draw(st.integers(1, unit))
+    val = draw(st.integers(0, unit - train)) if draw(st.booleans()) else unit - train
+    numbers = [train, val] if train + val == unit else [train, val, unit - train - val]
+    digits = len(str(unit)) - 1
+    words = [f"{n // unit}.{n % unit:0{digits}d}" for n in numbers]
+    return ",".join(words), [Fraction(n, unit) for n in numbers]
+
+
+def assert_exact_parts(text, split, shares):
+    n = len(text)
+    train = int(shares[0] * n)  # of a fraction, so exactly the floor
+    val = int((shares[0] + shares[1]) * n) if len(shares) == 3 else n
+    assert cut(len(text), split) == {"train": (0, train), "val": (train, val)} | {"test": (val, n)}
+
+
+@given(st.integers(0, 300_000), random_splits())
+def test_parts_are_cut_at_exactly_the_floor_of_their_share(n, split):
+    assert_exact_parts("x" * n, *split)
+
+
+def test_the_check_of_the_cuts_notices_arithmetic_in_floats(monkeypatch):
+    shares = [Fraction(29, 100), Fraction(71, 100)]
+    assert_exact_parts("x" * 100, "0.29,0.71", shares)  # 0.29 * 100 is 28.999999999999996
+    monkeypatch.setattr(splits, "split_shares", lambda split: tuple(map(float, split.split(","))))
+    with pytest.raises(AssertionError):
+        assert_exact_parts("x" * 100, "0.29,0.71", shares)
+
+
+@given(st.text(), random_splits())
+def test_parts_are_in_order_and_together_the_text(text, split):
+    whole = corpus_of(text)
+    parts = [whole.slice(*bounds) for bounds in cut(len(whole), split[0]).values()]
+    assert "".join(parts) == text
+    if len(split[1]) == 2:
+        assert parts[2] == ""
+
+
+def test_tiny_shakespeare_is_cut_as_nanogpt_cuts_it():
+    bounds = cut(1_115_394, "0.9,0.1")
+    assert bounds["train"] == (0, 1_003_854)
+    assert bounds["val"] == (1_003_854, 1_115_394)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.booleans())
+def test_a_file_comes_back_byte_for_byte(tmp_path_factory, text, marked):
+    path = tmp_path_factory.getbasetemp() / "round-trip.txt"
+    data = (BOM if marked else b"") + text.encode("utf-8")
+    path.write_bytes(data)
+    if data == BOM:
+        return
+    found = read(path)
+    ids = CharTokenizer.from_text(found.text)
+    again = ids.decode(ids.encode(found.text)).encode("utf-8")
+    assert (BOM if found.had_bom else b"") + again == data
+    assert found.size == len(data)
+    assert found.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "text", ["a\r\nb\rc\n\r", "\0\x0b\x0c\x1c\x85\u2028\u2029", "a\ufeffb", "\U0010ffff\uffff"]
+)
+def test_newlines_and_odd_characters_are_kept(tmp_path, text):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(text.encode("utf-8"))
+    assert read(path).text == text
+
+
+def test_one_leading_byte_order_mark_is_dropped_and_reported(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(BOM + BOM + b"abc")
+    found = read(path)
+    assert found.text == "\ufeffabc"
+    assert found.had_bom
+    assert ("byte order mark", "dropped") in found.report()
+
+
+def test_a_text_without_a_mark_reports_none(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(b"abc")
+    assert "byte order mark" not in dict(read(path).report())
+
+
+def test_the_identity_is_the_name_and_the_bytes_but_not_the_place(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(BOM + "né".encode())
+    digest = hashlib.sha256(BOM + "né".encode()).hexdigest()
+    assert read(path).identity() == {"name": "corpus.txt", "size": 6, "sha256": digest}
+
+
+def test_the_report_counts_characters_lines_and_rare_ones(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(("a" * 1200 + "b" * 9 + "\n" * 10 + "\r" * 11).encode())
+    report = dict(read(path).report())
+    assert report["characters"] == "1,230 in 10 lines"
+    assert report["alphabet"] == "4 characters, 1 of them rarer than 10"
+    assert report["carriage returns"].startswith("11,")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    error = failing(tmp_path / "missing.txt")
+    assert error.subject == str(tmp_path / "missing.txt")
+    assert error.problem == "no such file"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_refused_without_waiting_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert failing(tmp_path / "pipe").problem == "is not a regular file"
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no devices here")
+def test_an_endless_device_is_refused():
+    assert failing("/dev/zero").problem == "is not a regular file"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "corpus.txt/below"])
+def test_an_impossible_name_is_an_error_like_any_other(tmp_path, name):
+    (tmp_path / "corpus.txt").write_bytes(b"abc")
+    failing(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read anything")
+def test_a_file_that_may_not_be_read_says_so(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(b"abc")
+    path.chmod(0)
+    assert "permission denied" in failing(path).problem
+
+
+@pytest.mark.parametrize("data", [b"", BOM])
+def test_an_empty_file_is_called_empty(tmp_path, data):
+    assert failing_bytes(tmp_path, data, need=2).problem == "empty"
+
+
+def test_a_text_that_is_too_short_says_how_long_it_must_be(tmp_path):
+    error = failing_bytes(tmp_path, "é".encode(), need=2)
+    assert "1 character" in error.problem
+    assert "2 characters" in error.fix
+    assert read(tmp_path / "corpus.txt", need=1).text == "é"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"\xff", b"\x80", b"\xc0\xaf", b"\xe2\x82", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf8"],
+    ids=lambda data: data.hex(),
+)
+@pytest.mark.parametrize("before", [b"", b"\none\ntwo\r\nthree ", b"x" * 65535 + b"\n"])
+@pytest.mark.parametrize("mark", [b"", BOM])
+def test_bytes_that_are_not_utf8_are_found_at_their_offset_and_line(tmp_path, mark, before, bad):
+    error = failing_bytes(tmp_path, mark + before + bad + b"\nmore\n")
+    offset, line = len(mark) + len(before), 1 + before.count(b"\n")
+    words = f"byte 0x{bad[0]:02x} at offset {offset:,} (line {line:,}) is not UTF-8"
+    assert error.problem == words
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_with_a_mark_is_recognised(tmp_path, encoding):
+    text = "some text" if encoding == "utf-16" else "\ufeffsome text"
+    assert "UTF-16" in failing_bytes(tmp_path, text.encode(encoding)).fix
+
+
+def test_latin1_is_not_taken_for_utf16(tmp_path):
+    assert "UTF-16" not in failing_bytes(tmp_path, "naïve".encode("latin-1")).fix
+
+
+# The text as places in its alphabet
+
+
+@st.composite
+def stretches(draw):
+    """A text and two places in it, in order."""
+    text = draw(TEXTS)
+    start, end = sorted(draw(st.integers(0, len(text))) for _ in range(2))
+    return text, start, end
+
+
+@given(stretches())
+def test_a_stretch_is_what_a_string_would_give(stretch):
+    text, start, end = stretch
+    whole = corpus_of(text)
+    assert len(whole) == len(text)
+    assert whole.text == text
+    assert whole.slice(start, end) == text[start:end]
+
+
+@given(stretches(), st.integers(1, 4))
+def test_pieces_join_to_the_stretch(stretch, size):
+    text, start, end = stretch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "PIECE", size)
+        pieces = list(corpus_of(text).pieces(start, end))
+    assert "".join(pieces) == text[start:end]
+    assert all(0 < len(piece) <= size for piece in pieces)
+
+
+@given(stretches())
+def test_characters_are_counted_from_any_place_to_any(stretch):
+    text, start, end = stretch
+    whole = corpus_of(text)
+    found = dict(zip(map(chr, whole.codepoints), whole.tally(start, end).tolist(), strict=True))
+    assert {char: n for char, n in found.items() if n} == Counter(text[start:end])
+
+
+@given(stretches())
+def test_the_bytes_of_a_stretch_are_counted(stretch):
+    text, start, end = stretch
+    assert corpus_of(text).utf8_size(start, end) == len(text[start:end].encode())
+
+
+@given(stretches().filter(lambda stretch: stretch[1] < stretch[2]))
+def test_the_alphabet_of_a_stretch_is_that_of_its_text(stretch):
+    text, start, end = stretch
+    found, expected = (
+        corpus_of(text).alphabet_of(start, end),
+        CharTokenizer.from_text(text[start:end]),
+    )
+    assert found.codepoints.tolist() == expected.codepoints.tolist()
+    assert found.counts.tolist() == expected.counts.tolist()
+
+
+@given(stretches(), st.text(st.sampled_from("abé€\U0001f917"), min_size=1))
+def test_ids_are_those_of_the_tokenizer_of_any_text(stretch, other):
+    text, start, end = stretch
+    tokenizer = CharTokenizer.from_text(other)
+    ids = corpus_of(text).ids(tokenizer, start, end)
+    expected = tokenizer.encode(text[start:end], "replace")
+    assert len(ids) == len(expected)
+    assert np.array_equal(np.asarray(ids), expected)
+    if end > start:
+        assert ids[0] == expected[0]
+        assert ids[-2:].tolist() == expected[-2:].tolist()
+        assert ids[np.array([[0, -1]])].tolist() == [[expected[0], expected[-1]]]
+
+
+def test_the_smallest_type_holds_a_place():
+    for size, dtype in ((1, "u1"), (256, "u1"), (257, "u2"), (70_000, "u4")):
+        text = "".join(map(chr, range(0x10000, 0x10000 + size)))
+        assert corpus_of(text).ranks.dtype == dtype
+        assert corpus_of(text).text == text
+
+
+# Large texts
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """The path of a text that counts as large."""
+    monkeypatch.setattr(corpus, "IN_MEMORY", 100)
+    path = tmp_path / "large.txt"
+    path.write_bytes(BOM + "né €\r\n".encode() * 50)
+    return path
+
+
+def passes(monkeypatch):
+    """Count from now on how often a text is read."""
+    count, whole = Counter(), Source.pieces
+
+    def pieces(self, progress=None):
+        count["passes"] += 1
+        return whole(self, progress)
+
+    monkeypatch.setattr(Source, "pieces", pieces)
+    return count
+
+
+def same(one, other):
+    return (
+        one.text == other.text
+        and one.identity() == other.identity()
+        and (one.had_bom == other.had_bom and one.counts.tolist() == other.counts.tolist())
+    )
+
+
+def test_a_small_text_leaves_nothing_in_the_cache(tmp_path, cached):
+    (tmp_path / "small.txt").write_bytes(b"abc" * 1000)
+    assert not isinstance(read(tmp_path / "small.txt").ranks, np.memmap)
+    assert not cached.exists()
+
+
+def test_a_large_text_is_the_same_text_in_the_cache(large, monkeypatch):
+    found = read(large)
+    assert isinstance(found.ranks, np.memmap)
+    monkeypatch.setattr(corpus, "IN_MEMORY", 1 << 20)
+    assert same(found, read(large, verify=True))
+
+
+def test_a_text_that_has_not_changed_is_not_read_again(large, monkeypatch):
+    first = read(large)
+    count = passes(monkeypatch)
+    assert same(read(large), first)
+    assert count["passes"] == 0
+
+
+def test_a_text_that_was_changed_is_read_again(large, monkeypatch):
+    read(large)
+    data = large.read_bytes()
+    large.write_bytes(data.replace("€".encode(), b"abc"))
+    assert read(large).text == data.decode("utf-8-sig").replace("€", "abc")
+
+
+def test_a_copy_is_read_once_to_see_that_it_is_one(large, tmp_path, monkeypatch):
+    first = read(large)
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(large.read_bytes())
+    count = passes(monkeypatch)
+    assert read(copy).text == first.text
+    assert count["passes"] == 1
+
+
+def test_verify_reads_it_even_if_it_seems_unchanged(large, monkeypatch):
+    first = read(large)
+    count = passes(monkeypatch)
+    assert same(read(large, verify=True), first)
+    assert count["passes"] == 1
+
+
+def test_a_damaged_array_is_made_again(large, cached, monkeypatch):
+    text = read(large).text
+    [path] = cached.glob("*.ids")
+    path.write_bytes(path.read_bytes()[::-1])
+    count = passes(monkeypatch)
+    assert read(large).text == text
+    assert count["passes"] == 2
+
+
+def test_the_same_bytes_in_another_encoding_are_another_text(large):
+    text = large.read_bytes().decode("latin-1")
+    assert read(large).text != text
+    assert read(large, reading=Reading("latin-1")).text == text
+    assert read(large, reading=Reading(newlines="lf")).text == large.read_text("utf-8-sig")
+
+
+def test_several_files_are_one_text(tmp_path):
+    for name, text in (("b.txt", "two"), ("a.txt", "one\n")):
+        (tmp_path / name).write_text(text)
+    found = read([tmp_path / "b.txt", tmp_path / "a.txt"])
+    assert found.text == "two\none\n"
+    assert found.paths() == [str(tmp_path / "b.txt"), str(tmp_path / "a.txt")]
+    assert read(tmp_path).text == "one\ntwo"
+    assert dict(found.report())["files"].startswith("2, one after the other: ")
+
+
+def test_how_a_text_was_read_is_reported(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"x\r\n")
+    assert "read as" not in dict(read(tmp_path / "a.txt").report())
+    report = dict(read(tmp_path / "a.txt", reading=Reading(newlines="lf")).report())
+    assert report["read as"] == "newlines lf"

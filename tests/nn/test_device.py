@@ -1,0 +1,139 @@
+"""Choice of the device, settings that are put back, and the speed probe."""
+
+import os
+
+import pytest
+import torch
+
+from textgen.errors import MachineError
+from textgen.nn import device
+
+
+def pretend(monkeypatch, cuda=False, mps=False):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cuda", "mps", "expected"),
+    [
+        ("cpu", True, True, "cpu"),
+        ("cuda", True, False, "cuda"),
+        ("mps", False, True, "mps"),
+        ("auto", True, True, "cuda"),
+        ("auto", False, True, "cpu"),
+        ("auto", False, False, "cpu"),
+    ],
+)
+def test_choice_of_the_device(monkeypatch, wanted, cuda, mps, expected):
+    pretend(monkeypatch, cuda, mps)
+    assert device.choose_device(wanted) == torch.device(expected)
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "mps"])
+def test_device_that_is_not_there_is_an_error_and_never_another_one(monkeypatch, wanted):
+    pretend(monkeypatch)
+    with pytest.raises(MachineError, match=f"--device {wanted}") as caught:
+        device.choose_device(wanted)
+    assert caught.value.exit_code == 5
+    assert "--device cpu" in caught.value.fix
+
+
+def smallest_product():
+    """Half of the smallest normal float: a denormal number, or zero where those are flushed."""
+    smallest = torch.full((64,), torch.finfo(torch.float32).tiny)
+    return (smallest * 0.5).max().item()
+
+
+def test_tuned_sets_threads_and_flushes_denormals_and_puts_both_back():
+    threads = torch.get_num_threads()
+    assert smallest_product() > 0
+    with device.tuned(threads + 1):
+        assert torch.get_num_threads() == threads + 1
+        assert smallest_product() == 0
+    assert torch.get_num_threads() == threads
+    assert smallest_product() > 0
+
+
+def test_tuned_puts_everything_back_after_an_error():
+    threads = torch.get_num_threads()
+    with pytest.raises(KeyError), device.tuned(threads + 1):
+        raise KeyError
+    assert torch.get_num_threads() == threads
+    assert smallest_product() > 0
+
+
+def test_tuned_works_where_the_c_library_has_no_such_setting(monkeypatch):
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: object())
+    with device.tuned(1):
+        assert torch.get_num_threads() == 1
+
+
+def test_available_cores_are_those_this_process_may_use(monkeypatch):
+    assert 1 <= device.available_cores() <= os.cpu_count()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2, 5, 7}, raising=False)
+    assert device.available_cores() == 3
+
+
+def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert device.available_cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "abilities", "expected"),
+    [
+        ("cpu", {"avx2": True, "avx512_bf16": True}, True),
+        ("cpu", {"amx_bf16": True, "avx512_bf16": False}, True),
+        ("cpu", {"avx2": True, "avx512_bf16": False}, False),
+        ("cpu", {}, False),
+        ("cuda", {"avx512_bf16": True}, False),
+    ],
+)
+def test_bfloat16_is_multiplied_by_a_cpu_that_says_so(monkeypatch, kind, abilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
+    assert device.multiplies_bfloat16(torch.device(kind)) is expected
+
+
+def test_cpu_that_cannot_be_asked_multiplies_no_bfloat16(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not device.multiplies_bfloat16(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ([0.0099, 0.0099, 0.0099, 0.0099, 0.0099], 256),  # 2 * 1024^3 / 0.0099 s = 217 GFLOP/s
+        ([0.5, 0.002, 0.02, 0.003, 0.1], 64 * 2**0.5),  # the median of five counts: 107
+        ([0.012, 0.001, 0.02, 0.011, 0.03], 128 * 2**0.5),  # 179
+        ([4.0] * 5, 0.5),  # 0.54
+    ],
+)
+def test_probe_rounds_the_median_speed_to_a_power_of_the_root_of_two(
+    monkeypatch, seconds, expected
+):
+    times = [
+        t for number, one in enumerate(seconds) for t in (100.0 * number, 100.0 * number + one)
+    ]
+    ticks = iter(times)
+    monkeypatch.setattr(device.time, "perf_counter", lambda: next(ticks))
+    assert device.probe(torch.device("cpu")) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "words, lacking",
+    [
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", True),
+        ("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes", True),
+        ("CUDA out of memory. Tried to allocate 9 GiB", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("unsupported memory format option", False),
+    ],
+)
+def test_only_a_lack_of_memory_is_called_one(words, lacking):
+    with (
+        pytest.raises(MachineError if lacking else RuntimeError, match="memory"),
+        device.memory_checked(),
+    ):
+        raise RuntimeError(words)

@@ -1,0 +1,219 @@
+"""Learning while reading, against Adam's rule written out and against models that do not learn."""
+
+import copy
+
+import naive
+import numpy as np
+import pytest
+import torch
+
+from textgen.config.model import CELLS, ModelConfig
+from textgen.evaluation import dynamic
+from textgen.evaluation.dynamic import choose_rule, learn
+from textgen.evaluation.protocols import stateful
+from textgen.nn.char_rnn import CharRNN, TorchStepper
+from textgen.nn.dynamic import WINDOW, DynamicStepper, Rule
+
+VOCAB = 6
+COUNTS = np.zeros(VOCAB)
+FAST = Rule(lr=0.01, decay=0.01)
+
+
+def network(cell="gru", dtype=torch.float64, **options):
+    config = ModelConfig(VOCAB, cell, layers=2, hidden=8, embedding=4)
+    model = CharRNN(config, **options).to(dtype)
+    model.load(naive.random_weights(config, seed=2))
+    return model
+
+
+def pairs(n, rows=1, seed=0):
+    """Random x_TB and y_TB with steps n."""
+    ids_TB = np.random.default_rng(seed).integers(0, VOCAB, (n + 1, rows))
+    return ids_TB[:-1], ids_TB[1:]
+
+
+def periodic(n):
+    return np.tile([1, 2, 3, 4, 2, 5], n // 6 + 1)[:n]
+
+
+def parameters(model):
+    return [p.detach().numpy().copy() for p in model.parameters()]
+
+
+def assert_equal(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_before_the_first_update_the_nats_are_those_of_the_model_as_it_was(cell, dtype):
+    x_TB, y_TB = pairs(WINDOW + 10, rows=2)
+    static, _ = TorchStepper(network(cell, dtype)).nats(x_TB, y_TB, None)
+    nats_TB, _ = DynamicStepper(network(cell, dtype), FAST).nats(x_TB, y_TB, None)
+    assert nats_TB.dtype == np.float64
+    assert nats_TB.shape == y_TB.shape
+    np.testing.assert_allclose(nats_TB[:WINDOW], static[:WINDOW], rtol=1e-5)
+    assert np.abs(nats_TB[WINDOW:] - static[WINDOW:]).min() > 0
+
+
+@pytest.mark.parametrize("place", [1, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 5])
+def test_no_character_was_learnt_from_before_it_was_predicted(place):
+    ids = np.random.default_rng(0).integers(0, VOCAB, 3 * WINDOW)
+    other = ids.copy()
+    other[place:] = (other[place:] + 1) % VOCAB
+    costs, others = (stateful(DynamicStepper(network(), FAST), one, COUNTS) for one in (ids, other))
+    assert np.array_equal(costs[:place], others[:place])
+    assert (costs[place:] != others[place:]).all()
+
+
+def by_hand(model, rule, x_TB, y_TB, dtype=torch.float64):
+    """Read a text in windows; after each, Adam without momentum and the pull back, in numpy."""
+    trained = parameters(model)
+    squares = [np.zeros_like(weight) for weight in trained]
+    costs, state = [], None
+    for number, start in enumerate(range(0, len(x_TB), WINDOW), 1):
+        x, y = (torch.from_numpy(ids[start : start + WINDOW]) for ids in (x_TB, y_TB))
+        logits_TBV, state = model(x, state)
+        losses = -torch.log_softmax(logits_TBV, -1).gather(-1, y[:, :, None])[:, :, 0]
+        costs.append(losses.detach().numpy())
+        gradients = torch.autograd.grad(losses.mean(), list(model.parameters()))
+        for i, (weight, gradient) in enumerate(zip(model.parameters(), gradients, strict=True)):
+            squares[i] = 0.999 * squares[i] + 0.001 * gradient.numpy() ** 2
+            size = np.sqrt(squares[i] / (1 - 0.999**number)) + 1e-8
+            moved = weight.detach().numpy() - rule.lr * gradient.numpy() / size
+            moved += rule.decay * (trained[i] - moved)
+            weight.data = torch.from_numpy(moved).to(dtype)
+        state = tuple(tuple(part.detach() for part in layer) for layer in state)
+    return np.concatenate(costs)
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3.5])
+@pytest.mark.parametrize("cell", CELLS)
+def test_updates_are_those_written_out_by_hand(cell, windows):
+    x_TB, y_TB = pairs(int(windows * WINDOW), rows=2)
+    model, stepper = network(cell), DynamicStepper(network(cell), FAST)
+    expected = by_hand(model, FAST, x_TB, y_TB)
+    nats_TB, _ = stepper.nats(x_TB, y_TB, None)
+    np.testing.assert_allclose(nats_TB, expected, rtol=1e-9)
+    for one, other in zip(parameters(stepper.model), parameters(model), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-8)
+
+
+def test_the_first_update_moves_each_weight_by_the_rate_or_not_at_all():
+    stepper = DynamicStepper(network(), Rule(lr=0.01, decay=0.0))
+    stepper.nats(*pairs(WINDOW), None)
+    steps = np.concatenate(
+        [
+            np.abs(after - before).ravel()
+            for after, before in zip(parameters(stepper.model), parameters(network()), strict=True)
+        ]
+    )
+    assert (np.isclose(steps, 0.01, rtol=0.01) | (steps < 0.01)).all()
+    assert np.isclose(steps, 0.01, rtol=0.01).mean() > 0.9
+
+
+def test_a_decay_of_one_forgets_at_once_what_was_learnt():
+    x_TB, y_TB = pairs(3 * WINDOW)
+    stepper = DynamicStepper(network(), Rule(lr=0.01, decay=1.0))
+    nats_TB, _ = stepper.nats(x_TB, y_TB, None)
+    static, _ = TorchStepper(network()).nats(x_TB, y_TB, None)
+    np.testing.assert_allclose(nats_TB, static, rtol=1e-9)
+    for after, before in zip(parameters(stepper.model), parameters(network()), strict=True):
+        np.testing.assert_allclose(after, before, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_rate_of_almost_nothing_gives_the_static_figure(cell):
+    ids = np.random.default_rng(3).integers(0, VOCAB, 700)
+    static = stateful(TorchStepper(network(cell)), ids, COUNTS)
+    dynamic_ = stateful(DynamicStepper(network(cell), Rule(1e-12, 1e-3)), ids, COUNTS)
+    np.testing.assert_allclose(dynamic_, static, rtol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_periodic_text_costs_ever_less(cell, dtype):
+    ids = periodic(40 * WINDOW)
+    static = stateful(TorchStepper(network(cell, dtype)), ids, COUNTS)
+    costs = stateful(DynamicStepper(network(cell, dtype), Rule(0.01, 1e-3)), ids, COUNTS)
+    quarters = costs.reshape(4, -1).mean(axis=1)
+    assert (np.diff(quarters) < 0).all()
+    assert quarters[-1] < static.mean() / 2
+
+
+def test_nats_go_on_from_a_state_and_from_what_was_learnt():
+    x_TB, y_TB = pairs(3 * WINDOW)
+    whole, _ = DynamicStepper(network(), FAST).nats(x_TB, y_TB, None)
+    stepper, state, pieces = DynamicStepper(network(), FAST), None, []
+    for start in range(0, 3 * WINDOW, WINDOW):
+        span = slice(start, start + WINDOW)
+        nats_TB, state = stepper.nats(x_TB[span], y_TB[span], state)
+        pieces.append(nats_TB)
+    np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=1e-12)
+    assert not any(part.requires_grad for layer in state for part in layer)
+
+
+def test_nothing_is_dropped_while_reading():
+    x_TB, y_TB = pairs(2 * WINDOW)
+    expected, _ = DynamicStepper(network(), FAST).nats(x_TB, y_TB, None)
+    dropping = network(dropout=0.5).train()
+    assert np.array_equal(DynamicStepper(dropping, FAST).nats(x_TB, y_TB, None)[0], expected)
+
+
+# `learn` and `choose_rule`
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_learning_returns_another_model_and_leaves_the_first_as_it_was(cell):
+    model, ids = network(cell), periodic(6 * WINDOW)
+    learnt = learn(model, Rule(0.01, 1e-3), ids)
+    assert_equal(parameters(model), parameters(network(cell)))
+    assert all(p.grad is None for p in model.parameters())
+    stepper = DynamicStepper(network(cell), Rule(0.01, 1e-3))
+    stateful(stepper, ids, COUNTS)
+    assert_equal(parameters(learnt), parameters(stepper.model))
+    costs = [stateful(TorchStepper(one), ids, COUNTS).mean() for one in (model, learnt)]
+    assert costs[1] < costs[0]
+
+
+def test_a_text_of_one_character_teaches_nothing():
+    learnt = learn(network(), FAST, np.array([3]))
+    assert_equal(parameters(learnt), parameters(network()))
+
+
+RATES, DECAYS = (1e-4, 0.003, 0.02, 0.3), (0.003, 0.3, 0.9)
+TEXTS = {
+    "noise": np.random.default_rng(1).integers(0, VOCAB, 4 * WINDOW),
+    "periodic": periodic(4 * WINDOW),
+    "changing": np.concatenate([periodic(2 * WINDOW), periodic(2 * WINDOW)[::-1]]),
+    "one character": np.array([2]),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_rule_is_the_best_rate_and_then_the_best_decay(text, monkeypatch):
+    monkeypatch.setattr(dynamic, "RATES", RATES)
+    monkeypatch.setattr(dynamic, "DECAYS", DECAYS)
+    ids, model = TEXTS[text], network()
+
+    def cost(rate, decay):
+        return stateful(DynamicStepper(copy.deepcopy(model), Rule(rate, decay)), ids, COUNTS).mean()
+
+    rate = min(RATES, key=lambda one: cost(one, 0.0))
+    decay = min((0.0, *DECAYS), key=lambda one: cost(rate, one))
+    assert choose_rule(model, ids, COUNTS) == Rule(rate, decay)
+    assert_equal(parameters(model), parameters(network()))
+
+
+def test_texts_differ_in_the_rule_that_suits_them(monkeypatch):
+    monkeypatch.setattr(dynamic, "RATES", RATES)
+    monkeypatch.setattr(dynamic, "DECAYS", DECAYS)
+    rules = {choose_rule(network(), ids, COUNTS) for ids in TEXTS.values()}
+    assert len({rule.lr for rule in rules}) > 1
+    assert len({rule.decay for rule in rules}) > 1
+
+
+def test_the_default_rule_is_one_that_could_have_been_chosen():
+    assert Rule().lr in dynamic.RATES
+    assert Rule().decay in dynamic.DECAYS

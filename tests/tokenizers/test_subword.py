@@ -1,0 +1,331 @@
+"""SentencePiece's pieces as ids: every text comes back, whatever the library does to it."""
+
+import functools
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from textgen.errors import MachineError, TextError, UsageError
+from textgen.tokenizers import byte, subword
+from textgen.tokenizers.auto import from_tensors
+from textgen.tokenizers.base import MARK
+from textgen.tokenizers.byte import ByteTokenizer
+from textgen.tokenizers.char import CharTokenizer
+from textgen.tokenizers.subword import SentencePieceTokenizer, cut
+from textgen.tokenizers.utf8 import BETWEEN
+
+ROOT = Path(byte.__file__).parent.parent.parent
+TEXT = (ROOT / "docs" / "walk.md").read_text("utf-8")[:6000] + "\té, 日本  😀.\r\n"
+DNA = "ACGTTGCA" * 50  # no space, no newline
+TYPES = ["bpe", "unigram"]
+
+TRICKY = [
+    "",
+    " ",
+    "  leading, trailing  ",
+    "\u2581",
+    "\u2581 \u2581\u2581",  # what the library writes for a space, beside spaces
+    "a\u2585b",  # what the library writes for the unknown
+    "a\nb\tc\rd\r\n\n\n",
+    "\0a\0",
+    "\ufeffa\ufeff",
+    "e\u0301 \u0301",  # lone combining marks
+    "\N{MAN}\u200d\N{WOMAN}",
+    "<0xE2><0x96><0x81> <unk>",
+    "\u3000\xa0\u2003",  # other spaces
+    "AC GT",
+    "日本語 is new",
+    "\U0010ffff\uffff",
+]
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("".join(TRICKY)))
+
+
+@functools.cache
+def made(model_type="bpe", text=TEXT, size=500):
+    tokenizer, _ = SentencePieceTokenizer.train(text, model_type, size)
+    return tokenizer.with_counts(np.ones(tokenizer.size, np.uint64))
+
+
+EVERY = [(model_type, text) for model_type in TYPES for text in (TEXT, DNA)]
+
+
+def assert_lossless(tokenizer, text):
+    ids = tokenizer.encode(text)
+    assert ids.dtype == tokenizer.dtype == np.uint16
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.chars_V[ids].sum() == len(text)
+    decoder = tokenizer.decoder()
+    streamed = [decoder.feed(one) for one in ids.tolist()]
+    assert "".join(streamed) == text
+    assert decoder.pending == b""
+    state = BETWEEN
+    for one in ids.tolist():
+        assert tokenizer.spelling.allowed_SV[state, one]
+        state = tokenizer.spelling.next_SV[state, one]
+
+
+@pytest.mark.parametrize("text", TRICKY, ids=ascii)
+def test_tricky_text_comes_back_as_it_was(text):
+    for model_type, learnt in EVERY:
+        assert_lossless(made(model_type, learnt), text)
+
+
+@given(ANY_TEXT, st.sampled_from(EVERY))
+@example("\u2581 ", EVERY[0])
+def test_any_text_comes_back_as_it_was(text, one):
+    assert_lossless(made(*one), text)
+
+
+def test_every_code_point_comes_back():
+    text = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+    assert made().decode(made().encode(text)) == text
+
+
+def test_without_the_guard_for_the_sign_of_a_space_the_check_fails(monkeypatch):
+    monkeypatch.setattr(subword, "SPACE", "\0\0")  # nothing is split there any more
+    with pytest.raises(AssertionError):
+        assert_lossless(made(), "a\u2581b")
+
+
+def test_the_library_s_own_decoder_would_break_a_streamed_character():
+    tokenizer = made()
+    ids = tokenizer.encode("ß").tolist()  # which the text has not: two bytes
+    library = subword._library().SentencePieceProcessor(model_proto=tokenizer.model)
+    assert "".join(library.decode([one]) for one in ids) == "\ufffd\ufffd"
+    decoder = tokenizer.decoder()
+    assert [decoder.feed(one) for one in ids] == ["", "ß"]
+
+
+@given(st.lists(st.integers(0, 499), max_size=30))
+def test_any_ids_become_what_python_makes_of_their_bytes(ids):
+    tokenizer = made()
+    symbols = tokenizer.symbols()
+    expected = b"".join(symbols[one] for one in ids).decode("utf-8", "replace")
+    assert tokenizer.decode(ids) == expected
+    decoder = tokenizer.decoder()
+    assert "".join(decoder.feed(one) for one in ids) + decoder.flush() == expected
+
+
+# Learning
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_it_is_smaller_than_the_text_and_the_same_every_time(model_type):
+    one, note = SentencePieceTokenizer.train(TEXT, model_type, 500)
+    again, _ = SentencePieceTokenizer.train(TEXT, model_type, 500)
+    assert one.model == again.model
+    assert (one.size, one.model_type, note) == (500, model_type, None)
+    assert len(one.encode(TEXT)) < len(TEXT) / 1.5
+    assert model_type in one.describe()
+
+
+def test_learning_from_parts_is_learning_from_the_text():
+    lines = TEXT.splitlines(keepends=True)
+    parts, _ = SentencePieceTokenizer.train(lines, "bpe", 500)
+    assert_lossless(parts, TEXT)
+    assert parts.size == 500
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+@pytest.mark.parametrize("text", ["", "a", "\u2581\u2585\0", DNA, TEXT[:40]], ids=ascii)
+def test_a_short_text_has_fewer_pieces_and_that_is_said(model_type, text):
+    tokenizer, note = SentencePieceTokenizer.train(text, model_type, 5000)
+    assert tokenizer.size < 400
+    assert f"{tokenizer.size} pieces" in note
+    assert_lossless(tokenizer, "any text: \u2581 é")
+
+
+def test_fewer_pieces_than_bytes_are_refused_with_the_least():
+    with pytest.raises(UsageError, match="give 270 or more"):
+        SentencePieceTokenizer.train(TEXT, "bpe", 269)
+    assert SentencePieceTokenizer.train(TEXT, "bpe", 270)[0].size > 264
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_of_a_large_alphabet_the_rarer_characters_are_spelled_in_bytes(model_type):
+    """400 characters, the later ones rarer, as 560 pieces: three quarters of 300 may be one."""
+    characters = [chr(0x4E00 + number) for number in range(400)]
+    text = "".join(char * (401 - number) for number, char in enumerate(characters))
+    tokenizer, _ = SentencePieceTokenizer.train(text, model_type, 560)
+    assert_lossless(tokenizer, text)
+    lengths = [len(tokenizer.encode("\n" + char)) for char in characters]
+    assert lengths[:224] == [2] * 224
+    assert lengths[226:] == [4] * 174
+
+
+def test_a_large_alphabet_has_more_pieces_without_a_wish():
+    alphabet = "".join(map(chr, range(0x4E00, 0x4E00 + 400)))
+    assert SentencePieceTokenizer.train(alphabet * 50)[0].size > 1000
+    assert SentencePieceTokenizer.train(alphabet[:300] * 50)[0].size <= 1000
+
+
+def test_of_a_long_text_blocks_are_drawn_by_seed(monkeypatch):
+    monkeypatch.setattr(subword, "MOST_BYTES", 9000)
+    text = "".join(f"{number} bottles of beer\n" for number in range(2000))
+    kept = [subword._drawn([*subword._blocks([text])], seed) for seed in (0, 0, 1)]
+    assert kept[0] == kept[1] != kept[2]
+    blocks, note = kept[0]
+    assert "drawn" in note
+    assert 4000 < sum(map(len, blocks)) <= 9000
+    assert [text.index(block) for block in blocks] == sorted(map(text.index, blocks))
+
+
+def test_what_is_learnt_from_is_short_and_without_the_library_s_own_signs():
+    text = "a\u2581b\u2585c\0" + "x" * 9000 + "\n" + "y" * 10
+    blocks = [*subword._blocks([text])]
+    assert blocks == ["a", "b", "c", "x" * 4000, "x" * 4000, "x" * 1000 + "\n" + "y" * 10]
+
+
+def test_half_of_a_surrogate_pair_cannot_be_learnt_nor_encoded():
+    with pytest.raises(TextError):
+        SentencePieceTokenizer.train("a\ud800", "bpe", 300)
+    with pytest.raises(TextError, match="position 2 "):
+        made().encode("a\ud800")
+    assert made().decode(made().encode("a\ud800", "replace")) == "a\ufffd"
+
+
+# Blocks
+
+
+@given(st.text("ab \n", max_size=60), st.integers(1, 20))
+def test_a_text_that_is_cut_is_the_same_text_in_blocks_that_are_short(text, longest):
+    blocks = [*cut(text, longest)]
+    assert "".join(blocks) == text
+    assert all(0 < len(block) <= longest for block in blocks)
+    for block, after in itertools.pairwise(blocks):
+        assert block.endswith("\n") or after.startswith(" ") or len(block) == longest
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_a_cut_at_a_newline_or_space_changes_no_id(monkeypatch, model_type):
+    text = TEXT
+    whole = made(model_type).encode(text)
+    monkeypatch.setattr(subword, "ENCODED", 40)
+    assert made(model_type).encode(text).tolist() == whole.tolist()
+    monkeypatch.setattr(subword, "ENCODED", 3)  # within words too
+    assert_lossless(made(model_type), text)
+
+
+# From a file
+
+
+KINDS = {
+    "char": CharTokenizer.from_text("abcé"),
+    "byte": ByteTokenizer(np.ones(256, np.uint64)),
+    "sentencepiece": made(),
+}
+
+
+def with_mark(tokenizer):
+    counts = np.append(tokenizer.counts, np.uint64(3))
+    if tokenizer.kind == "char":
+        return CharTokenizer(tokenizer.codepoints, counts, marked=True)
+    if tokenizer.kind == "byte":
+        return ByteTokenizer(counts, marked=True)
+    return SentencePieceTokenizer(tokenizer.model, counts, marked=True)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_is_its_arrays(kind, marked):
+    tokenizer = with_mark(KINDS[kind]) if marked else KINDS[kind]
+    found = from_tensors(kind, tokenizer.tensors(), tokenizer.size, marked)
+    assert found.kind == kind
+    assert found.symbols() == tokenizer.symbols()
+    assert found.counts.tolist() == tokenizer.counts.tolist()
+    assert (found.size, found.mark) == (tokenizer.size, tokenizer.mark)
+    assert found.encode("abcé").tolist() == tokenizer.encode("abcé").tolist()
+    assert found.describe() == tokenizer.describe()
+    assert len(found.symbols()) == len(found.chars_V) == len(found.counts) == found.size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mark_is_the_last_id_and_stands_for_no_text(kind):
+    plain, marked = KINDS[kind], with_mark(KINDS[kind])
+    assert marked.mark == plain.size == marked.size - 1
+    assert marked.symbols() == [*plain.symbols(), MARK]
+    assert marked.chars_V[marked.mark] == 0
+    ids = [*marked.encode("ab"), marked.mark, *marked.encode("c")]
+    assert marked.decode(ids) == "abc"
+    decoder = marked.decoder()
+    assert "".join(decoder.feed(int(one)) for one in ids) == "abc"
+    counts = np.arange(marked.size)
+    assert marked.with_counts(counts).counts.tolist() == counts.tolist()
+    assert marked.with_counts(counts).mark == marked.mark
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_symbols_are_what_the_ids_decode_to(kind):
+    tokenizer = KINDS[kind]
+    for one, symbol in enumerate(tokenizer.symbols()):
+        unknown = one == 0 and kind == "char"
+        expected = "\ufffd" if unknown else symbol.decode("utf-8", "replace")
+        assert tokenizer.decode([one]) == expected
+
+
+@pytest.mark.parametrize(
+    "kind, change",
+    [
+        ("byte", {"counts": np.ones(255, np.uint64)}),
+        ("byte", {"counts": np.ones(256, np.int64)}),
+        ("byte", {"counts": np.zeros(256, np.uint64)}),
+        ("char", {"counts": np.array([5, 0, 0, 0, 0], np.uint64)}),
+        ("sentencepiece", {"counts": np.eye(1, 500, dtype=np.uint64)[0]}),
+        ("sentencepiece", {"model": np.zeros(0, np.uint8)}),
+        ("sentencepiece", {"model": np.zeros(100, np.uint8)}),
+        ("sentencepiece", {"model": np.zeros((10, 10), np.uint8)}),
+        ("sentencepiece", {"model": np.zeros(100, np.int64)}),
+        ("sentencepiece", {"model": None}),
+        ("sentencepiece", {"model": made("bpe", TEXT, 501).tensors()["model"]}),
+        ("char", {"codepoints": None}),
+        ("byte", {"counts": None}),
+    ],
+)
+def test_arrays_that_cannot_be_are_refused(kind, change):
+    tensors = {**KINDS[kind].tensors(), **change}
+    tensors = {name: array for name, array in tensors.items() if array is not None}
+    with pytest.raises(ValueError):
+        from_tensors(kind, tensors, KINDS[kind].size)
+
+
+@pytest.mark.parametrize("kind", [None, "", "word", 5, ["byte"]])
+def test_another_kind_is_refused(kind):
+    with pytest.raises(ValueError, match="alphabet"):
+        from_tensors(kind, KINDS["byte"].tensors(), 256)
+
+
+def test_two_pieces_of_one_name_are_the_library_s_to_refuse():
+    model = bytearray(made().model)
+    one, other = b"\n\x02he", b"\n\x02in"  # each a field of two bytes
+    assert model.count(one) == model.count(other) == 1
+    model[:] = model.replace(other, one)
+    with pytest.raises(ValueError, match="refuses"):
+        SentencePieceTokenizer(bytes(model))
+
+
+# The library
+
+
+def test_what_needs_no_pieces_never_imports_the_library():
+    words = (
+        "import sys, textgen, textgen.tokenizers\nfrom textgen.tokenizers import ByteTokenizer\n"
+    )
+    words += "model = textgen.load('checkpoints/demo.safetensors')\n"
+    words += "model.sample(length=3, seed=1), ByteTokenizer().encode('a')\n"
+    words += "assert 'sentencepiece' not in sys.modules and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", words], check=True, cwd=ROOT)
+
+
+def test_a_missing_library_is_named_with_what_to_install(monkeypatch):
+    model = made().model
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    for call in (lambda: SentencePieceTokenizer(model), lambda: SentencePieceTokenizer.train("a")):
+        with pytest.raises(MachineError, match="pip install sentencepiece") as caught:
+            call()
+        assert caught.value.exit_code == 5

@@ -1,0 +1,138 @@
+"""How far back a gradient reaches: the slope of one character's nats by an earlier state.
+
+Loss_t is the nats of the character predicted at step t. Its total derivative by a layer's state at
+step t - k counts every path that leads on from there: the layer's own next steps, the layers above
+it and the head. It is what backpropagation through time carries from step to step (Bengio et al.,
+1994; Hochreiter & Schmidhuber, 1997); for lag k = 0 ... N its norm shows whether it vanishes,
+explodes or lasts.
+
+An LSTM's state is two vectors and gives two curves: by h, with c held, and by c, with the h that
+is made of it. h alone would miss the path that the cell was invented for.
+
+Shapes: K lags 0 ... N, S states (each layer's h, and c), P positions, B of them at a time; x_TB.
+
+    >>> inspect("checkpoints/corpus", "corpus.txt", lags=200).curves[0].reach
+    23
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgen.checkpoint import Checkpoint, network_of, runs, training_text
+from textgen.data import corpus
+from textgen.errors import NumericsError, TextError, UsageError, counted, visible
+
+SHARE = 0.01  # of the norm at lag 0, below which the gradient counts as gone
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The norm over lags 0 ... N by one state of one layer: percentiles 50, 5 and 95.
+
+    layer counts from 1; state is "h" or "c".
+    """
+
+    layer: int
+    state: str
+    median: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """What the curve is called: "layer 1 h"."""
+        return f"layer {self.layer} {self.state}"
+
+    @property
+    def reach(self) -> int | None:
+        """The first lag whose median is below 1/100 of that at lag 0; None: beyond the last."""
+        gone = SHARE * self.median[0]
+        return next((lag for lag, value in enumerate(self.median) if value < gone), None)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """One curve for each state of a checkpoint; window: the one it was trained on, if recorded."""
+
+    checkpoint: str
+    cell: str
+    layers: int
+    hidden: int
+    window: int | None
+    lags: int
+    positions: int
+    curves: tuple[Curve, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all figures as JSON values."""
+        curves = [asdict(curve) | {"reach": curve.reach} for curve in self.curves]
+        return asdict(self) | {"curves": curves}
+
+
+def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradients:
+    """Return how far back gradients reach in a checkpoint file or run folder, on a text file.
+
+    Takes about 3 s of one core for an LSTM of 512 units. Raises TextgenError subclasses.
+    """
+    from textgen.nn import HELD, POSITIONS, WARM_UP, gradient_norms, states_of, tuned
+
+    loaded = Checkpoint.load(runs.find_checkpoint(checkpoint))
+    model, training = loaded.model, loaded.facts.get("training", {})
+    if loaded.tokenizer.spelling:
+        problem = f"lags are counted in characters, this model reads {loaded.tokenizer.noun}"
+        raise UsageError(str(checkpoint), problem, "inspect a model of characters")
+    most = HELD // (model.layers * model.hidden) - 1
+    if not 1 <= lags <= most:
+        problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"
+        raise UsageError("--lags", problem, "give a number in between")
+    words = corpus.read(text, reading=training_text.reading_of(loaded.facts)).text
+    least = WARM_UP + lags + 1 + POSITIONS
+    if len(words) < least:
+        problem = f"{len(words):,} characters are too few for {lags:,} lags"
+        raise TextError(str(text), problem, f"give at least {least:,}, or fewer --lags")
+    with tuned(1):  # products this small are slower with more
+        norms_KSP = gradient_norms(
+            network_of(loaded), loaded.tokenizer.encode(words, "replace"), lags
+        )
+    if not (finite_K := np.isfinite(norms_KSP).all(axis=(1, 2))).all():
+        problem = f"the gradient at lag {finite_K.argmin()} is not finite"
+        raise NumericsError(str(checkpoint), problem, "give fewer --lags, or another checkpoint")
+    names = [(layer + 1, s) for layer in range(model.layers) for s in states_of(model.cell)]
+    percentiles = np.percentile(norms_KSP, (50, 5, 95), axis=2).transpose(2, 0, 1).tolist()
+    curves = (Curve(*name, *map(tuple, p)) for name, p in zip(names, percentiles, strict=True))
+    sizes = (model.cell, model.layers, model.hidden, training.get("window"))
+    return Gradients(str(checkpoint), *sizes, lags, norms_KSP.shape[2], tuple(curves))
+
+
+def table(results: Sequence[Gradients]) -> Iterator[str]:
+    """Yield the lines of a table: for each state the median and the band at a few lags."""
+    for number, one in enumerate(results):
+        if number:
+            yield ""
+        window = f", trained on windows of {one.window}" if one.window else ""
+        name, sizes = visible(one.checkpoint), f"{counted(one.layers, 'layer')} of {one.hidden}"
+        yield f"{name}: {one.cell}, {sizes}{window}"
+        positions = counted(one.positions, "position")
+        yield f"norm of d loss(t) / d state(t - lag), over {positions} t of the text"
+        lags = shown(one.lags)
+        yield f"{'lag':<18}" + "".join(f"{lag:>9}" for lag in lags)
+        for curve in one.curves:
+            bands = {"median": curve.median, "5 %": curve.low, "95 %": curve.high}
+            for name, values in bands.items():
+                label = curve.label if name == "median" else ""
+                yield f"{label:<11}{name:<7}" + "".join(f"{values[lag]:>9.1e}" for lag in lags)
+        for curve in one.curves:
+            where = f"beyond lag {one.lags}" if curve.reach is None else f"at lag {curve.reach}"
+            yield f"{curve.label}: the median first falls below 1/100 of lag 0's {where}"
+
+
+def shown(lags: int) -> list[int]:
+    """Return the lags of the table: 0, 1, 2, 5, 10, 20, ... and the last."""
+    steps = (digit * 10**power for power in range(len(str(lags))) for digit in (1, 2, 5))
+    return [0, *(step for step in steps if step < lags), lags]

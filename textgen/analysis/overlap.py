@@ -1,0 +1,79 @@
+"""What a part of a text shares with the training part: the validation figure's blind spot.
+
+A part that stands in the training part is foretold by heart, and a figure measured on it says
+little. Three questions are answered, all exactly: how long the longest span is that stands in both,
+how many spans of 50 characters do, and how many lines.
+
+    >>> overlap("to be or not to be", "let it be or not")
+    Overlap(longest=10, text='be or not', ...)
+
+Spans are found by their hashes, those of `novelty`: equal spans have equal hashes, so nothing is
+overlooked, and what has equal hashes is compared character by character before it counts. For the
+longest span the length is bisected, as where a span is shared the shorter ones in it are too; and
+once spans of a length are shared, only what they cover is read again for longer ones.
+
+Shapes: n characters of the training part, m of the other part; code points are integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from textgen.data import SPAN, copied, longest_shared
+from textgen.tokenizers import code_points
+
+LONGEST = 1_000  # characters of the longest span in JSON
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What a part has in common with the training part.
+
+    longest: characters of the longest span in both; text: that span, of several the first in the
+    part. spans: of SPAN characters, one begins at each place; copied_spans: those that stand in
+    the training part. lines: that are not empty; copied_lines: those that the training part has.
+    """
+
+    longest: int
+    text: str
+    spans: int
+    copied_spans: int
+    lines: int
+    copied_lines: int
+
+    @property
+    def copied_spans_share(self) -> float:
+        """The share of the part's spans that stand in the training part; 0 without spans."""
+        return self.copied_spans / max(1, self.spans)
+
+    @property
+    def copied_lines_share(self) -> float:
+        """The share of the part's lines that the training part has too; 0 without lines."""
+        return self.copied_lines / max(1, self.lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all figures, and the beginning of the longest span."""
+        shares = {
+            "copied_spans_share": self.copied_spans_share,
+            "copied_lines_share": self.copied_lines_share,
+        }
+        return asdict(self) | {"text": self.text[:LONGEST], "span": SPAN} | shares
+
+
+def overlap(train: str, part: str) -> Overlap:
+    """Return what part shares with the training part."""
+    codes, others = (code_points(one).astype(np.uint32) for one in (train, part))
+    span = longest_shared(codes, others)
+    known = set(train.split("\n"))
+    lines = [line for line in part.split("\n") if line.rstrip("\r")]
+    return Overlap(
+        longest=len(span),
+        text="".join(map(chr, span)),
+        spans=max(0, len(part) - SPAN + 1),
+        copied_spans=int(copied(codes, others, SPAN).sum()),
+        lines=len(lines),
+        copied_lines=sum(line in known for line in lines),
+    )

@@ -1,0 +1,30 @@
+"""A model on disk, and what lies around it.
+
+file -> checkpoint (metadata) -> loading -> what steps; runs, training_text, span_index beside it
+"""
+
+from textgen.checkpoint.checkpoint import Checkpoint as Checkpoint
+from textgen.checkpoint.loading import make_engine as make_engine
+from textgen.checkpoint.loading import network_of as network_of
+from textgen.checkpoint.loading import stepper_of as stepper_of
+from textgen.checkpoint.loading import with_ngrams as with_ngrams
+from textgen.checkpoint.runs import find_checkpoint as find_checkpoint
+from textgen.checkpoint.runs import newest_checkpoint as newest_checkpoint
+from textgen.checkpoint.span_index import index_for as index_for
+from textgen.checkpoint.span_index import longest_copied as longest_copied
+from textgen.checkpoint.span_index import text_of as text_of
+from textgen.checkpoint.training_text import read_foreign as read_foreign
+
+__all__ = [
+    "Checkpoint",
+    "find_checkpoint",
+    "index_for",
+    "longest_copied",
+    "make_engine",
+    "network_of",
+    "newest_checkpoint",
+    "read_foreign",
+    "stepper_of",
+    "text_of",
+    "with_ngrams",
+]

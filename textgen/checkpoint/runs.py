@@ -1,0 +1,157 @@
+"""The folder of a run: which files it has, how they are replaced, and how a run is found.
+
+best.safetensors      the weights that validated best
+last.safetensors      the newest weights, with all that going on needs
+previous.safetensors  the `last` before it, for when `last` is damaged
+metrics.jsonl         a line a validation
+samples.txt           the text written at each validation
+
+>>> newest_checkpoint(Path("checkpoints"))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.errors import CheckpointError, UsageError
+from textgen.files import shipped, tensorfile, write_error
+
+CHECKPOINTS = Path("checkpoints")
+DEMO = "demo.safetensors"
+BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
+
+
+def new_folder(text: Path, wanted: str | None) -> Path:
+    """Make and return the folder of a new run; never one that exists.
+
+    Without a wish it is checkpoints/NAME after the text, or the next free NAME-2, NAME-3, ...
+    Raises UsageError when the wanted folder exists, MachineError when it cannot be made.
+    """
+    folder = Path(wanted) if wanted else CHECKPOINTS / text.stem
+    number = 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if wanted:
+                fix = f"choose another --out, or go on with it: textgen train --resume {wanted}"
+                raise UsageError("--out", f"{wanted} exists already", fix) from None
+            number += 1
+            folder = CHECKPOINTS / f"{text.stem}-{number}"
+        except OSError as error:
+            raise write_error(folder, error) from error
+
+
+def existing_folder(name: str | Path) -> Path:
+    """Return the folder of a run to go on with; raise CheckpointError when there is none."""
+    folder = Path(name)
+    if not os.path.isdir(folder):  # unlike Path.is_dir it never raises
+        raise CheckpointError(str(folder), "no such run", "name a folder below checkpoints")
+    return folder
+
+
+def discard_if_empty(folder: Path) -> None:
+    """Delete the folder of a run that ended before anything of it was saved."""
+    if not any((folder / name).exists() for name in (BEST, LAST, PREVIOUS)):
+        remove_leftovers(folder)
+        (folder / "lock").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # whatever else somebody put there stays
+            folder.rmdir()
+
+
+def save_last(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write `last`; the one before becomes `previous`. At every moment one of them is whole."""
+    last, previous = folder / LAST, folder / PREVIOUS
+    if last.exists():
+        spare = folder / f"{PREVIOUS}.tmp-{os.getpid()}"
+        with contextlib.suppress(OSError):  # a file system without links keeps no previous
+            spare.unlink(missing_ok=True)
+            os.link(last.resolve(), spare)  # a link to a link would lead to the new `last`
+            os.replace(spare, previous)
+            spare.unlink(missing_ok=True)  # it stays where both were one file already
+    checkpoint.save(last)
+
+
+def load_last(folder: Path) -> tuple[Checkpoint, str | None]:
+    """Return what to go on from, and a sentence if that had to be `previous`.
+
+    A damaged `last` is replaced by `previous`, so call it with the folder locked. Raises
+    CheckpointError when the folder holds nothing to go on from.
+    """
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not last.exists() and not previous.exists():
+        fix = "start again: textgen train"
+        raise CheckpointError(str(folder), "holds nothing to go on from", fix)
+    try:
+        return _resumable(last), None
+    except CheckpointError as error:
+        if not previous.exists():
+            raise
+        checkpoint = _resumable(previous)
+        with contextlib.suppress(OSError):  # else the next save would put the damaged one there
+            os.replace(previous, last)
+        return checkpoint, f"{error}; going on from {PREVIOUS}"
+
+
+def _resumable(path: Path) -> Checkpoint:
+    checkpoint = Checkpoint.load(path)
+    if "resume" not in checkpoint.facts:
+        fix = f"start a new run from these weights: --init {path}"
+        raise CheckpointError(str(path), "has no training state", fix)
+    return checkpoint
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """Return the checkpoint file that a user means by a file or a run folder."""
+    path = Path(name)
+    if os.path.isdir(path):  # unlike Path.is_dir it never raises
+        best = path / BEST
+        if not best.exists():
+            fix = "name a run that has been validated"
+            raise CheckpointError(str(path), f"holds no {BEST}", fix)
+        return best
+    return path
+
+
+def newest_checkpoint(folder: Path = CHECKPOINTS) -> Path:
+    """Return the best checkpoint of the newest run below folder, else a demo.
+
+    Newest is the run whose best.safetensors was written last. The demo is the one in folder, or
+    the one that was installed with textgen.
+    """
+    runs = [path for path in folder.glob(f"*/{BEST}") if path.is_file()]
+    if runs:
+        return max(runs, key=lambda path: path.stat().st_mtime_ns)
+    if demo := shipped(folder, DEMO):
+        return demo
+    fix = "train one: textgen train corpus.txt"
+    raise CheckpointError(str(folder), "no checkpoint found", fix)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files that a killed process left; call it with the folder locked."""
+    for leftover in folder.glob("*.tmp-*"):
+        leftover.unlink(missing_ok=True)
+
+
+def text_paths(checkpoint: Path, part: str = "train") -> list[str] | None:
+    """Return where the text is that the run around a checkpoint was trained or validated on.
+
+    None where nobody knows. Raises CheckpointError when `last`, which says it, is damaged.
+    """
+    last = checkpoint.with_name(LAST)
+    resume = tensorfile.read(last)[1].get("resume") if last.exists() else None
+    if resume is None:
+        return None
+    own = resume["config"].get(part)
+    return [own] if own else texts_of(resume)
+
+
+def texts_of(resume: dict[str, Any]) -> list[str]:
+    """Return the paths of the texts in what `last` keeps for going on."""
+    return list(resume.get("texts") or [resume["text"]])

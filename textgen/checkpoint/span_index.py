@@ -1,0 +1,124 @@
+"""The spans of the text that a model was trained on, kept as an index beside the model.
+
+`sample --novel N` lets no span of N characters of its output stand in that text, all parts of it.
+The spans are kept as sorted hashes in a file, so that the text itself is read once.
+
+    >>> spans = index_for(path, checkpoint, length=20)
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgen.checkpoint import training_text
+from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.data import BASE, Spans, corpus, windows
+from textgen.errors import CheckpointError, MachineError, TextError, UsageError
+from textgen.tokenizers import ByteTokenizer, CharTokenizer
+
+PACKAGE = Path(__file__).parent.parent
+FIX = "name the text it was trained on: --novel-text FILE"
+
+
+def origin_of(checkpoint: Checkpoint, length: int) -> dict[str, Any]:
+    """Return what an index belongs to: the text, the alphabet, the length and the way of hashing.
+
+    Raises CheckpointError when the checkpoint does not say which text it was trained on.
+    """
+    identity = checkpoint.facts.get("corpus")
+    if not isinstance(identity, dict) or not {"name", "size", "sha256"} <= identity.keys():
+        fix = "use a checkpoint that textgen train wrote"
+        raise CheckpointError("--novel", "the model does not say what it was trained on", fix)
+    tokenizer = checkpoint.tokenizer
+    if isinstance(tokenizer, CharTokenizer):
+        alphabet = tokenizer.codepoints.astype("<u4").tobytes()
+    elif isinstance(tokenizer, ByteTokenizer):
+        alphabet = tokenizer.kind.encode()
+    else:
+        problem = f"works with characters or bytes, this model writes {tokenizer.noun}"
+        raise UsageError("--novel", problem, "leave it out")
+    return {
+        "text": identity["sha256"],
+        "alphabet": hashlib.sha256(alphabet).hexdigest(),
+        "length": length,
+        "base": BASE,
+    }
+
+
+def index_for(
+    checkpoint_path: Path,
+    checkpoint: Checkpoint,
+    length: int,
+    text_path: str | Path | None = None,
+) -> Spans:
+    """Return the spans of the text that a checkpoint was trained on.
+
+    They are read from novel-LENGTH.safetensors beside the checkpoint, else made from the text and
+    stored there, where that folder can be written. text_path: where the text is, else the run in
+    which the checkpoint lies knows.
+    Raises UsageError when nobody knows where the text is, TextError when it is gone or another.
+    """
+    origin = origin_of(checkpoint, length)
+    # A wrong text that the user names is never ignored.
+    whole = text_of(checkpoint_path, checkpoint, text_path) if text_path else None
+    stored = checkpoint_path.with_name(f"novel-{length}.safetensors")
+    with contextlib.suppress(CheckpointError):
+        return Spans.load(stored, origin)
+    whole = whole or text_of(checkpoint_path, checkpoint)
+    spans = Spans.of(checkpoint.tokenizer.encode(whole.text, "replace"), length)
+    if PACKAGE not in checkpoint_path.resolve().parents:  # nothing is left where textgen is
+        with contextlib.suppress(MachineError):
+            spans.save(stored, origin)
+    return spans
+
+
+def text_of(
+    checkpoint_path: Path, checkpoint: Checkpoint, text_path: str | Path | None = None
+) -> corpus.Corpus:
+    """Return the text that a checkpoint was trained on, with the errors of `index_for`."""
+    try:
+        return training_text.find(checkpoint_path, checkpoint.facts, text_path)
+    except (CheckpointError, KeyError, TypeError):  # `last` is damaged, or of another kind
+        problem = f"does not know where its text {checkpoint.facts['corpus']['name']} is"
+        raise UsageError(str(checkpoint_path), problem, FIX) from None
+    except (TextError, UsageError) as error:
+        raise type(error)(error.subject, error.problem, FIX) from None
+
+
+def longest_copied(text_ids: np.ndarray, output_ids: np.ndarray) -> tuple[int, int]:
+    """Return the length of the longest span of the output that stands in the text, and its place.
+
+    text_ids (n,), output_ids (m,): ids or code points. The place is where the span begins in the
+    output; of several spans it is the one that stands first in the text. Every span is compared
+    id by id before it counts. (0, 0) if not even one character is common.
+    """
+    most = min(len(text_ids), len(output_ids))
+    length = bisect.bisect_left(  # where a span is copied, so are the shorter ones in it
+        range(1, most + 1), True, key=lambda n: _copied(text_ids, output_ids, n) is None
+    )
+    place = _copied(text_ids, output_ids, length) if length else 0
+    assert place is not None
+    return length, place
+
+
+def _copied(text_ids: np.ndarray, output_ids: np.ndarray, length: int) -> int | None:
+    """Return where in the output the first span of the text that it shares begins, else None."""
+    hashes = np.concatenate([block for _, block in windows(output_ids, length)])
+    order = np.argsort(hashes, kind="stable")
+    hashes = hashes[order]
+    for start, block in windows(text_ids, length):
+        place = hashes.searchsorted(block)
+        match = hashes[np.minimum(place, len(hashes) - 1)] == block
+        for window in np.flatnonzero(match):
+            span = text_ids[start + window : start + window + length]
+            end = hashes.searchsorted(block[window], side="right")
+            for i in order[place[window] : end]:
+                if np.array_equal(span, output_ids[i : i + length]):
+                    return int(i)
+    return None

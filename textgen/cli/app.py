@@ -1,0 +1,106 @@
+"""The command line: parse, make a config, call the library once, print.
+
+It imports numpy and torch only inside the commands that need them.
+
+    textgen train corpus.txt
+    textgen sample --prime "ROMEO:"
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from textgen.cli import corpus, eval, info, inspect, sample, train
+from textgen.cli.parser import Parser
+from textgen.errors import Interrupted, TextgenError, UsageError
+from textgen.version import __version__
+
+READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; print an error as one line on stderr."""
+    started = time.monotonic()
+    words = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # the same bytes whatever the locale says
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
+    try:
+        return run(words, started)
+    except Interrupted as stopped:
+        print(f"textgen: {stopped}", file=sys.stderr)
+        return stopped.exit_code
+    except TextgenError as error:
+        print(f"textgen: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that the exit does not flush again
+        return READER_GONE
+
+
+def run(words: Sequence[str], started: float) -> int:
+    """Parse the words and run their command; raise TextgenError for what goes wrong."""
+    check_command(words)
+    parser = make_parser()
+    try:
+        arguments = parser.parse_args(words)
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    arguments.started = started
+    command, _ = COMMANDS[arguments.command]
+    command.run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        from textgen.cli.terminal import stdout_error
+
+        raise stdout_error(error) from error
+    return 0
+
+
+EXAMPLES = """examples:
+  textgen train corpus.txt              train on a text for ten minutes
+  textgen sample --prime "ROMEO:"       write text with the newest run
+  textgen eval RUN --part val           measure a run on its validation part"""
+
+COMMANDS = {  # a module with `add_arguments` and `run`, and its help
+    "train": (train, "train a model on a text file"),
+    "sample": (sample, "write text with a trained model"),
+    "eval": (eval, "measure a model on a text"),
+    "info": (info, "say what a checkpoint or a text file is"),
+    "inspect": (inspect, "look into a trained model"),
+    "corpus": (corpus, "list, build and look into texts to train on"),
+}
+
+
+def make_parser() -> Parser:
+    """Return the parser of the whole command line."""
+    parser = Parser(
+        prog="textgen",
+        description="Train a character-level recurrent network on a text, and write more of it.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("--version", action="version", version=f"textgen {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, (command, help) in COMMANDS.items():
+        description = help.capitalize() + "."
+        command.add_arguments(commands.add_parser(name, help=help, description=description))
+    return parser
+
+
+def check_command(argv: Sequence[str]) -> None:
+    """Raise UsageError when the first word is not a command, naming the nearest one."""
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        close = difflib.get_close_matches(argv[0], COMMANDS, 1)
+        fix = f"did you mean {close[0]}?" if close else "choose " + ", ".join(COMMANDS)
+        raise UsageError(argv[0], "unknown command", fix)

@@ -1,0 +1,48 @@
+"""textgen eval: its arguments, and what it does."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from textgen.cli.parser import DEVICE_HELP, Parser
+from textgen.config import DEVICES, check_choice
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of `textgen eval`."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file or run folder")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="text to measure on, UTF-8")
+    help = "measure on this part of the run's own text"
+    parser.add_argument("--part", metavar="train|val|test", help=help)
+    help = "one stream over all of it, or nanoGPT's random windows (default: stateful)"
+    parser.add_argument("--protocol", default="stateful", metavar="stateful|nanogpt", help=help)
+    help = "measure also while the model learns from what it has read (takes a minute or two)"
+    parser.add_argument("--dynamic", action="store_true", help=help)
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of FILE")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
+
+
+def run(arguments: Namespace) -> None:
+    """Print how good the model is on the text."""
+    from textgen.evaluation import evaluate
+
+    check_choice("--device", arguments.device, DEVICES)
+    result = evaluate(
+        arguments.checkpoint,
+        arguments.file,
+        arguments.part,
+        arguments.protocol,
+        arguments.device,
+        arguments.dynamic,
+        arguments.encoding,
+    )
+    figures = result.to_json()
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        if isinstance(value, float):
+            value = f"{value:.4f}" if value >= 0.01 else f"{value:g}"
+        print(f"{name:<21} {value}")

@@ -1,0 +1,115 @@
+"""The command line's shape: parsers whose options are the fields of the configs.
+
+It imports no numpy and no torch, so that --help is at once.
+
+    >>> sample_options(["--top-k", "5"])
+    {'top_k': 5}
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from textgen.config import SCHEDULE, SampleConfig, option_name, schedule, unescape
+from textgen.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises UsageError, with the nearest valid option as the fix."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError for what argparse found wrong."""
+        if match := re.match(r"argument (\S+?)[:/ ].*?: (.*)", message):
+            raise UsageError(match[1], match[2], f"see {self.prog} --help")
+        raise UsageError(self.prog, message, f"see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and name the nearest valid option when one is not known."""
+        parsed, extra = super().parse_known_args(args, namespace)
+        for word in extra:
+            known = [text for text in self._option_string_actions if text.startswith("--")]
+            close = difflib.get_close_matches(word.partition("=")[0], known, 1)
+            fix = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
+            kind = "unknown option" if word.startswith("-") else "unexpected argument"
+            raise UsageError(word, kind, fix)
+        return parsed, extra
+
+
+FORMATS = ("text", "jsonl")
+DEVICE_HELP = "where to compute (default: cpu)"
+
+
+def add_fields(parser: Parser, config: type, names: Sequence[str] = ()) -> dict[str | None, Any]:
+    """Add an option for each field of a config, or for those named only.
+
+    Returns the groups of --help by their titles.
+    """
+    groups: dict[str | None, Any] = {None: parser}
+    for one in dataclasses.fields(config):
+        if names and one.name not in names:
+            continue
+        title = one.metadata.get("group")
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        kind = str(one.type).removesuffix(" | None")
+        if kind == "bool":
+            switch = {"action": "store_const", "const": True, "help": one.metadata["help"]}
+            groups[title].add_argument(option_name(one.name), **switch)
+            continue
+        help = one.metadata["help"]
+        if one.default is not None and one.default not in ("", ()):
+            help += f" (default: {one.default})"
+        metavar = "|".join(one.metadata.get("choices", ())) or METAVARS[kind]
+        groups[title].add_argument(
+            option_name(one.name),
+            action="append" if kind.startswith("tuple") else "store",
+            type=TYPES[kind],
+            metavar=one.metadata.get("metavar", metavar),
+            help=help.replace("%", "%%"),
+        )
+    return groups
+
+
+def given(arguments: argparse.Namespace, config: type) -> dict[str, Any]:
+    """Return the fields of a config that stand on the command line."""
+    names = [one.name for one in dataclasses.fields(config)]
+    values = {name: getattr(arguments, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def sample_options(words: Sequence[str] | argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of SampleConfig that words such as --top-k 5 give; raise UsageError.
+
+    What a shell cannot say is unescaped.
+    """
+    if not isinstance(words, argparse.Namespace):
+        parser = Parser(prog="textgen sample", add_help=False)
+        add_fields(parser, SampleConfig)
+        words = parser.parse_args(words)
+    options = given(words, SampleConfig)
+    for name in ("prime", "ban", "only"):
+        if name in options:
+            options[name] = unescape(options[name])
+    for name in ("stop", "bias"):
+        if name in options:
+            options[name] = tuple(unescape(one) for one in options[name])
+    return options
+
+
+METAVARS = {"int": "N", "float": "X", "str": "TEXT", "tuple[str, ...]": "TEXT", SCHEDULE: "X[:Y]"}
+TYPES: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "tuple[str, ...]": str,
+    SCHEDULE: schedule,
+}

@@ -1,0 +1,44 @@
+"""What is shown on the terminal, and what goes wrong there.
+
+>>> show(model.stream("ROMEO:"))
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+from textgen.errors import MachineError, visible
+
+
+def say(words: str) -> None:
+    """Print a line on standard error."""
+    print(f"textgen: {words}", file=sys.stderr)
+
+
+def show(pieces: Iterator[str], end_line: bool = True) -> None:
+    """Write pieces as they come: exactly into a pipe, without control characters to a terminal.
+
+    end_line: leave the cursor at the beginning of a line of a terminal.
+    """
+    terminal = sys.stdout.isatty()
+    last = ""
+    try:
+        for piece in pieces:
+            last = piece or last
+            sys.stdout.write(visible(piece, keep="\n\t") if terminal else piece)
+            sys.stdout.flush()
+        if terminal and end_line and not last.endswith("\n"):
+            sys.stdout.write("\n")
+    except OSError as error:
+        raise stdout_error(error) from error
+
+
+def stdout_error(error: OSError) -> OSError | MachineError:
+    """Return what to raise when standard output cannot be written."""
+    if isinstance(error, BrokenPipeError):
+        return error
+    reason = (error.strerror or str(error)).lower()
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that the exit does not flush again
+    return MachineError("standard output", f"cannot be written: {reason}", "free some space")

@@ -1,0 +1,48 @@
+"""What a user can choose, as frozen dataclasses that are checked when they are made.
+
+options -> notations, fields -> ModelConfig, TrainConfig, SampleConfig
+"""
+
+from textgen.config.fields import SCHEDULE as SCHEDULE
+from textgen.config.fields import check_choice as check_choice
+from textgen.config.fields import conflict as conflict
+from textgen.config.fields import from_json as from_json
+from textgen.config.fields import option_name as option_name
+from textgen.config.fields import to_json as to_json
+from textgen.config.model import GATES as GATES
+from textgen.config.model import ModelConfig as ModelConfig
+from textgen.config.notations import expand as expand
+from textgen.config.notations import parse_bias as parse_bias
+from textgen.config.notations import schedule as schedule
+from textgen.config.notations import split_shares as split_shares
+from textgen.config.notations import unescape as unescape
+from textgen.config.sample import OUTPUT as OUTPUT
+from textgen.config.sample import SampleConfig as SampleConfig
+from textgen.config.sample import make_config as make_config
+from textgen.config.train import DEVICES as DEVICES
+from textgen.config.train import FORMS as FORMS
+from textgen.config.train import NEWLINES as NEWLINES
+from textgen.config.train import TrainConfig as TrainConfig
+
+__all__ = [
+    "DEVICES",
+    "FORMS",
+    "GATES",
+    "NEWLINES",
+    "OUTPUT",
+    "SCHEDULE",
+    "ModelConfig",
+    "SampleConfig",
+    "TrainConfig",
+    "check_choice",
+    "conflict",
+    "expand",
+    "from_json",
+    "make_config",
+    "option_name",
+    "parse_bias",
+    "schedule",
+    "split_shares",
+    "to_json",
+    "unescape",
+]

@@ -1,0 +1,187 @@
+"""What a user can choose of the text to write, as a frozen dataclass, checked when made.
+
+, like which it is: a field's name is its option on the command line.
+
+    >>> SampleConfig(temperature=0.7, stop=("END",)).length
+    500
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from textgen.config.fields import check_fields, conflict, option, option_name
+from textgen.config.notations import expand, parse_bias
+from textgen.errors import UsageError
+
+
+def make_config(**options: Any) -> SampleConfig:
+    """Return a SampleConfig, with a single text or a list of them made a tuple."""
+    for name in ("stop", "bias"):
+        if name in options:
+            value = options[name]
+            options[name] = (value,) if isinstance(value, str) else tuple(value)
+    if isinstance(options.get("temperature"), list):
+        options["temperature"] = tuple(options["temperature"])
+    return SampleConfig(**options)
+
+
+UNKNOWN_POLICIES = ("error", "skip", "replace")
+UNITS = ("sentence", "line", "paragraph")
+
+# The headings of --help; what has none stands first.
+ENDS, CHARACTERS, REPETITION = "where to end", "which characters", "against repetition"
+CUTS, SEARCH, OUTPUT = "other cut-offs", "search for likely text", "input and output"
+ITEMS = "items, of a model of --records"
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """How to write text. docs/sampling.md says what each filter does and in which order."""
+
+    prime: str = option("", r"text to continue; \n and \t are unescaped", metavar="TEXT")
+    length: int = option(500, "new characters to write", low=0)
+    temperature: float | tuple[float, float] = option(
+        0.8, "0 takes the likeliest character, 1 is the model; X:Y goes from X to Y", low=0
+    )
+    top_k: int | None = option(None, "draw from the K likeliest characters", low=1)
+    top_p: float | None = option(None, "draw from the likeliest, P in sum", above=0, high=1)
+    min_p: float | None = option(None, "drop what is below P times the likeliest", low=0, high=1)
+    num: int = option(1, "texts to write", low=1, high=65536)
+    seed: int | None = option(None, "seed of the draws (default: a new one)", low=0, high=2**63)
+
+    stop: tuple[str, ...] = option(
+        (), "stop before this text; repeatable", metavar="TEXT", group=ENDS
+    )
+    until: str | None = option(None, "stop at the end of the first one", choices=UNITS, group=ENDS)
+    lines: int | None = option(None, "stop after so many lines", low=1, group=ENDS)
+
+    ban: str = option(
+        "", "characters never to write; a-z is a range", metavar="CHARS", group=CHARACTERS
+    )
+    only: str = option(
+        "", "the only characters to write; a-z is a range", metavar="CHARS", group=CHARACTERS
+    )
+    bias: tuple[str, ...] = option(
+        (),
+        "add X to the log-probability of each of the characters; repeatable",
+        metavar="CHARS:X",
+        group=CHARACTERS,
+    )
+    match: str | None = option(
+        None, "a regular expression that the new text matches", metavar="REGEX", group=CHARACTERS
+    )
+
+    repetition_penalty: float = option(
+        1.0,
+        "multiply the log-probability of what was written lately",
+        low=0.01,
+        high=100,
+        group=REPETITION,
+    )
+    frequency_penalty: float = option(
+        0.0,
+        "take off for each time a character was written lately",
+        low=-100,
+        high=100,
+        group=REPETITION,
+    )
+    no_repeat_ngram: int | None = option(
+        None, "never write a span of N characters again", low=1, group=REPETITION
+    )
+    dry_multiplier: float = option(
+        0.0, "penalty on going on with a repeated span", low=0, high=100, group=REPETITION
+    )
+    dry_base: float = option(
+        1.75, "growth of that penalty with each character", low=1, high=16, group=REPETITION
+    )
+    dry_allowed_length: int = option(
+        12, "repeated spans shorter than N are free", low=1, high=64, group=REPETITION
+    )
+    look_back: int = option(
+        1024, "characters that these look back on", low=1, high=1 << 20, group=REPETITION
+    )
+    novel: int | None = option(
+        None,
+        "copy no span of N characters from the training text",
+        low=1,
+        high=2**20,
+        group=REPETITION,
+    )
+    novel_text: str | None = option(
+        None, "that text, where it is no longer where it was", metavar="FILE", group=REPETITION
+    )
+
+    typical_p: float | None = option(
+        None, "draw from the most typical, P in sum", above=0, high=1, group=CUTS
+    )
+    epsilon_cutoff: float | None = option(
+        None, "drop what is less likely than X", above=0, below=1, group=CUTS
+    )
+    eta_cutoff: float | None = option(
+        None, "the same, lower where the model is unsure", above=0, below=1, group=CUTS
+    )
+    mirostat: float | None = option(
+        None, "hold the surprise at X bits a character (version 2)", above=0, high=64, group=CUTS
+    )
+    mirostat_rate: float = option(
+        0.1, "how fast mirostat corrects itself", above=0, high=1, group=CUTS
+    )
+
+    best_of: int = option(
+        1, "write N drafts of each text and keep the likeliest", low=1, high=1024, group=SEARCH
+    )
+    beams: int = option(
+        1, "search for the likeliest text with N beams", low=1, high=1024, group=SEARCH
+    )
+    length_penalty: float = option(
+        1.0,
+        "above 0 favours longer texts among the beams, below 0 shorter ones",
+        low=-10,
+        high=10,
+        group=SEARCH,
+    )
+
+    unique: bool = option(False, "write no item twice", group=ITEMS)
+    unseen: bool = option(False, "write no item that the training text holds", group=ITEMS)
+
+    unknown: str = option(
+        "error",
+        "characters of the prime that the model lacks",
+        choices=UNKNOWN_POLICIES,
+        group=OUTPUT,
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if "" in self.stop:
+            raise UsageError("--stop", "an empty text would stop at once", "give some text")
+        for name in ("ban", "only"):
+            expand(getattr(self, name), option_name(name))
+        parse_bias(self.bias)
+        cuts = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+        self._exclude("mirostat", *cuts)
+        self._exclude("beams", "temperature", *cuts, "mirostat", "best_of")
+        self._exclude("match", "stop", "until", "lines", "beams", "novel")
+        self._exclude("novel", "beams")
+        self._exclude("unique", "beams", "best_of")
+        self._exclude("unseen", "beams", "best_of")
+        for name in ("novel", "no_repeat_ngram", "dry_allowed_length"):
+            span = getattr(self, name) or 0
+            if span > self.look_back and (name != "dry_allowed_length" or self.dry_multiplier):
+                problem = f"{span} characters do not fit into a --look-back of {self.look_back}"
+                raise UsageError(option_name(name), problem, "give a larger --look-back")
+        if self.beams > 1 and self.num > self.beams:
+            problem = f"{self.num} texts of {self.beams} beams"
+            raise UsageError("--num", problem, "ask for at most as many as there are beams")
+
+    def _exclude(self, name: str, *others: str) -> None:
+        """Raise UsageError when an option is set together with one of others."""
+        defaults = {one.name: one.default for one in dataclasses.fields(self)}
+        if getattr(self, name) == defaults[name]:
+            return
+        for other in others:
+            if getattr(self, other) != defaults[other]:
+                raise conflict(name, other)

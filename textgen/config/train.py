@@ -1,0 +1,106 @@
+"""What a user can choose of a model and its training, as frozen dataclasses, checked when made.
+
+Numbers and names only, no files, no numpy. The command line's options are made from these fields: a
+field's name is its option, its help its documentation. None means "not set": sizing fills it in, or
+the feature is off.
+
+    >>> TrainConfig(hidden=256).dropout is None
+    True
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textgen.config.fields import check_fields, conflict, option
+from textgen.config.model import CELLS
+from textgen.config.notations import split_shares
+from textgen.errors import UsageError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("float32", "bfloat16")
+TOKENIZERS = ("char", "byte", "bpe", "unigram")
+NEWLINES, FORMS = ("keep", "lf"), ("none", "nfc")
+
+
+TEXT = "which text, and in which units"  # a heading of --help; what has none stands first
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. What is None is chosen from the corpus, the machine and the time budget."""
+
+    out: str | None = option(
+        None, "run folder (default: checkpoints/NAME, or NAME-2 ...)", metavar="RUN"
+    )
+    cell: str | None = option(None, "recurrent cell", choices=CELLS)
+    layers: int | None = option(None, "recurrent layers", low=1, high=64)
+    hidden: int | None = option(None, "units of a layer", low=1, high=16384)
+    embedding: int | None = option(None, "size of an embedding", low=1, high=16384)
+    ngrams: int | None = option(
+        None, "characters in the longest n-gram mixed in (1: none)", low=1, high=16
+    )
+    dropout: float | None = option(None, "share of features dropped", low=0, below=1)
+    weight_decay: float | None = option(None, "pull of matrices towards zero", low=0, high=10)
+    batch: int | None = option(None, "parallel streams of text", low=1, high=65536)
+    window: int | None = option(None, "characters a gradient reaches back", low=1, high=65536)
+    lr: float | None = option(None, "peak learning rate", above=0, high=1)
+    minutes: float | None = option(None, "time budget, start to exit (default: 10)", above=0)
+    epochs: float | None = option(None, "budget in passes over the text", above=0)
+    steps: int | None = option(None, "budget in updates of the weights", low=1)
+    patience: int | None = option(None, "stop after so many validations without a gain", low=1)
+    seed: int = option(0, "seed of initial weights, data order and dropout", low=0, high=2**63)
+    threads: int | None = option(None, "CPU threads (default: what is fastest)", low=1, high=1024)
+    device: str = option("auto", "where to train", choices=DEVICES)
+    precision: str | None = option(
+        None, "factors of the GRU's products on a CPU (default: what it has)", choices=PRECISIONS
+    )
+    init: str | None = option(None, "start from this checkpoint's weights", metavar="FILE")
+
+    split: str = option(
+        "0.9,0.05,0.05",
+        "shares to train, validate and test on; 1: train on all",
+        metavar="SHARES",
+        group=TEXT,
+    )
+    val: str | None = option(None, "validate on this text instead", metavar="FILE", group=TEXT)
+    test: str | None = option(None, "hold out this text instead", metavar="FILE", group=TEXT)
+    records: str | None = option(
+        None,
+        "learn items: lines, blank-line, or the text between two (\\n is unescaped)",
+        metavar="HOW",
+        group=TEXT,
+    )
+    tokenizer: str | None = option(
+        None,
+        "units of text, char without a wish; bpe and unigram find theirs",
+        choices=TOKENIZERS,
+        group=TEXT,
+    )
+    vocab_size: int | None = option(
+        None,
+        "units that bpe and unigram find (default: 1000 or 4000)",
+        low=2,
+        high=10**6,
+        group=TEXT,
+    )
+    glob: str | None = option(
+        None, "files of a folder to read (default: *.txt)", metavar="PATTERN", group=TEXT
+    )
+    encoding: str = option("utf-8", "of the files", metavar="NAME", group=TEXT)
+    newlines: str = option("keep", "lf: turn CR and CR LF into LF", choices=NEWLINES, group=TEXT)
+    normalize: str = option(
+        "none", "nfc: compose characters (Unicode NFC)", choices=FORMS, group=TEXT
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.vocab_size and self.tokenizer not in ("bpe", "unigram"):
+            problem = f"--tokenizer {self.tokenizer or 'char'} has its own units"
+            raise UsageError("--vocab-size", problem, "leave it out, or use bpe or unigram")
+        if self.records == "":
+            raise UsageError("--records", "an empty text is between all", "say lines, or a text")
+        budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
+        if len(budgets) > 1:
+            raise conflict(budgets[1], budgets[0])
+        split_shares(self.split)

@@ -1,0 +1,271 @@
+"""A text as the places of its characters in its own alphabet, and its parts.
+
+Text file -> corpus -> ids. A text is read twice, piece by piece: once to count its characters, once
+to write each one's place in the alphabet, in the smallest type that holds it. So a text of any size
+takes little memory: a small one lies in memory, a large one in the cache, from which the system
+maps what is used. Whatever is cut from it is exact, and any tokenizer's ids follow from it.
+
+Shapes: n characters, U different ones.
+
+    >>> corpus = read("corpus.txt")
+    >>> corpus.slice(0, 20)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgen.config import to_json
+from textgen.data import cache
+from textgen.data.encodings import Reading
+from textgen.data.source import DEFAULT, STDIN, Source
+from textgen.errors import TextError, counted
+from textgen.tokenizers import CODE_POINTS, CharTokenizer, Ids, code_points
+
+IN_MEMORY = 1 << 25  # bytes of a text, unpacked; a larger one is kept in the cache
+PIECE = 1 << 20  # characters handled at a time
+RARE = 10  # times
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text and where it came from.
+
+    codepoints: (U,) uint32, rising; counts: (U,) of each; ranks: (n,) places in codepoints.
+    sha256 and size are those of the file's bytes, of several files those of all of them.
+    """
+
+    path: Path
+    codepoints: np.ndarray
+    counts: np.ndarray
+    ranks: np.ndarray
+    sha256: str
+    size: int
+    had_bom: bool = False
+    reading: Reading = DEFAULT
+    files: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, text: str, path: Path = Path("text")) -> Corpus:
+        """Return the corpus of a text in memory."""
+        codepoints, ranks, counts = np.unique(
+            code_points(text), return_inverse=True, return_counts=True
+        )
+        dtype = np.min_scalar_type(max(0, len(codepoints) - 1))
+        data = text.encode("utf-8", "surrogatepass")
+        digest = hashlib.sha256(data).hexdigest()
+        return cls(path, codepoints, counts, ranks.astype(dtype), digest, len(data))
+
+    def __len__(self) -> int:
+        return len(self.ranks)
+
+    @property
+    def text(self) -> str:
+        """All of it, as one string."""
+        return self.slice(0, len(self))
+
+    def slice(self, start: int, end: int) -> str:
+        """Return the characters from `start` to before `end`."""
+        return _string(self.codepoints, self.ranks[start:end])
+
+    def pieces(self, start: int, end: int) -> Iterator[str]:
+        """Yield the same piece by piece."""
+        for begin in range(start, end, PIECE):
+            yield self.slice(begin, min(end, begin + PIECE))
+
+    def tally(self, start: int, end: int) -> np.ndarray:
+        """Return how often each character of the alphabet stands from `start` to before `end`."""
+        n = len(self)
+        if 2 * (end - start) > n:  # count what is left out instead: it is less
+            return np.asarray(self.counts - self.tally(0, start) - self.tally(end, n))
+        found = np.zeros(len(self.codepoints), np.int64)
+        for begin in range(start, end, PIECE):
+            piece = self.ranks[begin : min(end, begin + PIECE)]
+            found += np.bincount(piece, minlength=len(found))
+        return found
+
+    def utf8_size(self, start: int, end: int) -> int:
+        """Return how many bytes of UTF-8 a stretch is."""
+        lengths = sum((self.codepoints >= first).astype(int) for first in (0, 0x80, 0x800, 0x10000))
+        return int(self.tally(start, end) @ lengths)
+
+    def alphabet_of(self, start: int, end: int) -> CharTokenizer:
+        """Return the tokenizer of the characters from `start` to before `end`."""
+        counts = self.tally(start, end)
+        there = counts > 0
+        return CharTokenizer(self.codepoints[there], np.concatenate(([0], counts[there])))
+
+    def ids(self, tokenizer: CharTokenizer, start: int, end: int) -> Coded:
+        """Return the ids of the characters from `start` to before `end`, 0 for unknown ones."""
+        alphabet = _string(self.codepoints, np.arange(len(self.codepoints)))
+        return Coded(self.ranks[start:end], tokenizer.encode(alphabet, "replace"))
+
+    def paths(self) -> list[str]:
+        """Return where its files are, in their order; "-" is standard input."""
+        return ["-" if path is STDIN else str(path.resolve()) for path in self.files]
+
+    def identity(self) -> dict[str, object]:
+        """Return the name, size in bytes and sha256 that a checkpoint records."""
+        return {"name": self.path.name, "size": self.size, "sha256": self.sha256}
+
+    def require(self, identity: Mapping[str, Any]) -> None:
+        """Raise TextError unless this is the text with that `identity`."""
+        if self.sha256 != identity["sha256"]:
+            problem = f"is not the text that was trained on ({identity['size']:,} bytes then)"
+            raise TextError(str(self.path), problem, "name that text")
+
+    def report(self) -> list[tuple[str, str]]:
+        """Return what the text is, as (label, value) lines."""
+        rare = int((self.counts < RARE).sum())
+        lines = [("text", f"{self.path} ({counted(self.size, 'byte')})")]
+        if len(self.files) > 1:
+            names = ", ".join(str(path) for path in self.files[:3])
+            more = ", ..." if len(self.files) > 3 else ""
+            lines.append(("files", f"{len(self.files):,}, one after the other: {names}{more}"))
+        alphabet = counted(len(self.codepoints), "character")
+        lines += [
+            ("characters", f"{len(self):,} in {counted(self._count(10), 'line')}"),
+            ("alphabet", f"{alphabet}, {rare} of them rarer than {RARE}"),
+        ]
+        usual = to_json(DEFAULT)
+        unusual = [f"{k} {v}" for k, v in to_json(self.reading).items() if v != usual[k]]
+        if unusual:
+            lines.append(("read as", ", ".join(unusual)))
+        if self.had_bom:
+            lines.append(("byte order mark", "dropped"))
+        if returns := self._count(13):
+            lines.append(("carriage returns", f"{returns:,}, kept as they are"))
+        return lines
+
+    def _count(self, code: int) -> int:
+        return int(self.counts[self.codepoints == code].sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Ids (n,) that are looked up when they are asked for: table (U,) of ranks (n,)."""
+
+    ranks: np.ndarray
+    table: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ranks)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the ids at a number, a slice or an array of places."""
+        return self.table[self.ranks[key]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Ids:
+        """Return all of them as an array."""
+        return np.asarray(self.table[self.ranks], dtype)
+
+
+def read(
+    paths: str | Path | Sequence[str | Path],
+    need: int = 1,
+    reading: Reading = DEFAULT,
+    glob: str | None = None,
+    quiet: bool = True,
+    verify: bool = False,
+) -> Corpus:
+    """Read the text in one or more files, folders or standard input (`inputs.Source`).
+
+    need: how many characters it has at least. quiet: show no progress. verify: trust no cache.
+    Raises TextError when a file is missing, too short, or not in its encoding.
+    """
+    several = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
+    with Source(several, reading, glob) as source:
+        signature = source.signature()  # before it is read: what changes meanwhile shows
+        sha256 = None if verify else cache.known(signature)
+        found = _stored(source, sha256) if sha256 else None
+        found = found or _encoded(source, signature, quiet)
+    if len(found) < need:
+        problem = "empty" if not len(found) else f"only {counted(len(found), 'character')}"
+        fix = f"give a text of at least {counted(need, 'character')}"
+        raise TextError(str(source.name), problem, fix)
+    return found
+
+
+def _stored(source: Source, sha256: str, verify: bool = False) -> Corpus | None:
+    """Return the corpus of a digest from the cache, if it is there."""
+    entry = cache.find(_key(source, sha256), verify)
+    return _corpus(source, entry.array(), entry.about) if entry else None
+
+
+def _key(source: Source, sha256: str) -> str:
+    return cache.key_of("characters", sha256, *map(str, to_json(source.reading).values()))
+
+
+def _corpus(source: Source, ranks: np.ndarray, about: dict[str, Any]) -> Corpus:
+    """Return the corpus of a source from its ranks and what is noted beside them."""
+    return Corpus(
+        source.name,
+        np.array(about["codepoints"], np.uint32),
+        np.array(about["counts"], np.int64),
+        ranks,
+        about["sha256"],
+        about["bytes"],
+        about["had_bom"],
+        source.reading,
+        tuple(source.files),
+    )
+
+
+def _encoded(source: Source, signature: object, quiet: bool) -> Corpus:
+    """Read a source twice and return its corpus, in memory or in the cache."""
+    tally = np.zeros(CODE_POINTS, np.int64)
+    with _progress(source, "counting characters", quiet) as progress:
+        for piece in source.pieces(progress):
+            found = np.bincount(code_points(piece))
+            tally[: len(found)] += found
+    codepoints, length = np.flatnonzero(tally), int(tally.sum())
+    about = {
+        "name": str(source.name),
+        "codepoints": codepoints.tolist(),
+        "counts": tally[codepoints].tolist(),
+        "sha256": source.sha256,
+        "bytes": source.bytes,
+        "had_bom": source.had_bom,
+    }
+    large, sha256 = source.bytes > IN_MEMORY, str(source.sha256)
+    if large and (before := _stored(source, sha256, verify=True)):
+        cache.remember(signature, sha256)
+        return before
+    dtype = np.min_scalar_type(max(0, len(codepoints) - 1))
+    table = np.zeros(int(codepoints[-1]) + 1 if length else 0, dtype)
+    table[codepoints] = np.arange(len(codepoints))
+    with _progress(source, "encoding", quiet) as progress:
+        pieces = (table[code_points(piece)] for piece in source.pieces(progress))
+        if large:
+            ranks = cache.store(_key(source, sha256), pieces, dtype, length, about).array()
+            cache.remember(signature, sha256)
+        else:
+            ranks = np.concatenate([np.zeros(0, dtype), *pieces])
+    return _corpus(source, ranks, about)
+
+
+@contextlib.contextmanager
+def _progress(source: Source, what: str, quiet: bool) -> Iterator[Callable[[int], object] | None]:
+    """Show a progress bar over the bytes of a large source, on a terminal only."""
+    if quiet or source.size < IN_MEMORY or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm  # which costs the start of every other command 50 ms
+
+    with tqdm(total=source.size, desc=what, unit="B", unit_scale=True, leave=False) as bar:
+        yield bar.update
+
+
+def _string(codepoints: np.ndarray, ranks: np.ndarray) -> str:
+    """Return the characters at places in an alphabet."""
+    if len(codepoints) and codepoints[-1] < 128:
+        return str(codepoints.astype(np.uint8)[ranks].tobytes(), "ascii")
+    return str(codepoints.astype("<u4")[ranks].tobytes(), "utf-32-le", "surrogatepass")

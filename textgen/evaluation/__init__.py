@@ -1,0 +1,12 @@
+"""How good a model is, in nats and bits.
+
+checkpoint, text -> evaluator -> protocols -> Result
+"""
+
+from textgen.evaluation.dynamic import adapted as adapted
+from textgen.evaluation.evaluator import evaluate as evaluate
+from textgen.evaluation.protocols import Result as Result
+from textgen.evaluation.protocols import Score as Score
+from textgen.evaluation.protocols import streamed as streamed
+
+__all__ = ["Result", "Score", "adapted", "evaluate", "streamed"]

@@ -1,0 +1,30 @@
+"""Bytes on disk: a file is the old one or the complete new one, and verified when read.
+
+chunks -> atomic -> file; arrays and settings -> tensorfile -> file
+"""
+
+from textgen.files.assets import shipped as shipped
+from textgen.files.atomic import check_name as check_name
+from textgen.files.atomic import locked as locked
+from textgen.files.atomic import write_atomically as write_atomically
+from textgen.files.atomic import write_error as write_error
+from textgen.files.atomic import write_output as write_output
+from textgen.files.tensorfile import FORMAT as FORMAT
+from textgen.files.tensorfile import RETRAIN as RETRAIN
+from textgen.files.tensorfile import Tensors as Tensors
+from textgen.files.tensorfile import read as read
+from textgen.files.tensorfile import write as write
+
+__all__ = [
+    "FORMAT",
+    "RETRAIN",
+    "Tensors",
+    "check_name",
+    "locked",
+    "read",
+    "shipped",
+    "write",
+    "write_atomically",
+    "write_error",
+    "write_output",
+]

@@ -1,0 +1,198 @@
+"""The network that is trained: embedding -> recurrent layers -> head.
+
+State is a value that is passed in and returned; nothing is hidden in the module. Modules are made
+on the meta device and filled by our own initialisation, and dropout draws from a generator of its
+own, so that no global random state is ever touched.
+
+Shapes: T time steps, B streams, V vocabulary, E embedding, H hidden, L layers.
+
+    >>> model = CharRNN(ModelConfig(vocab=66, hidden=256), seed=0)
+    >>> logits_TBV, state = model(x_TB, None)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from textgen.config import GATES, ModelConfig
+from textgen.nn.cells import LayerState, make_layer
+
+State = tuple[LayerState, ...]
+
+
+class CharRNN(nn.Module):
+    """A stacked recurrent language model over ids.
+
+    With more than one layer the head reads the sum of the layers' outputs (Melis et al., 2020).
+    """
+
+    def __init__(self, config: ModelConfig, seed: int = 0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab, config.embedding, device="meta")
+        widths = [config.embedding] + [config.hidden] * (config.layers - 1)
+        self.layers = nn.ModuleList(make_layer(config.cell, w, config.hidden) for w in widths)
+        self.head = nn.Linear(config.hidden, config.vocab, device="meta")
+        self.dropout = Dropout(dropout)
+        self.to_empty(device="cpu")
+        initialise(self, seed)
+
+    def initial_state(self, rows: int) -> State:
+        """Return the zero state of B rows."""
+        zeros = self.head.weight.new_zeros(rows, self.config.hidden)
+        parts = 2 if self.config.cell == "lstm" else 1
+        return tuple((zeros,) * parts for _ in self.layers)
+
+    def forward(self, x_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Return logits_TBV of the characters after x_TB, and the state that has read x_TB."""
+        state = state or self.initial_state(x_TB.shape[1])
+        features = self.dropout(self.embedding(x_TB), EMBEDDING_SHARE)
+        total, after = None, []
+        for layer, before in zip(self.layers, state, strict=True):
+            features, last = layer(features, before)
+            after.append(last)
+            features = self.dropout(features)
+            total = features if total is None else total + features
+        return self.head(total), tuple(after)
+
+    @classmethod
+    def from_weights(
+        cls, config: ModelConfig, weights: dict[str, np.ndarray], device: torch.device
+    ) -> CharRNN:
+        """Return a network with the parameters of `config.shapes()`, ready to read text."""
+        model = cls(config)
+        model.load(weights)
+        return model.to(device).eval()
+
+    def load(self, weights: dict[str, np.ndarray]) -> None:
+        """Take over the parameters of `config.shapes()`."""
+        own = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, array in weights.items():
+                own[name].copy_(torch.from_numpy(np.array(array)))
+
+    def export(self) -> dict[str, np.ndarray]:
+        """Return a copy of the parameters under the names of `config.shapes()`."""
+        own = dict(self.named_parameters())
+        return {n: own[n].detach().cpu().numpy().copy() for n in self.config.shapes()}
+
+
+EMBEDDING_SHARE = 0.25  # of the dropout rate falls on the embedding
+STEPS_APART = 1_000_003  # of two seeds' dropout masks
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al., 2014) whose masks come from a generator of its own.
+
+    A mask is cut from random bytes, eight from one draw, which is several times as fast as
+    torch's bernoulli on a CPU; rates are rounded to 1/256, at most 255/256.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.generator = torch.Generator()
+
+    def reseed(self, seed: int, step: int) -> None:
+        """Make the masks of the coming step a function of seed and step alone."""
+        self.generator.manual_seed((seed * STEPS_APART + step) % 2**63)
+
+    def forward(self, x: Tensor, share: float = 1.0) -> Tensor:
+        """Return x with `share * rate` of it dropped while training."""
+        dropped = min(255, round(self.rate * share * 256))
+        if not self.training or dropped == 0:
+            return x
+        if self.generator.device != x.device:
+            seed = self.generator.initial_seed()
+            self.generator = torch.Generator(x.device).manual_seed(seed)
+        draws = torch.empty(x.numel() // 8 + 1, dtype=torch.int64, device=x.device)
+        draws.random_(-(2**63), None, generator=self.generator)
+        kept = (draws.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape)
+        return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
+
+
+def initialise(model: CharRNN, seed: int) -> None:
+    """Fill the parameters: orthogonal recurrent blocks, uniform inputs, forget bias 1.
+
+    Sources: Saxe et al. (2014) for the orthogonal blocks, one a gate; Gers et al. (2000) for
+    the forget bias, which goes into bias_ih alone since torch adds both biases; a GRU's z keeps
+    the state as an LSTM's f does, and begins alike.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    width = model.config.hidden
+    for name, parameter in model.named_parameters():
+        kind = name.rsplit(".", 1)[-1]
+        if kind == "weight_hh_l0":
+            for gate in range(GATES[model.config.cell]):
+                block = torch.empty(width, width).normal_(generator=generator)
+                parameter.data[gate * width : (gate + 1) * width] = orthogonal(block)
+        elif "bias" in kind:
+            parameter.data.zero_()
+            if model.config.cell != "rnn" and kind == "bias_ih_l0":
+                parameter.data[width : 2 * width] = 1  # the gate that keeps: LSTM's f, GRU's z
+        elif name == "embedding.weight":
+            parameter.data.normal_(generator=generator)
+        else:
+            bound = parameter.shape[1] ** -0.5
+            parameter.data.uniform_(-bound, bound, generator=generator)
+
+
+def orthogonal(block: Tensor) -> Tensor:
+    """Return the orthogonal factor of a square matrix, with the signs made unique."""
+    q, r = torch.linalg.qr(block)
+    oriented: Tensor = q * r.diagonal().sign()
+    return oriented
+
+
+MOST_LOGITS = 1 << 23  # at a time: with a large vocabulary those of a long window fill gigabytes
+
+
+class TorchStepper:
+    """A CharRNN behind the stepping interface of the numpy engine, on the model's device."""
+
+    def __init__(self, model: CharRNN) -> None:
+        self.model = model.eval()
+        self.device = model.head.weight.device
+
+    def initial_state(self, rows: int) -> State:
+        """Return the zero state of B rows."""
+        return self.model.initial_state(rows)
+
+    def forward(self, x_TB: np.ndarray, state: Any) -> tuple[Tensor, Any]:
+        """Return logits_TBV and the state, without a graph."""
+        if state is not None and isinstance(state[0][0], np.ndarray):  # it comes from a file
+            state = tuple(
+                tuple(torch.tensor(part, device=self.device) for part in layer) for layer in state
+            )
+        with torch.no_grad():
+            return self.model(torch.from_numpy(x_TB).to(self.device), state)  # type: ignore[no-any-return]
+
+    def step(self, ids_B: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
+        logits_TBV, state = self.forward(np.asarray(ids_B, dtype=np.int64)[None], state)
+        return logits_TBV[0].cpu().numpy(), state
+
+    def read(self, ids: np.ndarray, rows: int, state: Any) -> tuple[np.ndarray, Any]:
+        """Feed ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
+        ids_TB = np.repeat(np.asarray(ids, dtype=np.int64)[:, None], rows, axis=1)
+        logits_TBV, state = self.forward(ids_TB, state)
+        return logits_TBV[-1].cpu().numpy(), state
+
+    def nats(self, x_TB: np.ndarray, y_TB: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
+        nats_TB = np.empty(y_TB.shape)
+        steps = max(1, MOST_LOGITS // (x_TB.shape[1] * self.model.config.vocab))
+        for start in range(0, len(x_TB), steps):
+            part = slice(start, start + steps)
+            logits_TBV, state = self.forward(x_TB[part], state)
+            with torch.no_grad():
+                target = torch.from_numpy(y_TB[part]).to(self.device).flatten()
+                losses = nn.functional.cross_entropy(
+                    logits_TBV.flatten(0, 1), target, reduction="none"
+                )
+            nats_TB[part] = losses.view(y_TB[part].shape).cpu().double().numpy()
+        return nats_TB, state

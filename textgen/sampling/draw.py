@@ -1,0 +1,63 @@
+"""Drawing ids: a random number for each row and position, and the id that it picks.
+
+The cumulative distribution is inverted in id order with u(seed, row, position), so an id of
+probability zero cannot be drawn, and row i of a batch draws as it would alone.
+
+    >>> u = uniforms(seed=1, row=0, position=0)
+    >>> draw(np.log([[0.1, 0.2, 0.3, 0.4]]), [next(u)])
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+BLOCK = 256  # uniform numbers made at a time
+SMALL = 1e-200  # a sum of weights below which they have lost digits
+
+
+def new_seed() -> int:
+    """Return a seed from the operating system, short enough to be typed again."""
+    return secrets.randbelow(2**31)
+
+
+def uniforms(seed: int, row: int, position: int) -> Iterator[float]:
+    """Yield u(seed, row, position), u(seed, row, position + 1), ... in [0, 1).
+
+    The position-th 64-bit number of Philox(key=(seed, row)), its upper 53 bits times 2^-53.
+    Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (2011).
+    """
+    generator = np.random.Philox(key=np.array([seed, row], dtype=np.uint64))
+    generator.advance(position // 4)  # Philox makes four numbers a count
+    skip = position % 4
+    while True:
+        raw = generator.random_raw(BLOCK)
+        yield from ((raw[skip:] >> np.uint64(11)) * 2.0**-53).tolist()
+        skip = 0
+
+
+def draw(logits_BV: np.ndarray, u_B: Sequence[float]) -> np.ndarray:
+    """Return for each row the id at which the cumulative distribution first exceeds u."""
+    cumulative_BV, totals = _accumulated(logits_BV)
+    if not safe(totals):  # scores are up to a constant
+        largest_BV = np.maximum.reduce(logits_BV, axis=1, keepdims=True)
+        cumulative_BV, totals = _accumulated(logits_BV - largest_BV)
+    rows = zip(cumulative_BV, totals, u_B, strict=True)
+    # u times total may round up to total, which only ids without any probability exceed.
+    return np.array(
+        [row.searchsorted(min(u * one, math.nextafter(one, 0)), "right") for row, one, u in rows]
+    )
+
+
+def safe(totals: list[float]) -> bool:
+    """Tell whether sums of e^score have neither overflown nor lost digits."""
+    return min(totals, default=1.0) > SMALL and sum(totals) < math.inf
+
+
+def _accumulated(logits_BV: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    """Return sums of the weights up to each id (B, V), and of all of them (B,)."""
+    cumulative_BV = np.add.accumulate(np.exp(logits_BV), axis=1)
+    return cumulative_BV, cumulative_BV[:, -1].tolist()

@@ -1,0 +1,30 @@
+"""Text to ids and back, without loss.
+
+text -> char, byte or subword -> ids
+"""
+
+from textgen.tokenizers.auto import from_tensors as from_tensors
+from textgen.tokenizers.base import CODE_POINTS as CODE_POINTS
+from textgen.tokenizers.base import MARK as MARK
+from textgen.tokenizers.base import UNKNOWN as UNKNOWN
+from textgen.tokenizers.base import Ids as Ids
+from textgen.tokenizers.base import Tokenizer as Tokenizer
+from textgen.tokenizers.byte import ByteTokenizer as ByteTokenizer
+from textgen.tokenizers.char import CharTokenizer as CharTokenizer
+from textgen.tokenizers.char import code_points as code_points
+from textgen.tokenizers.subword import SentencePieceTokenizer as SentencePieceTokenizer
+from textgen.tokenizers.utf8 import Spelling as Spelling
+
+__all__ = [
+    "CODE_POINTS",
+    "MARK",
+    "UNKNOWN",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "Ids",
+    "SentencePieceTokenizer",
+    "Spelling",
+    "Tokenizer",
+    "code_points",
+    "from_tensors",
+]

@@ -1,0 +1,102 @@
+"""What all kinds of tokenizers have in common.
+
+`Tokenizer` and `Decoder` are the interfaces; `char`, `byte` and `subword` have the kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from textgen.tokenizers.utf8 import Spelling
+
+UNKNOWN = 0  # the id of <unk>
+CODE_POINTS = 0x110000  # of Unicode; an unknown character is one of these
+
+MARK = b"\xff\xff"  # what stands for the mark among symbols: never in UTF-8, and no single byte
+
+Ids = np.ndarray
+
+
+class Decoder(Protocol):
+    """Text from ids that come one by one, always in whole characters."""
+
+    @property
+    def pending(self) -> bytes:
+        """The bytes read so far of a character that is not whole yet."""
+        ...
+
+    def feed(self, one: int) -> str:
+        """Return the characters that one more id makes whole."""
+        ...
+
+    def read(self, data: bytes) -> str:
+        """Return the characters that more bytes make whole."""
+        ...
+
+    def flush(self) -> str:
+        """Return U+FFFD for a character that will not be whole any more, else nothing."""
+        ...
+
+    def copy(self) -> Decoder:
+        """Return one that goes on from here on its own."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back, whatever an id stands for.
+
+    kind: as checkpoints name it; noun: what its ids stand for, in the plural. size: V. counts: (V,)
+    uint64, how often the training text held each id. dtype: the smallest unsigned type of an id.
+    mark: the id between texts, the last one, or None; no text is encoded to it.
+    chars_V: how many characters begin with each id, so that their sum is a text's length.
+    spelling: which ids may follow which, None where every id is a character.
+    unknown_nats: what it costs to say which character an id 0 stood for, where 0 is <unk>.
+    """
+
+    kind: str
+    noun: str
+    unknown_nats: float
+    size: int
+    counts: np.ndarray
+    dtype: Any
+    mark: int | None
+    chars_V: np.ndarray
+    spelling: Spelling | None
+
+    def encode(
+        self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
+    ) -> Ids:
+        """Return the ids (n,) of text; unknown says what becomes of what cannot be encoded."""
+        ...
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """Return the text of ids, with U+FFFD where they are none."""
+        ...
+
+    def decoder(self) -> Decoder:
+        """Return what decodes ids that come one by one."""
+        ...
+
+    def symbols(self) -> list[bytes]:
+        """Return what each id stands for: UTF-8, b"" for <unk>, MARK for the mark."""
+        ...
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the arrays from which `pieces.from_tensors` makes it again."""
+        ...
+
+    def with_counts(self, counts: np.ndarray) -> Tokenizer:
+        """Return the same tokenizer with other counts (V,)."""
+        ...
+
+    def describe(self) -> str:
+        """Return what its ids are, in words."""
+        ...
+
+
+def marked_too(mark: int | None) -> str:
+    """Return what a description says of the mark."""
+    return "" if mark is None else ", and a mark between texts"

@@ -1,0 +1,143 @@
+"""Bytes as ids, and what all tokenizers share whose ids stand for bytes.
+
+Every text can be encoded, except for halves of surrogate pairs, which UTF-8 cannot write; there is
+no unknown character. Ids that come one by one may break a character in two, so they are decoded
+incrementally.
+
+    >>> tokenizer = ByteTokenizer()
+    >>> tokenizer.encode("né").tolist()
+    [110, 195, 169]
+    >>> tokenizer.chars_V[[110, 195, 169]].sum()
+    2
+"""
+
+from __future__ import annotations
+
+import codecs
+import copy
+import re
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+
+from textgen.errors import TextError
+from textgen.tokenizers.base import MARK, Ids, marked_too
+from textgen.tokenizers.utf8 import Spelling, characters
+
+SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Units:
+    """A tokenizer whose id i stands for the bytes units[i].
+
+    counts: (V,) uint64, how often the training text held each id (default: never). marked: whether
+    there is an id more, the mark between texts.
+    """
+
+    kind = noun = ""
+    unknown_nats = 0.0
+
+    def __init__(
+        self, units: Sequence[bytes], counts: np.ndarray | None = None, marked: bool = False
+    ) -> None:
+        self.mark = len(units) if marked else None
+        self.size = len(units) + marked
+        self.counts = np.zeros(self.size, np.uint64) if counts is None else counts
+        self.dtype = np.min_scalar_type(self.size - 1)
+        self.units = [*units] + [b""] * marked
+        self.chars_V = np.array([characters(one) for one in self.units])
+        self.spelling: Spelling | None = Spelling(self.symbols(), self.mark)
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """Return the text of ids; bytes that are no UTF-8 become U+FFFD, the mark nothing."""
+        data = b"".join([self.units[one] for one in np.asarray(ids, dtype=np.int64).tolist()])
+        return data.decode("utf-8", "replace")
+
+    def decoder(self) -> UnitDecoder:
+        """Return what decodes ids that come one by one."""
+        return UnitDecoder(self.units)
+
+    def symbols(self) -> list[bytes]:
+        """Return what each id stands for, b"" for <unk>, MARK for the mark."""
+        return [*self.units] if self.mark is None else [*self.units[:-1], MARK]
+
+    def with_counts(self, counts: np.ndarray) -> Self:
+        """Return the same tokenizer with other counts (V,)."""
+        other = copy.copy(self)
+        other.counts = np.asarray(counts, dtype=np.uint64)
+        return other
+
+
+class ByteTokenizer(Units):
+    """One id a byte of the text's UTF-8."""
+
+    kind, noun = "byte", "bytes"
+
+    def __init__(self, counts: np.ndarray | None = None, marked: bool = False) -> None:
+        super().__init__([bytes([byte]) for byte in range(256)], counts, marked)
+
+    def encode(
+        self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
+    ) -> Ids:
+        """Return the bytes (n,) of text; see `writable` for the other arguments."""
+        data = writable(text, unknown, subject, before).encode("utf-8")
+        return np.frombuffer(data, dtype=np.uint8).astype(self.dtype)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the arrays from which `pieces.from_tensors` makes it again."""
+        return {"counts": self.counts}
+
+    def describe(self) -> str:
+        """Return what its ids are, in words."""
+        return "256 bytes" + marked_too(self.mark)
+
+
+class UnitDecoder:
+    """Text from the ids of units, in whole characters."""
+
+    def __init__(self, units: Sequence[bytes]) -> None:
+        self._units = units
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    @property
+    def pending(self) -> bytes:
+        """The bytes read so far of a character that is not whole yet."""
+        return self._decoder.getstate()[0]
+
+    def feed(self, one: int) -> str:
+        """Return the characters that one more id makes whole."""
+        return self._decoder.decode(self._units[one])
+
+    def read(self, data: bytes) -> str:
+        """Return the characters that more bytes make whole."""
+        return self._decoder.decode(data)
+
+    def flush(self) -> str:
+        """Return U+FFFD for a character that will not be whole any more, else nothing."""
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return rest
+
+    def copy(self) -> UnitDecoder:
+        """Return one that goes on from here on its own."""
+        other = UnitDecoder(self._units)
+        other._decoder.setstate(self._decoder.getstate())
+        return other
+
+
+def writable(text: str, unknown: str, subject: str, before: int) -> str:
+    """Return text as UTF-8 can write it.
+
+    unknown: what becomes of a half of a surrogate pair: "error" raises TextError naming it and its
+    position, "skip" drops it, "replace" puts U+FFFD in its place. subject names the text in the
+    error; before: characters of it that stand before this piece.
+    """
+    found = None if text.isascii() else SURROGATES.search(text)
+    if found is None:
+        return text
+    if unknown != "error":
+        return SURROGATES.sub("" if unknown == "skip" else "\ufffd", text)
+    where = f"{found[0]!r} at position {before + found.start() + 1}"
+    problem = f"{where} is half of a surrogate pair, which UTF-8 cannot write"
+    raise TextError(subject, problem, "use --unknown skip or --unknown replace")

@@ -1,0 +1,140 @@
+"""A SentencePiece model as bytes: read without the library, and believed in nothing.
+
+A checkpoint from somebody else holds such a model, which the library would take with whatever it
+says: normalisation by tables of its own, for instance. So it is read here first, a message of
+protocol buffers, and refused unless it is of the lossless kind that we make. Source:
+sentencepiece_model.proto, whose numbers of fields stand below.
+
+    >>> model_type, units = checked_units(model)
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+SPACE = "\u2581"  # what sentencepiece writes for a space
+MODEL_TYPES: dict[Any, str] = {1: "unigram", 2: "bpe"}
+
+# How a model is made so that every text comes back as it was (whatever the other settings are).
+LOSSLESS: dict[str, Any] = {
+    "normalization_rule_name": "identity",
+    "add_dummy_prefix": False,
+    "remove_extra_whitespaces": False,
+    "byte_fallback": True,
+    "character_coverage": 1.0,
+    "max_sentence_length": 1 << 20,
+    "user_defined_symbols": ["\n", "\t", "\r"],
+    "hard_vocab_limit": False,
+    "num_threads": 1,
+    "minloglevel": 2,
+    **{"unk_id": 0, "bos_id": -1, "eos_id": -1, "pad_id": -1},
+}
+
+PIECES, TRAINER, NORMALIZER = 1, 2, 3  # of a model
+TEXT, SCORE, TYPE = 1, 2, 3  # of a piece
+NORMAL, UNKNOWN, OWN, BYTE = 1, 2, 4, 6  # types of a piece
+MODEL_TYPE, AS_SUFFIX, FALLBACK = 3, 24, 35  # of the trainer
+BYTE_NAMES = {b"<0x%02X>" % byte: byte for byte in range(256)}
+TABLES, PREFIX, SHORTEN, ESCAPE, RULES = 2, 3, 4, 5, 6  # of the normalizer
+
+
+def checked_units(model: bytes) -> tuple[str, list[bytes]]:
+    """Return the type of a model and what each of its ids stands for; b"" for <unk>, id 0.
+
+    Raises ValueError for anything that is no model of the lossless kind.
+    """
+    pieces: list[tuple[bytes, int]] = []
+    others: dict[int, dict[int, Any]] = {}
+    for number, value in _fields(model):
+        if not isinstance(value, bytes) or number > NORMALIZER or number in others:
+            raise ValueError("its model of pieces has an unexpected part")
+        if number == PIECES:
+            pieces.append(_piece(dict(_fields(value)), len(pieces)))
+        else:
+            others[number] = dict(_fields(value))
+    trainer, normalizer = others.get(TRAINER, {}), others.get(NORMALIZER, {})
+    model_type = MODEL_TYPES.get(trainer.get(MODEL_TYPE, 1))
+    lossless = (
+        model_type is not None
+        and trainer.get(FALLBACK) == 1
+        and not trainer.get(AS_SUFFIX)
+        and not any(normalizer.get(one) for one in (TABLES, RULES))
+        and normalizer.get(PREFIX) == normalizer.get(SHORTEN) == 0
+        and normalizer.get(ESCAPE, 1) == 1
+    )
+    if not lossless:
+        raise ValueError("its model of pieces does not keep every text as it is")
+    units = [unit for unit, _ in pieces]
+    of_bytes = [unit for unit, kind in pieces if kind == BYTE]
+    if of_bytes != [bytes([byte]) for byte in range(256)] or (b" ", NORMAL) not in pieces:
+        raise ValueError("its model of pieces lacks bytes or the space")
+    first = first_byte_id(units)
+    if [kind for _, kind in pieces[first : first + 256]] != [BYTE] * 256:
+        raise ValueError("its model of pieces has its bytes apart")
+    return str(model_type), units
+
+
+def first_byte_id(units: list[bytes]) -> int:
+    """Return the id of the byte 0; the other bytes follow it."""
+    return units.index(b"\0")
+
+
+def _piece(fields: dict[int, Any], place: int) -> tuple[bytes, int]:
+    """Return what a piece stands for and its type."""
+    name, kind = fields.get(TEXT, b""), fields.get(TYPE, NORMAL)
+    score = fields.get(SCORE, bytes(4))
+    problem = f"its model of pieces is damaged at piece {place}"
+    if not (isinstance(name, bytes) and name and isinstance(score, bytes) and len(score) == 4):
+        raise ValueError(problem)
+    if not math.isfinite(struct.unpack("<f", score)[0]) or (kind == UNKNOWN) != (place == 0):
+        raise ValueError(problem)
+    if kind == UNKNOWN:
+        return b"", kind
+    if kind == BYTE and name in BYTE_NAMES:
+        return bytes([BYTE_NAMES[name]]), kind
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(problem) from None
+    if kind not in (NORMAL, OWN) or "\0" in text:
+        raise ValueError(problem)
+    return text.replace(SPACE, " ").encode(), kind
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the number and value of each field of a message: an integer, or bytes."""
+    place = 0
+    while place < len(data):
+        key, place = _integer(data, place)
+        kind = key & 7
+        if kind == 0:
+            value, place = _integer(data, place)
+            yield key >> 3, value
+            continue
+        if kind == 2:
+            size, place = _integer(data, place)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+        else:
+            raise ValueError("its model of pieces is damaged")
+        if size > len(data) - place:
+            raise ValueError("its model of pieces is cut off")
+        yield key >> 3, data[place : place + size]
+        place += size
+
+
+def _integer(data: bytes, place: int) -> tuple[int, int]:
+    """Return the integer at a place, seven bits a byte, lowest first, and the place after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if place >= len(data):
+            raise ValueError("its model of pieces is cut off")
+        byte = data[place]
+        place += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, place
+    raise ValueError("its model of pieces is damaged")

@@ -1,0 +1,166 @@
+r"""Pieces of words as ids: a SentencePiece model, made so that every text comes back as it was.
+
+The library sentencepiece is imported when it is needed. Two things that it does are kept from
+happening: it writes a space as U+2581, so a text is split at that character, and its bytes stand in
+its place; and its decoder alters spaces, so each id's bytes come from a table of our own. What a
+text has that the model lacks is spelled in bytes.
+
+    >>> tokenizer, note = SentencePieceTokenizer.train("to be, or not to be", vocab_size=280)
+    >>> tokenizer.decode(tokenizer.encode("not\tto  be\u2581"))
+    'not\tto  be\u2581'
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from textgen.errors import MachineError, UsageError
+from textgen.tokenizers.base import Ids, marked_too
+from textgen.tokenizers.byte import Units, writable
+from textgen.tokenizers.sentencepiece_model import LOSSLESS, SPACE, checked_units, first_byte_id
+
+LEAST, FEW, MANY = 270, 1000, 4000  # pieces
+LONGEST_BLOCK = 4000  # characters of a piece of text that is learnt from
+MOST_BYTES = 3_000_000  # learnt from; more change the pieces little
+ENCODED = 1 << 16  # characters encoded at a time, so that a long text needs little extra memory
+BARRED = re.compile("[\\0\u2581\u2585]+")  # NUL and its own signs, which it cannot learn from
+
+
+class SentencePieceTokenizer(Units):
+    """One id a piece of a SentencePiece model: id 0 is <unk> and never used.
+
+    model: the bytes of the model; ValueError says what is wrong with it. counts, marked: as for
+    `Units`.
+    """
+
+    kind, noun = "sentencepiece", "pieces"
+
+    def __init__(
+        self, model: bytes, counts: np.ndarray | None = None, marked: bool = False
+    ) -> None:
+        self.model_type, units = checked_units(model)
+        super().__init__(units, counts, marked)
+        self.model = model
+        try:
+            self._encode = _library().SentencePieceProcessor(model_proto=model).encode
+        except (RuntimeError, OSError, TypeError) as error:
+            raise ValueError(f"sentencepiece refuses its model: {error}") from None
+        first = first_byte_id(units)
+        self._signs = [first + byte for byte in SPACE.encode()]
+
+    @classmethod
+    def train(
+        cls,
+        text: str | Iterable[str],
+        model_type: str = "bpe",
+        vocab_size: int | None = None,
+        seed: int = 0,
+        marked: bool = False,
+    ) -> tuple[SentencePieceTokenizer, str | None]:
+        """Return the tokenizer learnt from text, and what there is to say of it.
+
+        model_type: "bpe" or "unigram". vocab_size: ids, the mark not counted, fewer where the text
+        has no more pieces (default: 1,000, for a large alphabet 4,000). Of a large alphabet the
+        rarer characters are spelled in bytes. seed: which blocks of a long text are learnt from.
+        Raises UsageError where the bytes alone are more, TextError for surrogates.
+        """
+        blocks, note = _drawn([*_blocks([text] if isinstance(text, str) else text)], seed)
+        if vocab_size and vocab_size < LEAST:
+            problem = f"{vocab_size:,} pieces are 256 bytes and hardly a character"
+            raise UsageError("--vocab-size", problem, f"give {LEAST} or more")
+        blocks, vocab_size = _without_rare(blocks, vocab_size)
+        written = io.BytesIO()
+        settings = {"model_type": model_type, "vocab_size": vocab_size, **LOSSLESS}
+        # The last block makes sure that there is a piece for the space.
+        _library().SentencePieceTrainer.train(
+            sentence_iterator=iter([*blocks, " "]), model_writer=written, **settings
+        )
+        made = cls(written.getvalue(), marked=marked)
+        found = len(made.units) - marked
+        notes = [f"{found:,} pieces: the text has no more"] if found < vocab_size else []
+        return made, "; ".join(notes + ([note] if note else [])) or None
+
+    def encode(
+        self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
+    ) -> Ids:
+        """Return the ids (n,) of text; see `units.writable` for the other arguments.
+
+        Long text is cut, at the ends of lines where it has them: there a cut changes no id.
+        """
+        found = [np.zeros(0, dtype=self.dtype)]
+        for block in cut(writable(text, unknown, subject, before), ENCODED):
+            ids: list[int] = []
+            for number, part in enumerate(block.split(SPACE)):
+                ids += self._signs if number else []
+                ids += self._encode(part) if part else []
+            found.append(np.array(ids, dtype=self.dtype))
+        return np.concatenate(found)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the arrays from which `from_tensors` makes it again."""
+        return {"model": np.frombuffer(self.model, dtype=np.uint8), "counts": self.counts}
+
+    def describe(self) -> str:
+        """Return what its ids are, in words."""
+        pieces = len(self.units) - (self.mark is not None)
+        return f"{pieces:,} pieces (sentencepiece, {self.model_type})" + marked_too(self.mark)
+
+
+def _without_rare(blocks: list[str], vocab_size: int | None) -> tuple[list[str], int]:
+    """Return blocks without characters too rare to be pieces, and how many pieces there may be.
+
+    At least a quarter of them is left to longer ones. A newline, which is never part of a longer
+    piece, stands where a character was.
+    """
+    counts = Counter("".join([*blocks, " "]))
+    size = vocab_size or (FEW if len(counts) <= FEW // 3 else MANY)
+    kept = {char for char, _ in counts.most_common((size - 260) * 3 // 4)}
+    rare = {ord(char): "\n" for char in counts.keys() - kept}
+    return [block.translate(rare) for block in blocks] if rare else blocks, size
+
+
+def cut(text: str, longest: int) -> Iterator[str]:
+    """Yield text in blocks, cut behind a newline, else before a space, else anywhere."""
+    start = 0
+    while len(text) - start > longest:
+        end = text.rfind("\n", start, start + longest) + 1
+        end = end or text.rfind(" ", start + 1, start + longest)
+        end = end if end > start else start + longest
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[str]:
+    """Yield what sentencepiece can learn from."""
+    for text in texts:
+        for part in BARRED.split(writable(text, "error", "text", 0)):
+            yield from cut(part, LONGEST_BLOCK)
+
+
+def _drawn(blocks: list[str], seed: int) -> tuple[list[str], str | None]:
+    """Return the blocks that are learnt from, in their order, and what to say of it."""
+    sizes = np.array([len(block.encode()) for block in blocks], dtype=np.int64)
+    total = int(sizes.sum())
+    if total <= MOST_BYTES:
+        return blocks, None
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(blocks))
+    kept = np.sort(order[np.cumsum(sizes[order]) <= MOST_BYTES])
+    share = f"{MOST_BYTES / 1e6:.0f} of {total / 1e6:,.0f} MB"
+    return [blocks[one] for one in kept], f"learnt from {share}, drawn at random"
+
+
+def _library() -> Any:
+    try:
+        import sentencepiece
+    except ImportError:
+        fix = "pip install sentencepiece"
+        raise MachineError("tokenizer", "pieces need sentencepiece", fix) from None
+    return sentencepiece

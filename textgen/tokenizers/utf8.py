@@ -1,0 +1,72 @@
+r"""UTF-8 as an automaton: which ids may follow which, so that only whole characters are written.
+
+A tokenizer whose ids stand for bytes, or for texts of any length, has a `Spelling`; one whose every
+id is a character needs none.
+
+Shapes: S states, V ids.
+
+    >>> spelling = Spelling([b"a", b"\xc3", b"\xa9"], mark=None)
+    >>> spelling.allowed_SV[spelling.state(b"\xc3")].tolist()
+    [False, False, True]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+BETWEEN = 0  # the state between two characters
+DEAD = 8  # the state to which no text in UTF-8 leads
+
+# State, first and last byte, state after them. In 1, 2 and 3 so many bytes of the character are to
+# come, in 4 to 7 the next one has a narrower range. Source: The Unicode Standard, table 3-7.
+RANGES = (
+    *((0, 0x00, 0x7F, 0), (0, 0xC2, 0xDF, 1), (0, 0xE0, 0xE0, 4), (0, 0xE1, 0xEC, 2)),
+    *((0, 0xED, 0xED, 5), (0, 0xEE, 0xEF, 2), (0, 0xF0, 0xF0, 6), (0, 0xF1, 0xF3, 3)),
+    *((0, 0xF4, 0xF4, 7), (1, 0x80, 0xBF, 0), (2, 0x80, 0xBF, 1), (3, 0x80, 0xBF, 2)),
+    *((4, 0xA0, 0xBF, 1), (5, 0x80, 0x9F, 1), (6, 0x90, 0xBF, 2), (7, 0x80, 0x8F, 2)),
+)
+
+
+def _table() -> list[list[int]]:
+    rows = [[DEAD] * 256 for _ in range(DEAD + 1)]
+    for state, first, last, after in RANGES:
+        rows[state][first : last + 1] = [after] * (last + 1 - first)
+    return rows
+
+
+NEXT = _table()  # NEXT[state][byte]: the state after it
+
+
+def advance(state: int, data: bytes) -> int:
+    """Return the state after data, DEAD where no text in UTF-8 goes on like that."""
+    for byte in data:
+        state = NEXT[state][byte]
+    return state
+
+
+def characters(data: bytes) -> int:
+    """Return how many characters begin in data: bytes that continue none."""
+    return sum(byte & 0xC0 != 0x80 for byte in data)
+
+
+class Spelling:
+    """What each id does to a text in UTF-8.
+
+    next_SV: the state after each id in each state and in DEAD; allowed_SV: whether it is not DEAD.
+    symbols: what each id stands for; mark: the id that stands between texts, if there is one.
+    """
+
+    def __init__(self, symbols: Sequence[bytes], mark: int | None) -> None:
+        rows = [[advance(state, one) for one in symbols] for state in range(DEAD + 1)]
+        self.next_SV = np.array(rows, dtype=np.int8)
+        if mark is not None:
+            self.next_SV[:, mark] = DEAD
+            self.next_SV[BETWEEN, mark] = BETWEEN
+        self.allowed_SV = self.next_SV != DEAD
+
+    def state(self, pending: bytes) -> int:
+        """Return the state after the bytes of a character that is not whole yet."""
+        state = advance(BETWEEN, pending)
+        return BETWEEN if state == DEAD else state

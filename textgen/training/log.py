@@ -1,0 +1,127 @@
+"""What a run tells: metrics.jsonl for programs, samples.txt, and a progress line for people.
+
+>>> log = RunLog(Path("checkpoints/corpus"), quiet=False)
+>>> log.validation({"step": 100, "val_nats": 1.6}, "sample text")
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from textgen.errors import counted, visible
+from textgen.files import write_atomically, write_error
+
+BITS = 1 / math.log(2)  # bits in a nat
+
+
+class RunLog:
+    """Writes a run's files, and speaks on stdout and stderr unless quiet.
+
+    The progress line goes to stderr and is shown on a terminal only.
+    """
+
+    def __init__(self, folder: Path, quiet: bool) -> None:
+        self.folder = folder
+        self.quiet = quiet
+        self.bar: tqdm[Any] | None = None
+        self._val_nats: float | None = None
+
+    def say(self, line: str = "") -> None:
+        """Print a line for people on stdout, above the progress line."""
+        if not self.quiet:
+            tqdm.write(visible(line, keep="\n\t"), file=sys.stdout)
+            sys.stdout.flush()
+
+    def report(self, lines: list[tuple[str, str]], notes: list[str]) -> None:
+        """Print what is about to be done: labelled lines, then notes."""
+        for label, value in lines:
+            self.say(f"{label + ':':<12} {value}")
+        for note in notes:
+            self.say(f"note:        {note}")
+
+    def start(self, done: int, total: int | None) -> None:
+        """Begin the progress line at step `done` of `total` (None: not known yet)."""
+        if self.quiet:
+            return
+        self.close()
+        self.bar = tqdm(
+            desc="training", initial=done, total=total, unit="step", disable=None, leave=False,
+            dynamic_ncols=True, file=sys.stderr,
+            bar_format="{desc} {n_fmt}/{total_fmt} |{bar:20}| {remaining} left{postfix}",
+        )  # fmt: skip
+
+    def step(self, train_nats: float, chars_per_second: float) -> None:
+        """Advance the progress line by one step."""
+        if self.bar is None or self.bar.disable:
+            return
+        figures = f"network train {_figures(train_nats)}"
+        if self._val_nats is not None:
+            figures += f", val {_figures(self._val_nats)}"
+        self.bar.set_postfix_str(f"{figures}, {chars_per_second:,.0f} chars/s", refresh=False)
+        self.bar.update()
+
+    def validation(self, record: dict[str, Any], sample: str) -> None:
+        """Append a line to metrics.jsonl and the sample to samples.txt, and print both.
+
+        Training's figure is the network's, under dropout; where validation's is that of a mixture
+        with n-grams, the network's own stands beside it.
+        """
+        self._append("metrics.jsonl", json.dumps(record, allow_nan=False) + "\n")
+        self._append("samples.txt", f"--- step {record['step']} ---\n{sample}\n")
+        self._val_nats = record["val_nats"]
+        line = f"step {record['step']:,}: network train {_figures(record['train_nats'])}"
+        if self._val_nats is not None:
+            line += f", validation {_figures(self._val_nats)}"
+        if record["ngram_share"] is not None:
+            line += f", network alone {record['network_nats']:.4f} nats"
+        self.say(f"{line}, {record['chars_per_second']:,.0f} chars/s")
+        self.say("    " + sample.replace("\n", "\n    "))
+
+    def summary(self, best: Path, val_nats: float | None, chars: int, seconds: float) -> None:
+        """Print how good the best weights are and how to use them."""
+        self.say(f"done in {seconds:,.0f} s")
+        if val_nats is not None:
+            self.say(f"validation:  {_figures(val_nats)} over {counted(chars, 'character')}")
+        self.say(f"best:        {best}")
+        self.say(f"next:        textgen sample {best} --prime ...")
+
+    def forget_after(self, step: int) -> None:
+        """Drop what metrics.jsonl says of later steps, which are about to be done again."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _step_of(line) <= step]
+        if kept != lines:
+            write_atomically(path, [line.encode() for line in kept])
+
+    def close(self) -> None:
+        """Take the progress line away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _append(self, name: str, text: str) -> None:
+        try:
+            with (self.folder / name).open("a", encoding="utf-8", newline="") as file:
+                file.write(text)
+        except OSError as error:
+            raise write_error(self.folder / name, error) from error
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a line of metrics.jsonl; infinity for a torn or foreign line."""
+    try:
+        return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def _figures(nats: float) -> str:
+    return f"{nats:.4f} nats/char ({nats * BITS:.4f} bits)"

@@ -1,0 +1,53 @@
+"""How weights move: AdamW, the learning rate of each step, and the clipped gradient.
+
+>>> optimizer = make_optimizer(model, weight_decay=0.05)
+>>> learning_rate(step=0, peak=3e-3, warmup=100, steps=None)
+3e-05
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from textgen.nn import CharRNN
+
+BETAS = (0.9, 0.99)
+CLIP = 1.0  # largest norm of the gradient
+FLOOR = 0.02  # share of the peak learning rate at the end
+
+
+def make_optimizer(model: CharRNN, weight_decay: float) -> torch.optim.Optimizer:
+    """Return AdamW (Loshchilov & Hutter, 2019), which decays the matrices of products alone.
+
+    weight_decay: times the learning rate, what each of their weights loses of itself at a step.
+    """
+    named = dict(model.named_parameters())
+    decayed = [p for n, p in named.items() if p.dim() == 2 and n != "embedding.weight"]
+    others = [p for n, p in named.items() if p.dim() != 2 or n == "embedding.weight"]
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": weight_decay}]
+    groups.append({"params": others, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
+
+
+def learning_rate(step: int, peak: float, warmup: int, steps: int | None) -> float:
+    """Return the rate of the update after `step` updates: linear warm-up, then a cosine.
+
+    While the number of steps is not known (None) step must lie within the warm-up, whose rates
+    do not depend on it.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    assert steps is not None
+    progress = (step - warmup) / max(1, steps - warmup)
+    return peak * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def clip(model: CharRNN) -> float:
+    """Scale the gradient to norm CLIP if it is longer; return its norm before.
+
+    The norm is not finite when any part of the gradient is not (Pascanu et al., 2013).
+    """
+    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP))

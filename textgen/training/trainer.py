@@ -1,0 +1,122 @@
+"""One update at a time: the part of training that a checkpoint freezes and thaws.
+
+It knows neither files nor clocks. Everything random in step k is a function of the seed and k, so
+weights, moments, carried state and the step's number are all that it takes to go on exactly.
+
+    >>> trainer = Trainer(model, streams, seed=0)
+    >>> trainer.update(learning_rate=1e-3)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from textgen.data import IGNORED, ItemStreams, Streams
+from textgen.errors import NumericsError
+from textgen.nn import CharRNN, State
+from textgen.training import optim
+
+Tensors = dict[str, np.ndarray]
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Trainer:
+    """Stateful truncated backpropagation through time over one model and its streams."""
+
+    def __init__(
+        self,
+        model: CharRNN,
+        streams: Streams | ItemStreams,
+        seed: int,
+        weight_decay: float = 0.05,
+    ) -> None:
+        self.model = model
+        self.streams = streams
+        self.seed = seed
+        self.step = 0
+        self.grad_norm = math.nan
+        self.optimizer = optim.make_optimizer(model, weight_decay)
+        self.device = model.head.weight.device
+        self._state: State = model.initial_state(streams.batch)
+        for parameter in model.parameters():  # so that a snapshot can be taken before any step
+            zeros = {moment: torch.zeros_like(parameter) for moment in MOMENTS}
+            steps = torch.tensor(0.0, device=self.device)
+            self.optimizer.state[parameter] = {"step": steps, **zeros}
+
+    def update(self, learning_rate: float) -> float:
+        """Train on the next window; return its nats per character.
+
+        Raises NumericsError, before any weight is touched, when loss or gradient is not finite.
+        """
+        x_TB, y_TB, reset_B = self.streams.window_at(*self.streams.position(self.step))
+        self.model.train()
+        self.model.dropout.reseed(self.seed, self.step)
+        state = self._kept(torch.from_numpy(~reset_B))
+        logits_TBV, state = self.model(torch.from_numpy(x_TB).to(self.device), state)
+        target = torch.from_numpy(y_TB).to(self.device).flatten()
+        logits = logits_TBV.flatten(0, 1)
+        loss = nn.functional.cross_entropy(logits, target, ignore_index=IGNORED)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nats, self.grad_norm = loss.item(), optim.clip(self.model)
+        self._check(nats, learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self._state = tuple(tuple(part.detach() for part in layer) for layer in state)
+        self.step += 1
+        return nats
+
+    def _kept(self, keep_B: Tensor) -> State:
+        """Return the carried state with the streams that start anew set to zero."""
+        if bool(keep_B.all()):
+            return self._state
+        factor = keep_B.to(self.device)[:, None].to(self._state[0][0].dtype)
+        return tuple(tuple(part * factor for part in layer) for layer in self._state)
+
+    def _check(self, nats: float, learning_rate: float) -> None:
+        if math.isfinite(nats) and math.isfinite(self.grad_norm):
+            return
+        what = "loss" if not math.isfinite(nats) else "gradient"
+        raise NumericsError(
+            f"step {self.step + 1}",
+            f"the {what} is not finite (learning rate {learning_rate:.2g})",
+            "the weights saved before it are good; train again with a smaller --lr",
+        )
+
+    def snapshot(self) -> Tensors:
+        """Return all that `restore` needs beside the weights and the step."""
+        tensors = {}
+        for name, parameter in self.model.named_parameters():
+            for moment in MOMENTS:
+                value = self.optimizer.state[parameter][moment]
+                tensors[f"{moment}.{name}"] = value.cpu().numpy().copy()
+        for layer, parts in enumerate(self._state):
+            for part, value in enumerate(parts):
+                tensors[f"state.{layer}.{part}"] = value.cpu().numpy().copy()
+        return tensors
+
+    def restore(self, tensors: Tensors, step: int) -> None:
+        """Go on as the trainer that made the snapshot after `step` updates would have.
+
+        Raises KeyError or RuntimeError when the tensors are not those of this network.
+        """
+        for name, parameter in self.model.named_parameters():
+            moments = {m: torch.tensor(tensors[f"{m}.{name}"]) for m in MOMENTS}
+            if any(value.shape != parameter.shape for value in moments.values()):
+                raise KeyError(name)
+            moments = {m: value.to(self.device) for m, value in moments.items()}
+            steps = torch.tensor(float(step), device=self.device)
+            self.optimizer.state[parameter] = {"step": steps, **moments}
+        self._state = tuple(
+            tuple(
+                torch.tensor(tensors[f"state.{layer}.{part}"]).to(self.device).view_as(value)
+                for part, value in enumerate(parts)
+            )
+            for layer, parts in enumerate(self._state)
+        )
+        self.step = step
