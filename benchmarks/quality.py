@@ -31,11 +31,11 @@ from report import QUALITY, table
 
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.data import corpus
-from textgen.data.splits import cut
-from textgen.engine.ngrams import NGrams, longest
+from textgen.data.splits import bounds_of_shares
+from textgen.engine.ngrams import NGrams, longest_order
 from textgen.evaluation import protocols
 from textgen.nn.char_rnn import CharRNN, TorchStepper
-from textgen.nn.device import available_cores, tuned
+from textgen.nn.device import available_cores, cpu_settings
 from textgen.tokenizers.char import CharTokenizer
 
 SPLIT = "0.9,0.1"
@@ -74,9 +74,9 @@ def network_alone(best: Checkpoint, text: Path) -> float:
     """Return the nats of a checkpoint's network without its n-grams, under `stateful`."""
     network = CharRNN.from_weights(best.model, best.weights, torch.device("cpu"))
     whole = corpus.read(text)
-    val = whole.slice(*cut(len(whole), SPLIT)["val"])
-    with tuned(1):  # one stream gains nothing from a second
-        result = protocols.evaluate(TorchStepper(network), best.tokenizer, val, "stateful")
+    val = whole.slice(*bounds_of_shares(len(whole), SPLIT)["val"])
+    with cpu_settings(1):  # one stream gains nothing from a second
+        result = protocols.measure_text(TorchStepper(network), best.tokenizer, val, "stateful")
     return result.nats_per_char
 
 
@@ -93,7 +93,7 @@ def evaluated(run: Path, *words: str) -> dict[str, Any]:
 def baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
     """Train and measure what one would otherwise use."""
     whole = corpus.read(text)
-    bounds = cut(len(whole), SPLIT)
+    bounds = bounds_of_shares(len(whole), SPLIT)
     train, val = whole.slice(*bounds["train"]), whole.slice(*bounds["val"])
     tokenizer = CharTokenizer.from_text(train)
     ids, val_ids = tokenizer.encode(train), tokenizer.encode(val, "replace")
@@ -101,12 +101,12 @@ def baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
     def row(model: str, start: float, **figures: Any) -> dict[str, Any]:
         return {"model": model, "seconds": time.monotonic() - start, **figures}
 
-    for order in (5, min(8, longest(tokenizer.size))):
+    for order in (5, min(8, longest_order(tokenizer.size))):
         start = time.monotonic()
         ngrams = NGrams.count(ids, tokenizer.size, order)
         name, found = f"Kneser-Ney n-grams up to {order}", row("", start)["seconds"]
         figures = {
-            p: protocols.evaluate(ngrams, tokenizer, val, p).nats_per_char
+            p: protocols.measure_text(ngrams, tokenizer, val, p).nats_per_char
             for p in ("stateful", "nanogpt")
         }
         yield {"model": name, "seconds": found, "chars_seen": len(ids), **figures}
@@ -114,7 +114,7 @@ def baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
     model = train_char_rnn(ids, tokenizer.size, budget, seed=0)
     done = row("char-rnn's setting, 2 x LSTM 128", start, budget=f"{budget:.0f} s", seed=0)
     for protocol in ("stateful", "nanogpt"):
-        done[protocol] = protocols.evaluate(model, tokenizer, val, protocol).nats_per_char
+        done[protocol] = protocols.measure_text(model, tokenizer, val, protocol).nats_per_char
     yield done | {"parameters": sum(p.numel() for p in model.parameters())}
     start = time.monotonic()
     gpt = train_nanogpt(ids, tokenizer.size, seed=0)
@@ -162,7 +162,7 @@ def main() -> None:
         more = summary(rows) if arguments.seeds > 1 else []
         others = []
         if not arguments.no_baselines:
-            with tuned(available_cores()):
+            with cpu_settings(available_cores()):
                 others = list(baselines(text, 100))
         save(f"quality-{text.stem}", [*rows, *more, *others])
         print(table([*rows, *more, *others], QUALITY), flush=True)

@@ -24,7 +24,7 @@ from torch import nn
 from textgen.config.model import ModelConfig
 from textgen.data.streams import Streams
 from textgen.nn.char_rnn import CharRNN
-from textgen.nn.device import available_cores, multiplies_bfloat16, tuned
+from textgen.nn.device import available_cores, cpu_settings, multiplies_bfloat16
 from textgen.training.trainer import Trainer
 
 VOCABULARY, EMBEDDING, WINDOW = 65, 64, 64
@@ -101,7 +101,7 @@ def measured(cell: str, hidden: int, batch: int, peak: float) -> dict[str, Any]:
 def main() -> None:
     """Measure every size, print the table, write the JSON."""
     torch.manual_seed(0)
-    with tuned(available_cores()):
+    with cpu_settings(available_cores()):
         square = torch.ones(2048, 2048)
         peak = 2 * 2048**3 / seconds(lambda: square @ square)
         rows = [measured(cell, *size, peak) for cell in ("gru", "lstm") for size in SIZES]

@@ -112,7 +112,7 @@ place where a text stopped is a value:
     place = model.state                                  # to keep, to branch
     text += model.sample(length=200, state=place)        # exactly as if it had not stopped
     options = model.choices(3, state=place, length=80)   # three ways on, with where each stopped
-    place.save("here.state", model.checkpoint.model)     # textgen.load_continuation reads it
+    place.save("here.state", model.checkpoint.model)     # textgen.load_state reads it
 """
 
 

@@ -10,13 +10,13 @@ from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.config.model import ModelConfig
 from textgen.engine.ngrams import NGrams
 from textgen.errors import CheckpointError
-from textgen.files.tensorfile import read
+from textgen.files.tensorfile import read_tensors
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
 from textgen.tokenizers.subword import SentencePieceTokenizer
 
 
-def refused(path, *words, load=read):
+def refused(path, *words, load=read_tensors):
     """The error that reading path raises, checked to be one harmless line with code 4."""
     with pytest.raises(CheckpointError) as caught:
         load(path)

@@ -402,7 +402,7 @@ def test_score_sums_to_what_measure_finds(model):
     engine = Engine(checkpoint().model, checkpoint().weights)
     expected = protocols.stateful(engine, LETTERS.encode(text), LETTERS.counts)
     assert model.score(text).nats.sum() == expected.sum()
-    evaluated = protocols.evaluate(engine, LETTERS, text, "stateful")
+    evaluated = protocols.measure_text(engine, LETTERS, text, "stateful")
     assert model.score(text).bits_per_char == pytest.approx(evaluated.bits_per_char, rel=1e-12)
 
 
@@ -426,7 +426,7 @@ def test_a_score_by_bytes_or_pieces_is_one_by_characters(kind):
     text = "the cat sat: é\0"
     found = network_of(units_of(kind, text * 9))
     score = textgen.TextModel(found).score(text)
-    evaluated = protocols.evaluate(make_engine(found), found.tokenizer, text, "stateful")
+    evaluated = protocols.measure_text(make_engine(found), found.tokenizer, text, "stateful")
     assert len(score.nats) == len(found.tokenizer.encode(text)) != len(text)
     assert score.nats_per_char == evaluated.nats_per_char
     assert score.nats_per_char == pytest.approx(score.nats.sum() / len(text))

@@ -19,7 +19,7 @@ _HOMES = {
     "ByteTokenizer": "tokenizers",
     "CharTokenizer": "tokenizers",
     "Checkpoint": "checkpoint",
-    "Continuation": "sampling",
+    "SamplingState": "sampling",
     "CheckpointError": "errors",
     "Interrupted": "errors",
     "MachineError": "errors",
@@ -39,10 +39,10 @@ _HOMES = {
     "Result": "evaluation",
     "Text": "sampling",
     "Step": "sampling",
-    "Rule": "nn",
+    "AdaptationRule": "nn",
     "evaluate": "evaluation",
     "load": "textmodel",
-    "load_continuation": "sampling",
+    "load_state": "sampling",
     "train": "training",
 }
 __all__ = ["__version__", *_HOMES]
@@ -63,11 +63,11 @@ if TYPE_CHECKING:
     from textgen.evaluation import Result as Result
     from textgen.evaluation import Score as Score
     from textgen.evaluation import evaluate as evaluate
-    from textgen.nn import Rule as Rule
-    from textgen.sampling import Continuation as Continuation
+    from textgen.nn import AdaptationRule as AdaptationRule
+    from textgen.sampling import SamplingState as SamplingState
     from textgen.sampling import Step as Step
     from textgen.sampling import Text as Text
-    from textgen.sampling import load_continuation as load_continuation
+    from textgen.sampling import load_state as load_state
     from textgen.textmodel import TextModel as TextModel
     from textgen.textmodel import adapt as adapt
     from textgen.textmodel import load as load

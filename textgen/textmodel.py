@@ -32,8 +32,8 @@ from textgen.engine import Threads, sampling_threads
 from textgen.errors import TextError, UsageError
 from textgen.evaluation import Score, adapted, protocols
 from textgen.sampling import (
-    Continuation,
     Limits,
+    SamplingState,
     Step,
     Text,
     allowed_ids,
@@ -41,7 +41,7 @@ from textgen.sampling import (
     bias_of,
     different_texts,
     generate,
-    load_continuation,
+    load_state,
     make_limits,
     new_seed,
     read_prime,
@@ -50,7 +50,7 @@ from textgen.sampling import (
 from textgen.tokenizers import code_points
 
 if TYPE_CHECKING:
-    from textgen.nn import Rule
+    from textgen.nn import AdaptationRule
 
 
 class TextModel:
@@ -66,8 +66,8 @@ class TextModel:
     ) -> None:
         self.checkpoint, self.path = checkpoint, path
         self.tokenizer = checkpoint.tokenizer
-        self.reading = training_text.reading_of(checkpoint.facts)  # of primes too
-        self.state: Continuation | None = None
+        self.reading = training_text.recorded_format(checkpoint.facts)  # of primes too
+        self.state: SamplingState | None = None
         self.seed: int | None = None
         self._made: tuple[Any, Limits] | None = None  # the last limits, and what they came from
         self._threads = Threads(sampling_threads(checkpoint.model.parameters()))
@@ -83,7 +83,7 @@ class TextModel:
         """Step with so many from now on."""
         self._threads.number = number
 
-    def sample(self, prime: str = "", *, state: Continuation | None = None, **options: Any) -> str:
+    def sample(self, prime: str = "", *, state: SamplingState | None = None, **options: Any) -> str:
         """Return prime followed by new text.
 
         options: the fields of SampleConfig, such as length, temperature, top_k, stop and seed.
@@ -92,7 +92,7 @@ class TextModel:
         return self.reading.of(prime) + "".join(self.stream(prime, state=state, **options))
 
     def stream(
-        self, prime: str = "", *, state: Continuation | None = None, **options: Any
+        self, prime: str = "", *, state: SamplingState | None = None, **options: Any
     ) -> Iterator[str]:
         """Return an iterator over the new text of `sample`, without the prime, piece by piece.
 
@@ -129,8 +129,8 @@ class TextModel:
         return self._texts([self.reading.of(one) for one in primes], config)
 
     def choices(
-        self, number: int, *, state: Continuation, **options: Any
-    ) -> list[tuple[str, Continuation]]:
+        self, number: int, *, state: SamplingState, **options: Any
+    ) -> list[tuple[str, SamplingState]]:
         """Return so many ways to go on from a single text, each with where it stopped."""
         config = self._seeded(make_config(**options), state)
         texts, places = [""] * number, [state] * number
@@ -146,10 +146,10 @@ class TextModel:
         self,
         pieces: Iterable[str],
         *,
-        state: Continuation | None = None,
+        state: SamplingState | None = None,
         before: int = 0,
         **options: Any,
-    ) -> Continuation:
+    ) -> SamplingState:
         """Return where a text stands that goes on with pieces: a prime of any length.
 
         before: characters of the prime that were read earlier. options: of SampleConfig, of which
@@ -172,9 +172,9 @@ class TextModel:
             raise UsageError("state", "no text was written yet", "write one first")
         self.state.save(path, self.checkpoint.model)
 
-    def load_state(self, path: str | Path) -> Continuation:
+    def load_state(self, path: str | Path) -> SamplingState:
         """Return, and take as `state`, what `save_state` wrote with this model's like."""
-        self.state = load_continuation(path, self.checkpoint.model)
+        self.state = load_state(path, self.checkpoint.model)
         return self.state
 
     def longest_copied(self, text: str, training_text: str | None = None) -> str:
@@ -201,17 +201,17 @@ class TextModel:
                 nats = protocols.stateful(self._stepper, ids, self.tokenizer.counts, paid)
             else:
                 ids = protocols.framed_ids(self.tokenizer, [text])
-                nats = protocols.by_items(self._stepper, ids, self.tokenizer)[1:]
-        mean = float(protocols.finite(nats).sum()) / protocols.characters(self.tokenizer, ids)
+                nats = protocols.by_records(self._stepper, ids, self.tokenizer)[1:]
+        mean = float(protocols.finite(nats).sum()) / protocols.characters_in(self.tokenizer, ids)
         return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()) if paid else 0)
 
-    def _seeded(self, config: SampleConfig, state: Continuation | None) -> SampleConfig:
+    def _seeded(self, config: SampleConfig, state: SamplingState | None) -> SampleConfig:
         """Return config with a seed, noted as the last one."""
         found = state.seed if state is not None and state.seed is not None else config.seed
         self.seed = new_seed() if found is None else found
         return dataclasses.replace(config, seed=self.seed)
 
-    def _streamed(self, config: SampleConfig, state: Continuation | None) -> Iterator[str]:
+    def _streamed(self, config: SampleConfig, state: SamplingState | None) -> Iterator[str]:
         self.state = state
         if state is not None and config.prime:
             with self._threads:
@@ -221,7 +221,7 @@ class TextModel:
             if step.pieces[0]:
                 yield step.pieces[0]
 
-    def _steps(self, config: SampleConfig, state: Continuation | None) -> Iterator[Step]:
+    def _steps(self, config: SampleConfig, state: SamplingState | None) -> Iterator[Step]:
         rows = len(state.logits_BV) if state is not None else config.num
         limits = self._limits(config)(rows)
         steps = generate(self._stepper, self.tokenizer, config, state, None, limits)
@@ -251,7 +251,7 @@ class TextModel:
         barred: Container[str] = ()
         if config.unseen:
             path = self.path or Path("checkpoint")
-            barred = training_text.items_of(path, self.checkpoint.facts, config.novel_text)
+            barred = training_text.known_records(path, self.checkpoint.facts, config.novel_text)
         limits = self._limits(config)
         texts = different_texts(self._stepper, self.tokenizer, prime, config, limits, barred)
         yield from self._threads.each(texts)
@@ -274,7 +274,9 @@ class TextModel:
         return index_for(self.path, self.checkpoint, config.novel, config.novel_text)
 
 
-def adapt(checkpoint: str | Path, text: str | Path, device: str = "cpu") -> tuple[TextModel, Rule]:
+def adapt(
+    checkpoint: str | Path, text: str | Path, device: str = "cpu"
+) -> tuple[TextModel, AdaptationRule]:
     """Return a model that has learnt from a text file by reading it once, and how fast it learnt.
 
     The checkpoint stays as it is. Raises TextgenError subclasses.

@@ -15,7 +15,7 @@ from textgen.analysis import baselines
 from textgen.analysis.baselines import measure_baselines, xz, zstd
 from textgen.engine import ngrams
 from textgen.engine.ngrams import NGrams
-from textgen.evaluation.protocols import evaluate
+from textgen.evaluation.protocols import measure_text
 from textgen.tokenizers.char import CharTokenizer
 
 
@@ -50,7 +50,7 @@ def test_an_order_is_the_protocol_of_networks_on_n_grams(order):
     train, val = random_text(5000, 1), random_text(4200, 2)
     tokenizer = CharTokenizer.from_text(train)
     model = NGrams.count(tokenizer.encode(train), tokenizer.size, order + 1)
-    wanted = evaluate(model, tokenizer, val, "stateful").bits_per_char
+    wanted = measure_text(model, tokenizer, val, "stateful").bits_per_char
     assert measure_baselines(train, val, train).ngrams[order] == pytest.approx(wanted, rel=1e-9)
 
 
@@ -69,7 +69,7 @@ def test_more_context_helps_where_text_repeats():
 
 def test_orders_whose_n_grams_are_no_whole_numbers_are_left_out():
     train = "".join(map(chr, range(0x4E00, 0x4E00 + 5000)))
-    assert ngrams.longest(5001) == 5
+    assert ngrams.longest_order(5001) == 5
     assert list(measure_baselines(train, train[:10], train).ngrams) == [0, 1, 2, 3, 4]
 
 
@@ -94,7 +94,7 @@ def test_bits_a_byte_divide_by_the_bytes():
 
 def test_only_stated_pieces_of_a_long_text_are_read(monkeypatch):
     train, val = random_text(4000, 1), random_text(3000, 2)
-    monkeypatch.setattr(baselines, "MOST_BYTES", 700)
+    monkeypatch.setattr(baselines, "MOST_COMPRESSED_BYTES", 700)
     monkeypatch.setattr(baselines, "MOST_MEASURED", 500)
     monkeypatch.setattr(ngrams, "MOST_CHARS", 900)
     found = measure_baselines(train, val, train + val)
@@ -110,7 +110,7 @@ def test_only_stated_pieces_of_a_long_text_are_read(monkeypatch):
 
 
 def test_a_cut_within_a_character_counts_the_characters_that_begin(monkeypatch):
-    monkeypatch.setattr(baselines, "MOST_BYTES", 5)
+    monkeypatch.setattr(baselines, "MOST_COMPRESSED_BYTES", 5)
     found = measure_baselines("é" * 10, "é", "é" * 10)
     data = ("é" * 10).encode()[:5]
     assert found.whole["xz"] == 8 * len(lzma.compress(data, preset=6)) / 3

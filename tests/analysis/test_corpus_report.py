@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.analysis import corpus_report as module
-from textgen.analysis.corpus_report import LONGEST, SHOWN, missing, survey
+from textgen.analysis.corpus_report import LONGEST_SHOWN, MOST_SHOWN, missing, report_on_text
 from textgen.data.corpus import Corpus
 
 FACTS = {"name": "corpus.txt", "bytes": 1234, "encoding": "utf-8", "had_bom": False}
@@ -22,7 +22,7 @@ def made(text, shares=(0.9, 0.05), facts=FACTS):
     n = len(text)
     cuts = [0, int(shares[0] * n), int(sum(shares) * n), n]
     bounds = {part: (cuts[i], cuts[i + 1]) for i, part in enumerate(("train", "val", "test"))}
-    return survey(text, bounds, facts)
+    return report_on_text(text, bounds, facts)
 
 
 def advice(text, shares=(0.9, 0.05)):
@@ -158,7 +158,7 @@ def test_a_copied_validation_part_is_said_to_flatter():
     for part, called_for in ((fresh, False), (half, True), (copied, True)):
         text = PROSE + part
         bounds = {"train": (0, len(PROSE)), "val": (len(PROSE), len(text))}
-        options = [one["option"] for one in survey(text, bounds, FACTS).suggestions]
+        options = [one["option"] for one in report_on_text(text, bounds, FACTS).suggestions]
         assert options == ["--val FILE"] * called_for
 
 
@@ -282,15 +282,15 @@ def test_long_lists_and_texts_are_cut_on_the_terminal():
     told = made((line + "\n") * 2 + line[:100], (0.5, 0.5)).lines()
     labels = [label for label, _ in told]
     begin = labels.index("rarest")
-    assert [bool(label) for label in labels[begin : begin + SHOWN + 1]] == [
+    assert [bool(label) for label in labels[begin : begin + MOST_SHOWN + 1]] == [
         True,
-        *[False] * (SHOWN - 1),
+        *[False] * (MOST_SHOWN - 1),
         True,
     ]
-    assert f"2 times: {line[:LONGEST]} ..." in dict(told)["lines repeated"]
+    assert f"2 times: {line[:LONGEST_SHOWN]} ..." in dict(told)["lines repeated"]
     # The part for validation begins in the middle of a line: at character 351 of 702.
     both = line[50:] + "\n" + line[:50]
-    words = f"longest span that is in training: {len(both)} characters: {both[:LONGEST]} ..."
+    words = f"longest span that is in training: {len(both)} characters: {both[:LONGEST_SHOWN]} ..."
     assert ("", words) in told
 
 
@@ -303,7 +303,9 @@ def test_a_small_share_is_not_called_none(share, words):
 
 def test_of_a_very_long_corpus_the_beginning_is_looked_at(monkeypatch):
     monkeypatch.setattr(module, "LIMIT", 100)
-    found = module.survey_of(Corpus.of("a line of a text\n" * 30, Path("text.txt")), "0.8,0.2")
+    found = module.report_on_corpus(
+        Corpus.of("a line of a text\n" * 30, Path("text.txt")), "0.8,0.2"
+    )
     assert found.parts == {"train": 80, "val": 20, "test": 0}
     assert dict(found.lines())["text"] == (
         "text.txt, utf-8, 510 bytes, the first 100 of 510 characters"

@@ -34,7 +34,7 @@ def patch(monkeypatch, name, value):
 def small(monkeypatch):
     """Few positions after a short warm-up."""
     patch(monkeypatch, "POSITIONS", 3)
-    patch(monkeypatch, "WARM_UP", 4)
+    patch(monkeypatch, "READ_BEFORE", 4)
 
 
 def checkpoint(cell, layers=1, hidden=3, **changed):
@@ -122,7 +122,7 @@ def test_a_forget_gate_is_the_factor_of_c_when_nothing_else_recurs(bias, gate):
 def test_positions_measured_in_pieces_are_the_same(monkeypatch):
     model, ids = checkpoint("lstm"), some_ids(200)
     whole = gradient_norms(torch_network(model), ids, 9)
-    patch(monkeypatch, "HELD", 10 * 3)  # room for a single row
+    patch(monkeypatch, "MOST_STATE_NUMBERS", 10 * 3)  # room for a single row
     np.testing.assert_allclose(gradient_norms(torch_network(model), ids, 9), whole, rtol=1e-12)
 
 
@@ -238,7 +238,7 @@ def test_without_matplotlib_it_says_what_to_install_before_any_work(home, capsys
     assert main(["inspect", "gradients", "gru.safetensors", "text.txt", "--out", "p.png"]) == 5
     assert capsys.readouterr().err.endswith("(pip install 'textgen-rnn[plot]')\n")
     with pytest.raises(MachineError):
-        plots.draw([], home / "p.png")
+        plots.plot_gradients([], home / "p.png")
 
 
 @pytest.mark.slow
@@ -270,5 +270,5 @@ def test_zeros_and_names_that_look_like_formulas_can_be_drawn(home):
     result = inspect("$\\x$.safetensors", "text.txt", lags=5)
     assert result.curves[0].reach is None
     assert not any(result.curves[0].high)
-    plots.draw([result], home / "p.png")
+    plots.plot_gradients([result], home / "p.png")
     assert (home / "p.png").exists()

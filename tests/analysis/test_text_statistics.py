@@ -12,18 +12,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textgen.analysis.text_statistics import (
-    FORMS,
+    UNICODE_FORMS,
     Items,
-    anatomy_of,
     characters_of,
     code_of,
     described,
-    items_of,
+    items_between_blanks,
     lines_of,
     name_of,
     newlines_of,
     normalisation_of,
     segments,
+    statistics_of,
 )
 
 KINDS = ["LF", "CRLF", "CR", "VT", "FF", "NEL", "U+2028", "U+2029"]
@@ -98,7 +98,7 @@ def test_newlines_are_counted_as_a_walk_over_the_characters_does(text):
     "text, final", [("", False), ("a", False), ("a\n", True), ("a\r\n", True), ("a\r", True)]
 )
 def test_a_newline_at_the_end_is_told(text, final):
-    assert anatomy_of(text).final_newline is final
+    assert statistics_of(text).final_newline is final
 
 
 @pytest.mark.slow
@@ -131,9 +131,9 @@ def test_items_are_what_stands_between_blank_lines(text):
     items = [item for one in re.split(r"(?m)^[ \t]*(?:\n|\Z)", lines) if (item := one.strip("\n"))]
     sizes = [len(item) for item in items]
     if not items:
-        assert items_of(text) == Items(0, 0, 0, 0, 0)
+        assert items_between_blanks(text) == Items(0, 0, 0, 0, 0)
         return
-    found = items_of(text)
+    found = items_between_blanks(text)
     assert found.number == len(items)
     assert found.median == statistics.median(sizes)
     assert (found.short, found.long) == tuple(np.percentile(sizes, [10, 90]))
@@ -156,7 +156,7 @@ def test_the_form_of_a_text_is_made_of_the_forms_of_its_segments(text):
         piece = rest[: max(ends)]
         pieces.append(piece)
         rest = rest[len(piece) :]
-    for form in (*FORMS, "NFKD"):
+    for form in (*UNICODE_FORMS, "NFKD"):
         made = "".join(unicodedata.normalize(form, piece) for piece in pieces)
         assert made == unicodedata.normalize(form, text)
 
@@ -165,7 +165,7 @@ def test_the_form_of_a_text_is_made_of_the_forms_of_its_segments(text):
 def test_nfc_is_what_unicodedata_says(text):
     found = normalisation(text)
     assert found.is_nfc == unicodedata.is_normalized("NFC", text)
-    for form in FORMS:
+    for form in UNICODE_FORMS:
         assert (found.changed[form] == 0) == unicodedata.is_normalized(form, text)
 
 
@@ -211,7 +211,7 @@ def test_names_and_code_points_are_those_of_unicode():
 def test_json_holds_a_hundred_examples_at_most():
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))
     text += "".join(chr(code) + unicodedata.normalize("NFD", chr(code)) for code in range(192, 198))
-    made = anatomy_of(text + "x" * 3000 + "\n" + "x" * 3000).to_json()
+    made = statistics_of(text + "x" * 3000 + "\n" + "x" * 3000).to_json()
     assert json.loads(json.dumps(made)) == made
     assert made["characters"]["distinct"] == len(set(text)) + 2
     assert len(made["characters"]["rarest"]) == 100
@@ -219,8 +219,8 @@ def test_json_holds_a_hundred_examples_at_most():
     assert made["normalisation"]["in_several_spellings"] == 6
     assert len(made["normalisation"]["spellings"]) == 6
     assert made["newlines"]["LF"] == 1
-    assert len(anatomy_of("x" * 3000 + "\n" + "x" * 3000).lines.most_repeated) == 3000
-    assert len(anatomy_of(("x" * 3000 + "\n") * 2).to_json()["lines"]["most_repeated"]) == 1000
+    assert len(statistics_of("x" * 3000 + "\n" + "x" * 3000).lines.most_repeated) == 3000
+    assert len(statistics_of(("x" * 3000 + "\n") * 2).to_json()["lines"]["most_repeated"]) == 1000
 
 
 def test_a_described_character_has_its_name_code_and_count():

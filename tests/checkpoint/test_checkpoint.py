@@ -26,7 +26,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path, cell):
     made.save(path)
     found = Checkpoint.load(path)
     assert found.model == made.model
-    assert found.facts == {**facts, "format": tensorfile.FORMAT}
+    assert found.facts == {**facts, "format": tensorfile.FORMAT_VERSION}
     assert found.tokenizer.alphabet == "ab\u00e9"
     assert found.tokenizer.counts.tolist() == [0, 2, 2, 1]
     assert_equal_tensors(found.weights, made.weights)
@@ -50,7 +50,7 @@ def test_ngrams_and_their_share_come_back(tmp_path):
 def test_a_model_without_ngrams_has_none_in_its_file(tmp_path):
     model = dataclasses.replace(tiny().model, ngrams=1)
     tiny(model=model, ngrams=None, share=0.0).save(tmp_path / "model")
-    assert not [name for name in tensorfile.read(tmp_path / "model")[0] if "ngrams" in name]
+    assert not [name for name in tensorfile.read_tensors(tmp_path / "model")[0] if "ngrams" in name]
     found = Checkpoint.load(tmp_path / "model")
     assert found.ngrams is None
     assert found.share == 0
@@ -126,7 +126,7 @@ def test_bytes_and_pieces_come_back_from_the_one_file(of_units, tmp_path):
     assert found.tokenizer.decode(found.tokenizer.encode(text)) == text
     assert found.tokenizer.counts.tolist() == made.tokenizer.counts.tolist()
     assert_equal_tensors(found.weights, made.weights)
-    assert found.facts == {"format": tensorfile.FORMAT}
+    assert found.facts == {"format": tensorfile.FORMAT_VERSION}
     found.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
@@ -143,14 +143,14 @@ def test_the_report_says_what_the_units_are(of_units):
 def test_a_mark_comes_back_and_stands_in_the_settings(tmp_path):
     made = network_of(counted(ByteTokenizer(marked=True), "ab"))
     made.save(tmp_path / "model")
-    assert tensorfile.read(tmp_path / "model")[1]["marked"] is True
+    assert tensorfile.read_tensors(tmp_path / "model")[1]["marked"] is True
     found = Checkpoint.load(tmp_path / "model")
     assert (found.tokenizer.size, found.tokenizer.mark) == (257, 256)
     assert "marked" not in found.facts
 
 
 def test_a_file_without_a_mark_says_nothing_of_it(small):
-    assert "marked" not in tensorfile.read(small)[1]
+    assert "marked" not in tensorfile.read_tensors(small)[1]
 
 
 @pytest.mark.parametrize("marked", [True, 1, "true", None])
@@ -175,9 +175,9 @@ def test_arrays_of_two_kinds_in_one_file_are_refused(small):
 
 def changed(path, change):
     """Rewrite the file, digest and all, after change(tensors, meta); refuse it as a checkpoint."""
-    tensors, meta = tensorfile.read(path)
+    tensors, meta = tensorfile.read_tensors(path)
     change(tensors, meta)
-    tensorfile.write(path, tensors, meta)
+    tensorfile.write_tensors(path, tensors, meta)
     return refused(path, str(path), load=Checkpoint.load)
 
 
@@ -321,9 +321,9 @@ def test_ngrams_of_another_length_than_the_settings_are_refused_or_harmless(smal
         error = changed(small, lambda t, m: m["model"].update(ngrams=order))
         assert "n-grams" in error.problem
         return
-    tensors, meta = tensorfile.read(small)
+    tensors, meta = tensorfile.read_tensors(small)
     meta["model"]["ngrams"] = order
-    tensorfile.write(small, tensors, meta)
+    tensorfile.write_tensors(small, tensors, meta)
     logs_BV, _ = Checkpoint.load(small).ngrams.read(np.array([1, 2, 3]), 1, None)
     assert np.exp(logs_BV).sum() == pytest.approx(1)
 

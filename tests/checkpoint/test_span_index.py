@@ -95,7 +95,7 @@ def assert_completes_as_a_set_does(spans, text):
 @example("a", 1, 1000)
 @example("aaaa", 2, 1)
 def test_completing_finds_what_a_set_of_the_spans_holds(text, length, block):
-    with mock.patch.object(spans_module, "BLOCK", block):
+    with mock.patch.object(spans_module, "HASHED_AT_ONCE", block):
         spans = Spans.of(to_ids(text), length)
     assert len(spans.hashes) == len(naive_spans(to_ids(text), length))
     assert_completes_as_a_set_does(spans, text)
@@ -121,7 +121,7 @@ def test_hashes_are_the_polynomial_in_whole_numbers(length, dtype):
     ids = np.random.default_rng(length).integers(0, largest, 400, endpoint=True).astype(dtype)
     ids[200:350] = largest
     expected = {horner(span, spans_module.BASE, PRIME) for span in naive_spans(ids, length)}
-    with mock.patch.object(spans_module, "BLOCK", 64):
+    with mock.patch.object(spans_module, "HASHED_AT_ONCE", 64):
         assert Spans.of(ids, length).hashes.tolist() == sorted(expected)
 
 
@@ -143,7 +143,7 @@ def test_the_largest_ids_and_a_long_span_complete_each_other():
     spans = Spans.of(ids, 20_000)
     found = spans.completing(ids[None, 1:], CODE_POINTS + 1)
     assert np.flatnonzero(found).tolist() == [CODE_POINTS]
-    assert spans_module.LONGEST * CODE_POINTS * 2**21 < 2**63
+    assert spans_module.LONGEST_SPAN * CODE_POINTS * 2**21 < 2**63
 
 
 def test_spans_of_the_sequence_of_thue_and_morse_differ():
@@ -176,12 +176,12 @@ def test_what_is_drawn_around_the_barred_ids_holds_no_span(length):
 
 
 def test_a_length_beyond_the_text_completes_nothing_and_takes_no_memory():
-    spans = Spans.of(to_ids("abc"), spans_module.LONGEST)
+    spans = Spans.of(to_ids("abc"), spans_module.LONGEST_SPAN)
     assert not spans.completing(np.ones((2, 3), np.int64), V).any()
     assert spans._powers.nbytes == 0
 
 
-@pytest.mark.parametrize("length", [-1, 0, spans_module.LONGEST + 1])
+@pytest.mark.parametrize("length", [-1, 0, spans_module.LONGEST_SPAN + 1])
 def test_an_impossible_length_is_an_error_of_the_option(length):
     with pytest.raises(UsageError, match="--novel"):
         Spans.of(to_ids("abc"), length)
@@ -195,7 +195,7 @@ def test_an_impossible_length_is_an_error_of_the_option(length):
 @example("abc", "abc", 1)
 @example("aaaa", "aa", 1)
 def test_longest_copied_is_what_find_finds(text, output, block):
-    with mock.patch.object(spans_module, "BLOCK", block):
+    with mock.patch.object(spans_module, "HASHED_AT_ONCE", block):
         found = longest_copied(to_ids(text), to_ids(output, np.int64))
     assert found == naive_longest(text, output)
 
@@ -332,8 +332,8 @@ def test_a_damaged_index_is_made_anew(run, damage):
 )
 def test_hashes_that_cannot_be_searched_are_refused(run, hashes):
     origin = origin_of(run.checkpoint, 3)
-    meta = {"format": tensorfile.FORMAT, "novelty": origin}
-    tensorfile.write(run.stored(), {"hashes": hashes}, meta)
+    meta = {"format": tensorfile.FORMAT_VERSION, "novelty": origin}
+    tensorfile.write_tensors(run.stored(), {"hashes": hashes}, meta)
     refused(run.stored(), "order", load=lambda path: Spans.load(path, origin))
     assert run.index().hashes.tolist() == run.expected()
 

@@ -5,7 +5,7 @@ import pytest
 import textgen
 from textgen.checkpoint import training_text
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.data.encodings import Reading
+from textgen.data.encodings import TextFormat
 from textgen.errors import TextError, UsageError
 
 TINY = {"hidden": 8, "embedding": 4, "batch": 2, "window": 8, "threads": 1, "steps": 1}
@@ -35,16 +35,16 @@ def test_parts_are_those_of_then(trained):
 
 def test_it_is_read_as_it_was_then(trained):
     best, facts = trained(newlines="lf")
-    assert training_text.reading_of(facts) == Reading(newlines="lf")
-    assert training_text.find(best, facts).text == TEXT.replace("\r", "")
+    assert training_text.recorded_format(facts) == TextFormat(newlines="lf")
+    assert training_text.find_text(best, facts).text == TEXT.replace("\r", "")
 
 
 def test_parts_of_items_are_those_of_then(trained):
     best, facts = trained(records="lines")
     parts = [training_text.part_of(best, facts, part) for part in ("train", "val", "test")]
     assert [len(part) for part in parts] == [30, 18, 12]
-    assert {item for part in parts for item in part} == training_text.items_of(best, facts)
-    assert training_text.items_of(best, facts) == set(TEXT.split("\r\n")) - {""}
+    assert {item for part in parts for item in part} == training_text.known_records(best, facts)
+    assert training_text.known_records(best, facts) == set(TEXT.split("\r\n")) - {""}
 
 
 def test_a_validation_text_of_its_own_is_found(trained, tmp_path):
@@ -75,25 +75,28 @@ def test_parts_of_an_older_checkpoint_follow_from_its_shares(trained):
     del facts["parts"]
     assert [training_text.part_of(best, facts, part) for part in ("train", "val", "test")] == parts
     facts["split"] = None
-    assert training_text.bounds(training_text.find(best, facts), facts, "train") == (0, len(TEXT))
+    assert training_text.bounds(training_text.find_text(best, facts), facts, "train") == (
+        0,
+        len(TEXT),
+    )
 
 
 def test_another_text_is_refused_and_a_moved_one_can_be_named(trained, tmp_path):
     best, facts = trained()
     moved = (tmp_path / "corpus.txt").rename(tmp_path / "moved.txt")
     with pytest.raises(TextError, match="no such file"):
-        training_text.find(best, facts)
-    assert training_text.find(best, facts, moved).text == TEXT
+        training_text.find_text(best, facts)
+    assert training_text.find_text(best, facts, moved).text == TEXT
     moved.write_text(TEXT[1:])
     with pytest.raises(TextError, match="not the text that was trained on"):
-        training_text.find(best, facts, moved)
+        training_text.find_text(best, facts, moved)
 
 
 def test_a_checkpoint_alone_names_the_text_that_it_wants(trained, tmp_path):
     best, facts = trained()
     alone = best.rename(tmp_path / "alone.safetensors")
     with pytest.raises(UsageError, match=r"where its text corpus\.txt is"):
-        training_text.find(alone, facts)
+        training_text.find_text(alone, facts)
 
 
 def test_several_files_are_found_in_their_order(tmp_path):
@@ -102,4 +105,4 @@ def test_several_files_are_found_in_their_order(tmp_path):
     paths = [tmp_path / "b.txt", tmp_path / "a.txt"]
     best = textgen.train(paths, out=str(tmp_path / "run"), **TINY).best
     facts = Checkpoint.load(best).facts
-    assert training_text.find(best, facts).text == "text b " * 20 + "\n" + "text a " * 20
+    assert training_text.find_text(best, facts).text == "text b " * 20 + "\n" + "text a " * 20

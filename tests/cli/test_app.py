@@ -322,7 +322,7 @@ class TestTexts:
         assert code == 0
         facts = Checkpoint.load(names / "checkpoints" / "jokes" / "best.safetensors").facts
         assert (facts["records"], facts["items"]["train"]) == ("\n%\n", 20)
-        items = training_text.items_of(names / "checkpoints/jokes/best.safetensors", facts)
+        items = training_text.known_records(names / "checkpoints/jokes/best.safetensors", facts)
         assert "joke 7\nof two lines" in items
 
     def test_where_there_are_no_more_items_that_is_said(self, names, capsys, monkeypatch):

@@ -28,7 +28,7 @@ def stored(key="key", numbers=(1, 2, 3), dtype="u1", pieces=2):
 @given(st.lists(st.integers(0, 2**16 - 1)), st.sampled_from(["u2", "u4"]), st.integers(1, 5))
 def test_an_array_comes_back_as_it_was_stored(numbers, dtype, pieces):
     stored("same", numbers, dtype, pieces)
-    entry = cache.find("same", verify=True)
+    entry = cache.find_entry("same", verify=True)
     assert entry.array().dtype == dtype
     assert entry.array().tolist() == numbers
     assert entry.about == ABOUT
@@ -36,16 +36,16 @@ def test_an_array_comes_back_as_it_was_stored(numbers, dtype, pieces):
 
 def test_an_array_is_mapped_and_not_read():
     stored()
-    assert isinstance(cache.find("key").array(), np.memmap)
+    assert isinstance(cache.find_entry("key").array(), np.memmap)
 
 
 def test_it_may_be_shorter_than_the_room_that_was_asked_for():
     cache.store("key", [np.array([7], "u1")], np.dtype("u1"), 1000, {})
-    assert cache.find("key").array().tolist() == [7]
+    assert cache.find_entry("key").array().tolist() == [7]
 
 
 def test_what_was_never_stored_is_not_there(folder):
-    assert cache.find("key") is None
+    assert cache.find_entry("key") is None
     assert not folder.exists()  # asking leaves no trace
 
 
@@ -81,7 +81,7 @@ def replace_by_a_copy(path):
 def test_a_file_that_was_touched_is_not_there(folder, damage):
     stored()
     damage(folder / "key.ids")
-    assert cache.find("key") is None
+    assert cache.find_entry("key") is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_file_that_was_touched_is_not_there(folder, damage):
 def test_facts_that_make_no_sense_are_as_none(folder, text):
     stored()
     (folder / "key.json").write_text(text)
-    assert cache.find("key") is None
+    assert cache.find_entry("key") is None
 
 
 def test_facts_of_another_length_or_type_are_refused(folder):
@@ -100,17 +100,17 @@ def test_facts_of_another_length_or_type_are_refused(folder):
     good = json.loads(path.read_text())
     for wrong in ({"length": 2}, {"length": 4}, {"dtype": "u2"}, {"dtype": "i1"}, {"dtype": "O"}):
         path.write_text(json.dumps(good | wrong))
-        assert cache.find("key") is None, wrong
+        assert cache.find_entry("key") is None, wrong
     path.write_text(json.dumps(good))
-    assert cache.find("key") is not None
+    assert cache.find_entry("key") is not None
 
 
 def test_verify_reads_the_array_through(folder):
     stored()
     path = folder / "key.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"crc": 1}))
-    assert cache.find("key") is not None  # the check would be blind without the next line
-    assert cache.find("key", verify=True) is None
+    assert cache.find_entry("key") is not None  # the check would be blind without the next line
+    assert cache.find_entry("key", verify=True) is None
 
 
 def test_an_interrupted_write_leaves_nothing(folder):
@@ -120,7 +120,7 @@ def test_an_interrupted_write_leaves_nothing(folder):
 
     with pytest.raises(KeyboardInterrupt):
         cache.store("key", pieces(), np.dtype("u1"), 20, {})
-    assert cache.find("key") is None
+    assert cache.find_entry("key") is None
     assert list(folder.iterdir()) == []
 
 
@@ -180,7 +180,7 @@ def test_clearing_removes_what_is_ours_and_says_how_much(folder):
     cache.remember(["a"], "digest")
     (folder / "notes.txt").write_text("mine")
     size = sum(path.stat().st_size for path in folder.iterdir()) - 4
-    assert cache.entries() == [("corpus.txt", 3)]
+    assert cache.cached_texts() == [("corpus.txt", 3)]
     assert cache.clear() == size
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     (folder / "notes.txt").unlink()

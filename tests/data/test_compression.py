@@ -49,7 +49,7 @@ def failing(data, size=1 << 20):
 @pytest.mark.parametrize("kind", PACKERS)
 def test_all_members_come_out_whatever_the_pieces(kind, members, block, size, slice_):
     data = b"".join(map(PACKERS[kind], members))
-    with mock.patch.multiple(compression, PIECE=size, SLICE=slice_):
+    with mock.patch.multiple(compression, READ_AT_ONCE=size, SLICE=slice_):
         found = list(unpacked("name", cut(data, block)))
     assert b"".join(found) == b"".join(members)
     assert all(found)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from textgen.data import corpus, splits
 from textgen.data.corpus import Corpus, read
-from textgen.data.encodings import Reading
+from textgen.data.encodings import TextFormat
 from textgen.data.source import Source
-from textgen.data.splits import cut
+from textgen.data.splits import bounds_of_shares
 from textgen.errors import TextError
 from textgen.tokenizers.char import CharTokenizer
 
@@ -68,7 +68,9 @@ def assert_exact_parts(text, split, shares):
     n = len(text)
     train = int(shares[0] * n)  # of a fraction, so exactly the floor
     val = int((shares[0] + shares[1]) * n) if len(shares) == 3 else n
-    assert cut(len(text), split) == {"train": (0, train), "val": (train, val)} | {"test": (val, n)}
+    assert bounds_of_shares(len(text), split) == {"train": (0, train), "val": (train, val)} | {
+        "test": (val, n)
+    }
 
 
 @given(st.integers(0, 300_000), random_splits())
@@ -87,14 +89,14 @@ def test_the_check_of_the_cuts_notices_arithmetic_in_floats(monkeypatch):
 @given(st.text(), random_splits())
 def test_parts_are_in_order_and_together_the_text(text, split):
     whole = corpus_of(text)
-    parts = [whole.slice(*bounds) for bounds in cut(len(whole), split[0]).values()]
+    parts = [whole.slice(*bounds) for bounds in bounds_of_shares(len(whole), split[0]).values()]
     assert "".join(parts) == text
     if len(split[1]) == 2:
         assert parts[2] == ""
 
 
 def test_tiny_shakespeare_is_cut_as_nanogpt_cuts_it():
-    bounds = cut(1_115_394, "0.9,0.1")
+    bounds = bounds_of_shares(1_115_394, "0.9,0.1")
     assert bounds["train"] == (0, 1_003_854)
     assert bounds["val"] == (1_003_854, 1_115_394)
 
@@ -245,7 +247,7 @@ def test_a_stretch_is_what_a_string_would_give(stretch):
 def test_pieces_join_to_the_stretch(stretch, size):
     text, start, end = stretch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "PIECE", size)
+        patch.setattr(corpus, "PIECE_CHARS", size)
         pieces = list(corpus_of(text).pieces(start, end))
     assert "".join(pieces) == text[start:end]
     assert all(0 < len(piece) <= size for piece in pieces)
@@ -384,8 +386,8 @@ def test_a_damaged_array_is_made_again(large, cached, monkeypatch):
 def test_the_same_bytes_in_another_encoding_are_another_text(large):
     text = large.read_bytes().decode("latin-1")
     assert read(large).text != text
-    assert read(large, reading=Reading("latin-1")).text == text
-    assert read(large, reading=Reading(newlines="lf")).text == large.read_text("utf-8-sig")
+    assert read(large, reading=TextFormat("latin-1")).text == text
+    assert read(large, reading=TextFormat(newlines="lf")).text == large.read_text("utf-8-sig")
 
 
 def test_several_files_are_one_text(tmp_path):
@@ -401,5 +403,5 @@ def test_several_files_are_one_text(tmp_path):
 def test_how_a_text_was_read_is_reported(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"x\r\n")
     assert "read as" not in dict(read(tmp_path / "a.txt").report())
-    report = dict(read(tmp_path / "a.txt", reading=Reading(newlines="lf")).report())
+    report = dict(read(tmp_path / "a.txt", reading=TextFormat(newlines="lf")).report())
     assert report["read as"] == "newlines lf"

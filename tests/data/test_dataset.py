@@ -9,7 +9,7 @@ import pytest
 
 from textgen.config.train import TrainConfig
 from textgen.data import corpus, dataset
-from textgen.data.dataset import gather
+from textgen.data.dataset import load_dataset
 from textgen.errors import TextError, UsageError
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
@@ -39,7 +39,7 @@ def decoded(found, ids):
 
 @pytest.mark.parametrize("kind", [None, "char", "byte", "bpe", "unigram"])
 def test_ids_are_those_of_the_parts(kind):
-    found = gather(["text.txt"], TrainConfig(tokenizer=kind, split="0.7,0.2,0.1"))
+    found = load_dataset(["text.txt"], TrainConfig(tokenizer=kind, split="0.7,0.2,0.1"))
     train, val, _ = parts(TEXT, "0.7", "0.2", "0.1")
     assert decoded(found, found.train) == train
     assert decoded(found, found.val) == val
@@ -50,7 +50,7 @@ def test_ids_are_those_of_the_parts(kind):
 
 
 def test_what_is_recorded_says_where_the_parts_lie():
-    facts = gather(["text.txt"], TrainConfig(split="0.7,0.2,0.1", newlines="lf")).facts
+    facts = load_dataset(["text.txt"], TrainConfig(split="0.7,0.2,0.1", newlines="lf")).facts
     n = len(TEXT.replace("\r", ""))
     assert facts["parts"] == {
         "train": [0, n * 7 // 10], "val": [n * 7 // 10, n * 9 // 10], "test": [n * 9 // 10, n]
@@ -60,7 +60,7 @@ def test_what_is_recorded_says_where_the_parts_lie():
 
 
 def test_all_of_a_text_can_be_trained_on_and_that_is_said():
-    found = gather(["text.txt"], TrainConfig(split="1"))
+    found = load_dataset(["text.txt"], TrainConfig(split="1"))
     assert decoded(found, found.train) == TEXT
     assert len(found.val) == 0
     assert any("nothing is held out" in note for note in found.notes)
@@ -68,18 +68,18 @@ def test_all_of_a_text_can_be_trained_on_and_that_is_said():
 
 def test_beside_a_test_text_validation_keeps_its_share(home):
     (home / "other.txt").write_text("a line")
-    found = gather(["text.txt"], TrainConfig(test="other.txt", split="0.7,0.2,0.1"))
+    found = load_dataset(["text.txt"], TrainConfig(test="other.txt", split="0.7,0.2,0.1"))
     n = len(TEXT)
     assert decoded(found, found.train) + decoded(found, found.val) == TEXT
     assert len(found.val) == n * 9 // 10 - n * 7 // 10
     assert found.facts["test"]["name"] == "other.txt"
-    items = gather(["names.txt"], TrainConfig(test="other.txt", records="lines"))
+    items = load_dataset(["names.txt"], TrainConfig(test="other.txt", records="lines"))
     assert items.facts["items"] == {"train": 95, "val": 5, "test": 1}
 
 
 def test_a_validation_text_leaves_the_whole_to_training(home):
     (home / "other.txt").write_text("a line and a cafe? and ünknown")
-    found = gather(["text.txt"], TrainConfig(val="other.txt"))
+    found = load_dataset(["text.txt"], TrainConfig(val="other.txt"))
     assert decoded(found, found.train) == TEXT
     assert found.facts["validation"]["name"] == "other.txt"
     assert found.facts["split"] is None
@@ -93,13 +93,13 @@ def test_a_validation_text_leaves_the_whole_to_training(home):
 
 def test_several_files_are_one_text_in_their_order(home):
     (home / "end.txt").write_text("The end.")
-    found = gather(["end.txt", "text.txt"], TrainConfig(split="1"))
+    found = load_dataset(["end.txt", "text.txt"], TrainConfig(split="1"))
     assert decoded(found, found.train) == "The end.\n" + TEXT
 
 
 def test_a_part_without_characters_to_train_on_is_refused():
     with pytest.raises(TextError, match="left for training"):
-        gather(["text.txt"], TrainConfig(split="0.0001,0.9999"))
+        load_dataset(["text.txt"], TrainConfig(split="0.0001,0.9999"))
 
 
 # Items
@@ -115,7 +115,7 @@ def items_of(found, ids):
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
 def test_items_are_whole_in_each_part_and_in_one_only(kind):
     config = TrainConfig(records="lines", split="0.8,0.15,0.05", tokenizer=kind)
-    found = gather(["names.txt"], config)
+    found = load_dataset(["names.txt"], config)
     train, val = items_of(found, found.train), items_of(found, found.val)
     assert (len(train), len(val)) == (80, 15)
     assert found.facts["items"] == {"train": 80, "val": 15, "test": 5}
@@ -131,7 +131,7 @@ def test_items_are_whole_in_each_part_and_in_one_only(kind):
 
 def test_repeated_items_are_taken_once_before_anything_is_cut(home):
     (home / "names.txt").write_text("\n".join(NAMES + NAMES[:30]) + "\n")
-    found = gather(["names.txt"], TrainConfig(records="lines", split="0.8,0.15,0.05"))
+    found = load_dataset(["names.txt"], TrainConfig(records="lines", split="0.8,0.15,0.05"))
     train, val = items_of(found, found.train), items_of(found, found.val)
     assert not set(train) & set(val)
     assert any(note == "30 repeated items left out" for note in found.notes)
@@ -139,7 +139,7 @@ def test_repeated_items_are_taken_once_before_anything_is_cut(home):
 
 def test_items_to_validate_on_that_are_trained_on_are_told(home):
     (home / "val.txt").write_text("name3\nname500\nname500\n")
-    found = gather(["names.txt"], TrainConfig(records="lines", val="val.txt"))
+    found = load_dataset(["names.txt"], TrainConfig(records="lines", val="val.txt"))
     assert sorted(items_of(found, found.train)) == sorted(NAMES)
     assert items_of(found, found.val) == ["name3", "name500"]
     assert any(note == "trained on too: 1 item of val.txt" for note in found.notes)
@@ -148,33 +148,33 @@ def test_items_to_validate_on_that_are_trained_on_are_told(home):
 def test_a_text_without_an_item_to_train_on_is_refused(home):
     (home / "empty.txt").write_text("\n\n\n")
     with pytest.raises(TextError, match="no item is left for training"):
-        gather(["empty.txt"], TrainConfig(records="lines"))
+        load_dataset(["empty.txt"], TrainConfig(records="lines"))
 
 
 # Large texts
 
 
 def test_the_bytes_of_a_large_text_are_kept_too(monkeypatch):
-    small = gather(["text.txt"], TrainConfig(tokenizer="byte"))
+    small = load_dataset(["text.txt"], TrainConfig(tokenizer="byte"))
     monkeypatch.setattr(corpus, "IN_MEMORY", 100)
-    large = gather(["text.txt"], TrainConfig(tokenizer="byte"))
+    large = load_dataset(["text.txt"], TrainConfig(tokenizer="byte"))
     assert isinstance(large.train, np.memmap)
     assert np.array_equal(large.train, small.train)
     monkeypatch.setattr(ByteTokenizer, "encode", None)  # nothing is encoded again
-    again = gather(["text.txt"], TrainConfig(tokenizer="byte"))
+    again = load_dataset(["text.txt"], TrainConfig(tokenizer="byte"))
     assert np.array_equal(again.val, small.val)
 
 
 def test_other_units_of_the_same_text_are_not_taken_for_these(monkeypatch):
     monkeypatch.setattr(corpus, "IN_MEMORY", 100)
     for size in (300, 320, 300):
-        found = gather(["text.txt"], TrainConfig(tokenizer="bpe", vocab_size=size, split="1"))
+        found = load_dataset(["text.txt"], TrainConfig(tokenizer="bpe", vocab_size=size, split="1"))
         assert decoded(found, found.train) == TEXT
 
 
 def test_of_a_large_text_units_are_found_in_pieces_drawn_from_all_of_it(monkeypatch):
-    monkeypatch.setattr(dataset, "DRAWN", 10)
-    monkeypatch.setattr(dataset, "ENOUGH", 3)
+    monkeypatch.setattr(dataset, "DRAWN_CHARS", 10)
+    monkeypatch.setattr(dataset, "DRAWN_PIECES", 3)
     text = corpus.Corpus.of("".join(f"{n:9}\n" for n in range(100)))
     drawn = list(dataset._drawn(text, 0, 1000))
     assert [int(piece) for piece in drawn] == [0, 50, 99]
@@ -186,7 +186,7 @@ def test_of_a_large_text_units_are_found_in_pieces_drawn_from_all_of_it(monkeypa
 
 def test_characters_of_the_checkpoint_are_kept_beside_the_new_ones():
     first = CharTokenizer.from_text("zyx é")
-    found = gather(["text.txt"], TrainConfig(split="1"), first=first)
+    found = load_dataset(["text.txt"], TrainConfig(split="1"), first=first)
     assert set(found.tokenizer.alphabet) == set("zyx é" + TEXT)
     assert found.tokenizer.counts[found.tokenizer.encode("z")[0]] == 0
     assert found.tokenizer.counts[found.tokenizer.encode("n")[0]] == TEXT.count("n")
@@ -195,7 +195,7 @@ def test_characters_of_the_checkpoint_are_kept_beside_the_new_ones():
 
 def test_pieces_of_the_checkpoint_are_kept_as_they_are():
     first, _ = SentencePieceTokenizer.train("other words altogether\n" * 30, vocab_size=300)
-    found = gather(["text.txt"], TrainConfig(tokenizer="bpe", split="1"), first=first)
+    found = load_dataset(["text.txt"], TrainConfig(tokenizer="bpe", split="1"), first=first)
     assert found.tokenizer.model == first.model
     assert found.tokenizer.counts.sum() == len(found.train)
 
@@ -203,10 +203,10 @@ def test_pieces_of_the_checkpoint_are_kept_as_they_are():
 def test_a_model_of_items_does_not_go_on_with_one_text():
     first = CharTokenizer.from_text("abc", marked=True)
     with pytest.raises(UsageError, match="give --records too"):
-        gather(["text.txt"], TrainConfig(), first=first)
+        load_dataset(["text.txt"], TrainConfig(), first=first)
 
 
 def test_a_large_alphabet_of_characters_is_told(home):
     (home / "many.txt").write_text("".join(map(chr, range(0x4E00, 0x4E00 + 6000))))
-    found = gather(["many.txt"], TrainConfig(split="1"))
+    found = load_dataset(["many.txt"], TrainConfig(split="1"))
     assert any(note.startswith("6,000 different characters") for note in found.notes)

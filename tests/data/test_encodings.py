@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textgen.data import encodings
-from textgen.data.encodings import Reading, decoded, has_mark
+from textgen.data.encodings import TextFormat, decoded, has_mark
 from textgen.errors import TextError, UsageError
 
 BOM = b"\xef\xbb\xbf"
@@ -26,7 +26,7 @@ def pieces_of(data, size=1 << 20, **reading):
     def blocks():
         return (data[i : i + size] for i in range(0, len(data), size))
 
-    return list(decoded("text", Reading(**reading), blocks(), blocks))
+    return list(decoded("text", TextFormat(**reading), blocks(), blocks))
 
 
 def failing(data, size=1 << 20, **reading):
@@ -45,8 +45,8 @@ def failing(data, size=1 << 20, **reading):
     "name, known", [("UTF8", "utf-8"), ("utf-8-sig", "utf-8"), ("latin1", "iso8859-1")]
 )
 def test_an_encoding_has_one_name(name, known):
-    assert Reading(name).encoding == known
-    assert Reading(name) == Reading(known)
+    assert TextFormat(name).encoding == known
+    assert TextFormat(name) == TextFormat(known)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_an_encoding_has_one_name(name, known):
 )
 def test_an_unknown_encoding_has_a_close_name_in_its_error(name, close):
     with pytest.raises(UsageError) as caught:
-        Reading(name)
+        TextFormat(name)
     error = caught.value
     assert (error.exit_code, error.subject) == (2, "--encoding")
     assert repr(name) in error.problem
@@ -77,13 +77,13 @@ def test_an_unknown_encoding_has_a_close_name_in_its_error(name, close):
 )
 def test_what_no_file_is_written_in_is_no_encoding(name):
     with pytest.raises(UsageError, match="--encoding"):
-        Reading(name)
+        TextFormat(name)
 
 
 @pytest.mark.parametrize("option, value", [("newlines", "crlf"), ("normalize", "nfd")])
 def test_the_other_choices_are_checked(option, value):
     with pytest.raises(UsageError) as caught:
-        Reading(**{option: value})
+        TextFormat(**{option: value})
     assert caught.value.subject == f"--{option}"
 
 
@@ -155,8 +155,8 @@ def test_every_character_can_be_read():
 def test_one_leading_mark_is_dropped_and_known_of(encoding, size):
     data = "\ufeff\ufeffa\ufeff".encode(encoding)
     assert "".join(pieces_of(data, size, encoding=encoding)) == "\ufeffa\ufeff"
-    assert has_mark(data[:4], Reading(encoding))
-    assert not has_mark("a\ufeff".encode(encoding)[:4], Reading(encoding))
+    assert has_mark(data[:4], TextFormat(encoding))
+    assert not has_mark("a\ufeff".encode(encoding)[:4], TextFormat(encoding))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
@@ -165,7 +165,7 @@ def test_the_mark_tells_the_order_of_bytes(encoding, size):
     for order in ("-le", "-be"):
         data = "\ufeffaé\ufeff".encode(encoding + order)
         assert "".join(pieces_of(data, size, encoding=encoding)) == "aé\ufeff"
-        assert has_mark(data[:4], Reading(encoding))
+        assert has_mark(data[:4], TextFormat(encoding))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
@@ -181,7 +181,7 @@ def test_without_a_mark_the_order_is_guessed_for_the_user_not_for_the_text(encod
 @pytest.mark.parametrize("encoding, data", [("cp1252", BOM), ("gb18030", b"\x841\x953")])
 def test_other_encodings_have_no_mark(encoding, data):
     assert pieces_of(data, encoding=encoding) == [data.decode(encoding)]
-    assert not has_mark(data, Reading(encoding))
+    assert not has_mark(data, TextFormat(encoding))
 
 
 # Newlines
@@ -193,12 +193,12 @@ def test_newlines_become_line_feeds_wherever_they_are_cut(text, size):
     """As Python's universal newlines are."""
     expected = io.StringIO(text, newline=None).read()
     assert "".join(pieces_of(text.encode(), size, newlines="lf")) == expected
-    assert Reading(newlines="lf").of(text) == expected
+    assert TextFormat(newlines="lf").of(text) == expected
 
 
 @given(st.text("a\r\n", max_size=10))
 def test_newlines_are_kept_unless_asked(text):
-    assert "".join(pieces_of(text.encode(), 3)) == Reading().of(text) == text
+    assert "".join(pieces_of(text.encode(), 3)) == TextFormat().of(text) == text
 
 
 # Composition
@@ -225,7 +225,7 @@ composing = st.text(
 @given(composing, sizes)
 def test_pieces_compose_to_what_the_whole_composes_to(text, size):
     expected = unicodedata.normalize("NFC", text)
-    assert Reading(normalize="nfc").of(text) == expected
+    assert TextFormat(normalize="nfc").of(text) == expected
     pieces = list(
         encodings._composed("text", (text[i : i + size] for i in range(0, len(text), size)))
     )
@@ -237,7 +237,7 @@ def test_pieces_compose_to_what_the_whole_composes_to(text, size):
 def test_composition_and_newlines_go_together(text):
     expected = unicodedata.normalize("NFC", io.StringIO("x" + text, newline=None).read())
     pieces = pieces_of(("x" + text).encode(), 3, newlines="lf", normalize="nfc")
-    assert "".join(pieces) == expected == Reading("utf-8", "lf", "nfc").of("x" + text)
+    assert "".join(pieces) == expected == TextFormat("utf-8", "lf", "nfc").of("x" + text)
 
 
 def test_where_pieces_are_cut_nothing_composes():
@@ -272,9 +272,9 @@ def test_a_run_without_an_end_is_an_error_not_all_of_memory(monkeypatch):
     text = "e" + "\u0301" * 50 + "x"
     expected = unicodedata.normalize("NFC", text)
     for held, size in ((51, 1), (51, 7), (100, 100)):
-        monkeypatch.setattr(encodings, "HELD", held)
+        monkeypatch.setattr(encodings, "MOST_HELD_BACK", held)
         assert "".join(pieces_of(text.encode(), size, normalize="nfc")) == expected
-    monkeypatch.setattr(encodings, "HELD", 40)
+    monkeypatch.setattr(encodings, "MOST_HELD_BACK", 40)
     error = failing(text.encode(), 7, normalize="nfc")
     assert error.problem == "holds more than 40 combining characters in a row"
     assert "--normalize" in error.fix
@@ -343,7 +343,7 @@ def test_bytes_that_are_not_in_another_encoding_are_found_too(encoding, data, si
 
 def test_what_comes_before_a_fault_is_read():
     blocks = [b"abcd", b"efgh", b"ij\xff"]
-    pieces = decoded("text", Reading(), iter(blocks), lambda: iter(blocks))
+    pieces = decoded("text", TextFormat(), iter(blocks), lambda: iter(blocks))
     assert [next(pieces), next(pieces)] == ["abcd", "efgh"]
     with pytest.raises(TextError, match="offset 10 "):
         next(pieces)
@@ -356,7 +356,7 @@ def test_a_text_without_a_character_has_no_pieces():
 def test_a_stream_of_any_length_is_read_in_constant_memory():
     blocks = ("é\r\n".encode() * 5000 for _ in range(2000))
     tracemalloc.start()
-    reading = Reading("utf-8", "lf", "nfc")
+    reading = TextFormat("utf-8", "lf", "nfc")
     count = sum(len(piece) for piece in decoded("text", reading, blocks, lambda: iter([])))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -451,7 +451,7 @@ def test_guessing_keeps_little_of_the_text_and_reads_no_more_than_it_needs():
     blocks = [b"x" * SIXTY_FOUR_KB] * 100 + [b"\xff"]
     tracemalloc.start()
     with pytest.raises(TextError, match="offset 6,553,600 "):
-        for _ in decoded("text", Reading(), iter(blocks), again):
+        for _ in decoded("text", TextFormat(), iter(blocks), again):
             pass
     assert tracemalloc.get_traced_memory()[1] < 20 * SIXTY_FOUR_KB
     tracemalloc.stop()

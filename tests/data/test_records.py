@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.data import records
-from textgen.data.records import IGNORED, Items
-from textgen.data.streams import ItemStreams
+from textgen.data.records import IGNORED, Records
+from textgen.data.streams import RecordStreams
 
 MARK = 99
 ITEMS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=12), min_size=1, max_size=30)
@@ -66,7 +66,7 @@ def test_a_sorted_list_is_mixed():
 
 @given(ITEMS)
 def test_items_of_framed_ids_begin_at_their_marks(items):
-    found = Items.of(framed(items), MARK)
+    found = Records.of(framed(items), MARK)
     assert found.lengths.tolist() == [len(item) + 1 for item in items]
     for start, item in zip(found.starts, items, strict=True):
         assert framed(items)[start : start + len(item) + 2].tolist() == [MARK, *item, MARK]
@@ -92,14 +92,14 @@ def rows_of_an_epoch(streams, epoch):
 
 @given(ITEMS, st.integers(1, 8), st.integers(1, 9), st.integers(0, 3), st.integers(0, 2))
 def test_an_epoch_shows_every_item_once_whole_and_from_its_mark(items, batch, window, seed, epoch):
-    streams = ItemStreams(framed(items), MARK, batch, window, seed)
+    streams = RecordStreams(framed(items), MARK, batch, window, seed)
     read = rows_of_an_epoch(streams, epoch)
     assert all(x[0] == MARK and x[1:] == y[:-1] and y[-1] == MARK for x, y in read)
     assert sorted(y[:-1] for _, y in read) == sorted(items)
 
 
 def test_the_check_notices_a_row_that_is_not_reset(monkeypatch):
-    streams = ItemStreams(framed([[1, 2], [3, 4], [5, 6]]), MARK, 1, 9, 0)
+    streams = RecordStreams(framed([[1, 2], [3, 4], [5, 6]]), MARK, 1, 9, 0)
     whole = streams.window_at
     monkeypatch.setattr(streams, "window_at", lambda e, i: (*whole(e, i)[:2], np.array([i == 0])))
     read = rows_of_an_epoch(streams, 0)
@@ -109,7 +109,7 @@ def test_the_check_notices_a_row_that_is_not_reset(monkeypatch):
 def test_epochs_differ_and_repeat_with_their_seed():
     ids = framed([[one] * 3 for one in range(10)] * 5)
     order = [
-        rows_of_an_epoch(ItemStreams(ids, MARK, 4, 8, s), e)
+        rows_of_an_epoch(RecordStreams(ids, MARK, 4, 8, s), e)
         for s, e in ((0, 0), (0, 0), (0, 1), (1, 0))
     ]
     assert order[0] == order[1]
@@ -120,7 +120,7 @@ def test_epochs_differ_and_repeat_with_their_seed():
 def test_rows_of_a_window_are_of_like_length():
     """Little of a window is wasted."""
     lengths = np.random.default_rng(0).integers(1, 40, 5000)
-    streams = ItemStreams(framed([[1] * n for n in lengths]), MARK, 64, 64, 0)
+    streams = RecordStreams(framed([[1] * n for n in lengths]), MARK, 64, 64, 0)
     room = used = 0
     for index in range(streams.windows):
         _, y_TB, _ = streams.window_at(0, index)

@@ -273,7 +273,7 @@ class TestFile:
         assert [line.split(maxsplit=1) for line in lines] == [
             ["verse", "a verse"], ["more", "a"], ["last", "the last"],
         ]  # fmt: skip
-        assert registry.entries()["more"].size == 9
+        assert registry.registered_corpora()["more"].size == 9
         assert registry.build("last").stat().st_size > 300_000
 
     @pytest.mark.parametrize("name", ["shakespear", "../verse", "verse/../verse", "/etc/hosts", ""])
@@ -317,7 +317,7 @@ class TestFile:
         write(text)
         fails(capsys, 2, str(Path("corpora/corpora.toml")), table, *words)
         with pytest.raises(UsageError):
-            registry.entries()
+            registry.registered_corpora()
 
     def test_a_registry_that_is_not_utf8(self, home, capsys):
         write("")
@@ -325,7 +325,7 @@ class TestFile:
         fails(capsys, 2, "is not TOML")
 
     def test_without_a_registry_of_its_own_a_folder_has_ours(self, home, monkeypatch):
-        ours = registry.entries()
+        ours = registry.registered_corpora()
         assert {"shakespeare", "tiny-shakespeare", "python-docs"} <= set(ours)
         assert ours["tiny-shakespeare"].size == 1_115_394
 
@@ -334,11 +334,11 @@ class TestFile:
             "textgen.files.assets.__file__", str(home / "site/textgen/files/assets.py")
         )
         with pytest.raises(MachineError, match="install textgen-rnn again"):
-            registry.entries()
+            registry.registered_corpora()
         for folder, name in (("site/corpora", "checkout"), ("site/textgen/assets", "installed")):
             Path(folder).mkdir(parents=True)
             Path(folder, "corpora.toml").write_text(f"[{name}]\n{GOOD}", "utf-8")
-            assert list(registry.entries()) == [name]
+            assert list(registry.registered_corpora()) == [name]
 
 
 def register_wheel(wheel_sha256, text="Verse\n\nROMEO:\nBut, soft!\n"):
@@ -438,7 +438,7 @@ class TestNetwork:
         assert "\n\n\n" not in text and " \n" not in text
 
     def test_tiny_shakespeare(self, home):
-        host = urllib.parse.urlsplit(registry.entries()["tiny-shakespeare"].url).hostname
+        host = urllib.parse.urlsplit(registry.registered_corpora()["tiny-shakespeare"].url).hostname
         try:
             socket.create_connection((host, 443), 10).close()
         except OSError as error:

@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.data import source as source_module
-from textgen.data.encodings import Reading
+from textgen.data.encodings import TextFormat
 from textgen.data.source import Source
 from textgen.errors import MachineError, TextError, UsageError
 
 BOM = b"\xef\xbb\xbf"
-PIECE = source_module.PIECE
+PIECE = source_module.PIECE_BYTES
 AGAIN = "repeat when nothing writes to it"
 
 
@@ -75,7 +75,7 @@ def test_a_file_comes_back_byte_for_byte(tmp_path_factory, text, marked, size):
     path = tmp_path_factory.getbasetemp() / "round-trip.txt"
     data = (BOM if marked else b"") + text.encode()
     path.write_bytes(data)
-    with mock.patch.object(source_module, "PIECE", size):
+    with mock.patch.object(source_module, "PIECE_BYTES", size):
         source = Source([path])
         assert source.sha256 is None
         for _ in range(2):
@@ -88,7 +88,7 @@ def test_a_file_comes_back_byte_for_byte(tmp_path_factory, text, marked, size):
 
 def test_a_file_is_read_in_pieces_as_they_are_asked_for(write, monkeypatch):
     source = Source([write("corpus.txt", "abcdefghijklmno")])
-    monkeypatch.setattr(source_module, "PIECE", 6)
+    monkeypatch.setattr(source_module, "PIECE_BYTES", 6)
     read = []
     pieces = source.pieces(read.append)
     assert read == []
@@ -98,7 +98,7 @@ def test_a_file_is_read_in_pieces_as_they_are_asked_for(write, monkeypatch):
 
 
 def test_a_reading_that_is_given_up_leaves_nothing_open(write, monkeypatch):
-    monkeypatch.setattr(source_module, "PIECE", 3)
+    monkeypatch.setattr(source_module, "PIECE_BYTES", 3)
     source = Source([write("corpus.txt", "abcdefgh")])
     pieces = source.pieces()
     next(pieces)
@@ -108,7 +108,7 @@ def test_a_reading_that_is_given_up_leaves_nothing_open(write, monkeypatch):
 
 
 def test_two_readings_at_once_do_not_disturb_each_other(write, piped, monkeypatch):
-    monkeypatch.setattr(source_module, "PIECE", 3)
+    monkeypatch.setattr(source_module, "PIECE_BYTES", 3)
     piped(b"12345678")
     with Source([write("corpus.txt", "abcdefgh"), "-"]) as source:
         pairs = list(itertools.zip_longest(source.pieces(), source.pieces()))
@@ -118,7 +118,7 @@ def test_two_readings_at_once_do_not_disturb_each_other(write, piped, monkeypatc
 
 def test_a_large_file_is_read_in_constant_memory(write):
     path = write("corpus.txt", "é\r\n" * 4_000_000)
-    source = Source([path], Reading("utf-8", "lf", "nfc"))
+    source = Source([path], TextFormat("utf-8", "lf", "nfc"))
     tracemalloc.start()
     count = sum(len(piece) for piece in source.pieces())
     peak = tracemalloc.get_traced_memory()[1]
@@ -128,7 +128,7 @@ def test_a_large_file_is_read_in_constant_memory(write):
 
 
 def test_the_reading_is_that_of_primes(write):
-    reading = Reading("cp1252", "lf", "nfc")
+    reading = TextFormat("cp1252", "lf", "nfc")
     assert text_of(write("corpus.txt", "é\r\n\x80".encode("latin-1")), reading=reading) == "é\n€"
     assert reading.of("e\u0301\r") == "é\n"
 
@@ -136,7 +136,7 @@ def test_the_reading_is_that_of_primes(write):
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp1252", "latin-1", "shift_jis"])
 def test_other_encodings_come_back(write, encoding):
     text = "ソフト 漢字\n" if encoding == "shift_jis" else "naïve Größe\r\n"
-    source = Source([write("corpus.txt", text.encode(encoding))], Reading(encoding))
+    source = Source([write("corpus.txt", text.encode(encoding))], TextFormat(encoding))
     assert "".join(source.pieces()) == text
     assert source.had_bom == encoding.startswith("utf")
 
@@ -156,7 +156,7 @@ def test_bytes_that_are_not_utf8_are_found_at_their_offset_and_line(write, offse
 
 def test_an_unknown_encoding_is_a_usage_error():
     with pytest.raises(UsageError, match="--encoding: 'utf-9' is no encoding"):
-        Reading("utf-9")
+        TextFormat("utf-9")
 
 
 # Packed files
@@ -165,7 +165,7 @@ def test_an_unknown_encoding_is_a_usage_error():
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
 @pytest.mark.parametrize("size", [1, 5, PIECE])
 def test_a_packed_file_is_the_text_that_was_packed(write, pack, size, monkeypatch):
-    monkeypatch.setattr(source_module, "PIECE", size)
+    monkeypatch.setattr(source_module, "PIECE_BYTES", size)
     data = BOM + "né\r\n".encode() * 30
     packed = pack(data[:50]) + pack(data[50:])  # two members, the border inside a character
     source = Source([write("named-anything", packed)])
@@ -178,7 +178,7 @@ def test_a_packed_file_is_the_text_that_was_packed(write, pack, size, monkeypatc
 
 def test_a_packed_text_may_be_in_any_encoding(write):
     path = write("corpus.txt", gzip.compress("naïve".encode("utf-16")))
-    assert text_of(path, reading=Reading("utf-16")) == "naïve"
+    assert text_of(path, reading=TextFormat("utf-16")) == "naïve"
 
 
 def test_the_place_of_a_fault_is_that_in_the_unpacked_text(write):
@@ -222,7 +222,7 @@ def test_a_newline_comes_between_files_only_where_none_is(write, texts, whole):
 
 def test_newlines_and_marks_of_each_file_count(write):
     paths = [write("1", b"a\r"), write("2", BOM + b"\nb"), write("3", gzip.compress(b"c"))]
-    with Source(paths, Reading(newlines="lf")) as source:
+    with Source(paths, TextFormat(newlines="lf")) as source:
         assert "".join(source.pieces()) == "a\n\nb\nc"
         assert source.had_bom
 
@@ -256,7 +256,7 @@ def test_no_file_at_all_is_a_usage_error():
 def test_the_digest_of_several_files_depends_on_bytes_borders_and_reading(write):
     def digest(*texts, **reading):
         paths = [write(f"{i}", text) for i, text in enumerate(texts)]
-        source = Source(paths, Reading(**reading))
+        source = Source(paths, TextFormat(**reading))
         list(source.pieces())
         return source.sha256
 
@@ -397,7 +397,7 @@ def test_standard_input_can_be_read_as_often_as_wanted(piped):
 @pytest.mark.parametrize("kept", [1, 1 << 25])
 def test_standard_input_is_kept_in_memory_or_on_the_disk(piped, write, kept, monkeypatch):
     monkeypatch.setattr(source_module, "SPOOLED", kept)
-    monkeypatch.setattr(source_module, "PIECE", 7)
+    monkeypatch.setattr(source_module, "PIECE_BYTES", 7)
     piped(gzip.compress(b"two" * 100))
     with Source([write("one.txt", "one"), "-", write("three.txt", "three")]) as source:
         assert "".join(source.pieces()) == "one\n" + "two" * 100 + "\nthree"
@@ -566,7 +566,7 @@ def test_the_signature_is_the_same_until_something_changes(write, tmp_path):
     def changes(reading=source_module.DEFAULT):
         return Source([tmp_path / "texts"], reading).signature() != first
 
-    assert changes(Reading("latin-1")) and changes(Reading(newlines="lf"))
+    assert changes(TextFormat("latin-1")) and changes(TextFormat(newlines="lf"))
     os.utime(paths[0], ns=(1, status.st_mtime_ns + 1))
     assert changes()
     os.utime(paths[0], ns=(1, status.st_mtime_ns))

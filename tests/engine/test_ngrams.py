@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from textgen.config.model import ModelConfig
 from textgen.engine import ngrams
-from textgen.engine.ngrams import NGrams, fits, longest
+from textgen.engine.ngrams import NGrams, fits_model, longest_order
 
 
 class Naive:
@@ -229,13 +229,13 @@ def test_small_ids_of_any_integer_type_are_read_alike():
 
 @pytest.mark.parametrize("vocab", [2, 3, 10, 66, 128, 512, 10_000, 1_114_113])
 def test_the_longest_ngrams_are_whole_numbers_of_63_bits(vocab):
-    assert vocab ** longest(vocab) <= 2**63 < vocab ** (longest(vocab) + 1)
-    assert longest(vocab) >= 3
+    assert vocab ** longest_order(vocab) <= 2**63 < vocab ** (longest_order(vocab) + 1)
+    assert longest_order(vocab) >= 3
 
 
 @pytest.mark.parametrize("vocab", [15, 66, 128, 512])
 def test_ngrams_at_the_limit_are_counted_right(vocab):
-    order = min(16, longest(vocab))
+    order = min(16, longest_order(vocab))
     ids = np.tile([vocab - 1, vocab - 2, vocab - 1, 0], 12)
     naive, counted = Naive(ids, vocab, order), NGrams.count(ids, vocab, order)
     assert (counted.grams[1:] > counted.grams[:-1]).all()
@@ -298,7 +298,7 @@ MODEL = ModelConfig(vocab=5, hidden=2, embedding=2, ngrams=4)
 def test_what_was_counted_fits(order):
     counted = made(order=order)
     model = ModelConfig(vocab=5, hidden=2, embedding=2, ngrams=order)
-    assert fits(counted.grams, counted.counts, model)
+    assert fits_model(counted.grams, counted.counts, model)
 
 
 @pytest.mark.parametrize(
@@ -329,8 +329,8 @@ def test_what_was_counted_fits(order):
 )
 def test_what_cannot_be_ngrams_does_not_fit(damage):
     counted = made(order=4)
-    assert fits(counted.grams, counted.counts, MODEL)
-    assert not fits(*damage(counted.grams, counted.counts), MODEL)
+    assert fits_model(counted.grams, counted.counts, MODEL)
+    assert not fits_model(*damage(counted.grams, counted.counts), MODEL)
 
 
 def test_ngrams_too_long_for_numbers_do_not_fit():
@@ -338,4 +338,4 @@ def test_ngrams_too_long_for_numbers_do_not_fit():
     vocab = 10_000  # whose n-grams of 5 are no numbers of 63 bits
     for order, answer in ((4, True), (5, False), (16, False)):
         model = ModelConfig(vocab=vocab, hidden=2, embedding=2, ngrams=order)
-        assert fits(counted.grams, counted.counts, model) is answer
+        assert fits_model(counted.grams, counted.counts, model) is answer

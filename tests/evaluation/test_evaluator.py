@@ -14,7 +14,7 @@ from textgen.cli.app import main
 from textgen.errors import TextError, UsageError
 from textgen.evaluation import dynamic as dynamic_module
 from textgen.evaluation import evaluator
-from textgen.nn.dynamic import Rule
+from textgen.nn.dynamic import AdaptationRule
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -52,7 +52,7 @@ def asked(monkeypatch):
 
     def choose(model, ids, counts):
         calls.append(ids)
-        return Rule(0.002, 0.02)
+        return AdaptationRule(0.002, 0.02)
 
     monkeypatch.setattr(dynamic_module, "choose_rule", choose)
     return calls
@@ -109,7 +109,7 @@ class TestDynamic:
     def test_the_figure_is_that_of_the_rule_it_names(self, home, asked, monkeypatch):
         first = textgen.evaluate(RUN, "other.txt", dynamic=True)
         assert (first.dynamic_lr, first.dynamic_decay) == (0.002, 0.02)
-        monkeypatch.setattr(dynamic_module, "choose_rule", lambda *_: Rule(1e-12, 0.0))
+        monkeypatch.setattr(dynamic_module, "choose_rule", lambda *_: AdaptationRule(1e-12, 0.0))
         still = textgen.evaluate(RUN, "other.txt", dynamic=True)
         assert still.dynamic_nats_per_char == pytest.approx(still.nats_per_char, rel=1e-6)
         assert first.dynamic_nats_per_char != pytest.approx(still.nats_per_char, rel=1e-3)
@@ -137,7 +137,7 @@ class TestDynamic:
     @pytest.mark.parametrize("words", [("train", None), (None, "corpus.txt")])
     def test_the_rule_is_never_chosen_on_what_is_reported(self, home, asked, words):
         part, text = words
-        assert textgen.evaluate(RUN, text, part, dynamic=True).dynamic_lr == Rule().lr
+        assert textgen.evaluate(RUN, text, part, dynamic=True).dynamic_lr == AdaptationRule().lr
         assert not asked
 
     def test_the_rule_does_not_depend_on_the_part_that_is_reported(self, home, monkeypatch):
@@ -173,14 +173,17 @@ class TestDynamic:
         shutil.copy(f"{RUN}/best.safetensors", "alone.safetensors")
         for path in ("checkpoints/moved", "alone.safetensors"):
             result = textgen.evaluate(path, "other.txt", dynamic=True)
-            assert (result.dynamic_lr, result.dynamic_decay) == (Rule().lr, Rule().decay)
+            assert (result.dynamic_lr, result.dynamic_decay) == (
+                AdaptationRule().lr,
+                AdaptationRule().decay,
+            )
         assert asked == []
 
     def test_a_text_that_has_changed_chooses_nothing(self, home, asked):
         textgen.train("corpus.txt", out="checkpoints/changed", **TINY)
         (home / "corpus.txt").write_text(OTHER)
         result = textgen.evaluate("checkpoints/changed", "other.txt", dynamic=True)
-        assert result.dynamic_lr == Rule().lr
+        assert result.dynamic_lr == AdaptationRule().lr
         assert asked == []
 
     def test_a_text_of_one_character_is_measured(self, home, asked):
@@ -204,7 +207,7 @@ class TestAdapt:
 
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch):
-        monkeypatch.setattr(dynamic_module, "choose_rule", lambda *_: Rule(0.02, 1e-3))
+        monkeypatch.setattr(dynamic_module, "choose_rule", lambda *_: AdaptationRule(0.02, 1e-3))
 
     def test_the_text_that_is_written_leans_towards_the_one_that_was_read(self, home, capsys):
         _, before, _ = call(capsys, *self.WORDS)
@@ -226,7 +229,7 @@ class TestAdapt:
 
     def test_library_and_command_line_write_the_same(self, home, capsys):
         model, rule = textgen.adapt(RUN, "other.txt")
-        assert rule == Rule(0.02, 1e-3)
+        assert rule == AdaptationRule(0.02, 1e-3)
         text = model.sample(length=120, seed=1, temperature=1.0)
         assert call(capsys, *self.WORDS, "--adapt", "other.txt")[1] == text
 

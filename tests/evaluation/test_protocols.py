@@ -12,7 +12,7 @@ from samples import counted, units_of
 from textgen.data import records
 from textgen.errors import TextError
 from textgen.evaluation import protocols
-from textgen.evaluation.protocols import Result, evaluate
+from textgen.evaluation.protocols import Result, measure_text
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
 
@@ -95,7 +95,9 @@ def one_at_a_time(model, ids, counts, first=0, start=0):
 
 def test_the_first_character_costs_what_the_counts_say():
     tokenizer = CharTokenizer.from_text("aab")  # <unk>, a, b: (0 + 1, 2 + 1, 1 + 1) of 6
-    cost = {text: evaluate(Uniform(3), tokenizer, text, "stateful").nats_per_char for text in "abx"}
+    cost = {
+        text: measure_text(Uniform(3), tokenizer, text, "stateful").nats_per_char for text in "abx"
+    }
     assert cost["a"] == pytest.approx(math.log(6 / 3))
     assert cost["b"] == pytest.approx(math.log(6 / 2))
     assert cost["x"] == pytest.approx(math.log(6 / 1) + WHICH)
@@ -103,7 +105,7 @@ def test_the_first_character_costs_what_the_counts_say():
 
 def test_a_uniform_model_costs_the_logarithm_of_the_vocabulary():
     tokenizer = CharTokenizer.from_text("abc")  # the first is one of 1 + 2 + 2 + 2
-    result = evaluate(Uniform(4), tokenizer, "abcabcabc", "stateful")
+    result = measure_text(Uniform(4), tokenizer, "abcabcabc", "stateful")
     assert result.nats_per_char == pytest.approx((math.log(7 / 2) + 8 * math.log(4)) / 9)
     assert result.chars == 9
     assert result.unknown_chars == 0
@@ -111,7 +113,7 @@ def test_a_uniform_model_costs_the_logarithm_of_the_vocabulary():
 
 def test_a_character_outside_the_alphabet_costs_unk_and_its_name():
     tokenizer = CharTokenizer.from_text("ab")
-    result = evaluate(Uniform(3), tokenizer, "aXb\ud800", "stateful")
+    result = measure_text(Uniform(3), tokenizer, "aXb\ud800", "stateful")
     nats = math.log(5 / 2) + (math.log(3) + WHICH) + math.log(3) + (math.log(3) + WHICH)
     assert result.nats_per_char == pytest.approx(nats / 4)
     assert (result.chars, result.unknown_chars) == (4, 2)
@@ -182,7 +184,7 @@ def test_streamed_leaves_the_model_s_callers_their_states():
 def test_bits_per_byte_share_the_bits_among_the_utf8_bytes():
     text = "né€\U0001d11e"  # 1 + 2 + 3 + 4 bytes
     tokenizer = CharTokenizer.from_text(text)
-    result = evaluate(Uniform(5), tokenizer, text, "stateful")
+    result = measure_text(Uniform(5), tokenizer, text, "stateful")
     bits = math.log2(9 / 2) + 3 * math.log2(5)  # the first is one of 1 + 4 x 2
     assert result.bits_per_byte * 10 == pytest.approx(bits)
     assert result.bits_per_char * 4 == pytest.approx(bits)
@@ -255,11 +257,11 @@ def test_nanogpt_charges_for_unknown_characters_too():
 
 def test_nanogpt_needs_a_window_and_one_character():
     tokenizer = CharTokenizer.from_text("ab")
-    assert evaluate(Uniform(3), tokenizer, "a" * 257, "nanogpt").nats_per_char == pytest.approx(
+    assert measure_text(Uniform(3), tokenizer, "a" * 257, "nanogpt").nats_per_char == pytest.approx(
         math.log(3)
     )
     with pytest.raises(TextError, match="256 characters are too few") as caught:
-        evaluate(Uniform(3), tokenizer, "a" * 256, "nanogpt")
+        measure_text(Uniform(3), tokenizer, "a" * 256, "nanogpt")
     assert caught.value.exit_code == 3
     assert "stateful" in caught.value.fix
 
@@ -267,7 +269,7 @@ def test_nanogpt_needs_a_window_and_one_character():
 @pytest.mark.parametrize("protocol", ["stateful", "streamed", "nanogpt"])
 def test_every_protocol_hands_the_model_what_an_index_needs(protocol):
     recorder = Recorder(5)
-    evaluate(recorder, CharTokenizer.from_text("abcd"), "abcd" * 700, protocol)
+    measure_text(recorder, CharTokenizer.from_text("abcd"), "abcd" * 700, protocol)
     for x_TB, y_TB, _ in recorder.calls:
         assert x_TB.dtype == y_TB.dtype == np.int64
         assert x_TB.shape == y_TB.shape
@@ -278,7 +280,7 @@ def test_every_protocol_hands_the_model_what_an_index_needs(protocol):
 
 def test_bytes_cost_their_nats_and_are_divided_by_characters():
     text = "né€\U0001d11e"  # 1 + 2 + 3 + 4 bytes
-    result = evaluate(Uniform(256), counted(ByteTokenizer(), "nn"), text, "stateful")
+    result = measure_text(Uniform(256), counted(ByteTokenizer(), "nn"), text, "stateful")
     nats = math.log((2 + 256) / 3) + 9 * math.log(256)  # n was counted twice, of 2 + 256
     assert result.nats_per_char == pytest.approx(nats / 4)
     assert result.bits_per_byte == pytest.approx(nats / math.log(2) / 10)
@@ -288,7 +290,7 @@ def test_bytes_cost_their_nats_and_are_divided_by_characters():
 @pytest.mark.parametrize("protocol", ["stateful", "streamed", "nanogpt"])
 def test_the_byte_0_is_a_byte_like_any_other(protocol):
     text = "\0a" * 200
-    result = evaluate(Uniform(256), counted(ByteTokenizer(), text), text, protocol)
+    result = measure_text(Uniform(256), counted(ByteTokenizer(), text), text, protocol)
     assert result.nats_per_char < math.log(256) + 0.01
     assert result.unknown_chars == 0
 
@@ -302,7 +304,7 @@ def test_the_costs_of_all_ids_are_shared_among_the_characters(kind):
     expected = one_at_a_time(Counting(), ids.astype(int), tokenizer.counts)
     expected = (expected - WHICH * (ids == 0)).sum() / len(text)
     for protocol in ("stateful", "streamed"):
-        result = evaluate(Counting(), tokenizer, text, protocol)
+        result = measure_text(Counting(), tokenizer, text, protocol)
         assert result.nats_per_char == pytest.approx(expected, rel=1e-12)
         assert result.chars == len(text)
 
@@ -313,7 +315,7 @@ def test_nanogpt_counts_the_characters_that_begin_in_its_windows(kind):
     text = "the cat, the hat: é 日本 😀\n" * 60
     tokenizer = units_of(kind, text)
     recorder = Recorder(tokenizer.size)
-    result = evaluate(recorder, tokenizer, text, "nanogpt")
+    result = measure_text(recorder, tokenizer, text, "nanogpt")
     symbols = tokenizer.symbols()
     chars = 0
     for _, y_TB, _ in recorder.calls:
@@ -326,12 +328,12 @@ def test_nanogpt_counts_the_characters_that_begin_in_its_windows(kind):
 
 def test_a_window_of_bytes_is_asked_for_by_that_name():
     with pytest.raises(TextError, match="256 bytes are too few"):
-        evaluate(Uniform(256), ByteTokenizer(), "a" * 256, "nanogpt")
+        measure_text(Uniform(256), ByteTokenizer(), "a" * 256, "nanogpt")
 
 
 def test_what_can_be_neither_encoded_nor_paid_for_is_refused():
     with pytest.raises(TextError, match="surrogate"):
-        evaluate(Uniform(256), ByteTokenizer(), "a\ud800", "stateful")
+        measure_text(Uniform(256), ByteTokenizer(), "a\ud800", "stateful")
 
 
 # Items
@@ -346,7 +348,7 @@ def framed_items(items):
 def test_each_item_is_read_from_the_zero_state_to_its_end(items):
     """As if each were alone: whatever stands beside it and however long the others are."""
     tokenizer, ids = framed_items(items)
-    costs = protocols.by_items(Counting(), ids, tokenizer)
+    costs = protocols.by_records(Counting(), ids, tokenizer)
     expected = [0.0]
     for item in items:
         _, alone = framed_items([item])
@@ -358,7 +360,7 @@ def test_each_item_is_read_from_the_zero_state_to_its_end(items):
 
 def test_the_check_of_items_notices_a_state_that_is_carried_over():
     tokenizer, ids = framed_items(["ab", "ab"])
-    apart = protocols.by_items(Counting(), ids, tokenizer)
+    apart = protocols.by_records(Counting(), ids, tokenizer)
     whole = ids.astype(int)[:, None]
     carried, _ = Counting().nats(whole[:-1], whole[1:], None)
     assert not np.allclose(apart[1:], carried[:, 0])
@@ -366,7 +368,7 @@ def test_the_check_of_items_notices_a_state_that_is_carried_over():
 
 def test_figures_of_items_count_their_ends():
     tokenizer, _ = framed_items(["aé", "b"])
-    result = protocols.evaluate_items(Uniform(8), tokenizer, ["aé", "b"])
+    result = protocols.measure_records(Uniform(8), tokenizer, ["aé", "b"])
     assert result.chars == 5  # three, and two ends
     assert result.nats_per_char == pytest.approx(math.log(8))
     assert result.bits_per_byte == pytest.approx(3 * 5 / 6)
@@ -374,12 +376,12 @@ def test_figures_of_items_count_their_ends():
 
 def test_unknown_characters_of_items_are_paid_for():
     tokenizer, _ = framed_items(["ab"])
-    result = protocols.evaluate_items(Uniform(4), tokenizer, ["x"])
+    result = protocols.measure_records(Uniform(4), tokenizer, ["x"])
     assert result.unknown_chars == 1
     assert result.nats_per_char == pytest.approx((2 * math.log(4) + WHICH) / 2)
 
 
 def test_characters_of_ids_are_counted_with_the_ends_of_items():
     tokenizer, ids = framed_items(["ab", "c"])
-    assert protocols.characters(tokenizer, ids) == 5
-    assert protocols.characters(ByteTokenizer(), ByteTokenizer().encode("é€")) == 2
+    assert protocols.characters_in(tokenizer, ids) == 5
+    assert protocols.characters_in(ByteTokenizer(), ByteTokenizer().encode("é€")) == 2

@@ -60,7 +60,7 @@ def test_the_builder_of_these_tests_makes_files_that_are_read(tmp_path):
     body = struct.pack("<3f", 1, 2, 3)
     path = tmp_path / "model.safetensors"
     path.write_bytes(file_of(GOOD, body))
-    tensors, meta = tensorfile.read(path)
+    tensors, meta = tensorfile.read_tensors(path)
     assert {name: array.tolist() for name, array in tensors.items()} == {"a": [1, 2], "b": [3]}
     assert meta == {"format": 1}
     assert len(safetensors.deserialize(path.read_bytes())) == 2
@@ -84,8 +84,8 @@ TENSORS = st.dictionaries(
 @given(TENSORS)
 def test_tensors_come_back_and_the_safetensors_library_agrees(tmp_path_factory, tensors):
     path = tmp_path_factory.getbasetemp() / "round-trip.safetensors"
-    tensorfile.write(path, tensors, {"format": 1})
-    assert_equal_tensors(tensorfile.read(path)[0], tensors)
+    tensorfile.write_tensors(path, tensors, {"format": 1})
+    assert_equal_tensors(tensorfile.read_tensors(path)[0], tensors)
     assert_equal_tensors(safetensors.numpy.load_file(path), tensors)
 
 
@@ -100,8 +100,8 @@ JSON_VALUES = st.recursive(
 @given(st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=4))
 def test_settings_come_back_as_they_were(tmp_path_factory, settings):
     path = tmp_path_factory.getbasetemp() / "settings.safetensors"
-    tensorfile.write(path, {}, {**settings, "format": 1})
-    assert tensorfile.read(path)[1] == {**settings, "format": 1}
+    tensorfile.write_tensors(path, {}, {**settings, "format": 1})
+    assert tensorfile.read_tensors(path)[1] == {**settings, "format": 1}
 
 
 @given(TENSORS, st.randoms(use_true_random=False))
@@ -110,7 +110,7 @@ def test_equal_content_gives_equal_bytes_in_any_order(tmp_path_factory, tensors,
     settings = {"format": 1, "z": {"b": 1, "a": 2}, "a": [1, 2]}
     written = []
     for _ in range(2):
-        tensorfile.write(path, tensors, settings)
+        tensorfile.write_tensors(path, tensors, settings)
         written.append(path.read_bytes())
         names = list(tensors)
         random.shuffle(names)
@@ -122,15 +122,15 @@ def test_equal_content_gives_equal_bytes_in_any_order(tmp_path_factory, tensors,
 def test_views_and_foreign_byte_orders_are_written_as_what_they_hold(tmp_path):
     path = tmp_path / "model.safetensors"
     plain = np.arange(6, dtype=np.float32).reshape(2, 3)
-    tensorfile.write(path, {"view": plain.T, "big": plain.astype(">f4")}, {"format": 1})
-    for found in (tensorfile.read(path)[0], safetensors.numpy.load_file(path)):
+    tensorfile.write_tensors(path, {"view": plain.T, "big": plain.astype(">f4")}, {"format": 1})
+    for found in (tensorfile.read_tensors(path)[0], safetensors.numpy.load_file(path)):
         assert found["view"].tolist() == plain.T.tolist()
         assert found["big"].tolist() == plain.tolist()
 
 
 def test_the_digest_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
     path = tmp_path / "model.safetensors"
-    tensorfile.write(path, {"a": np.ones(3, np.float32)}, {"format": 1})
+    tensorfile.write_tensors(path, {"a": np.ones(3, np.float32)}, {"format": 1})
     with safetensors.safe_open(path, "np") as file:
         metadata = file.metadata()
     data = path.read_bytes()
@@ -144,7 +144,7 @@ def test_the_digest_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
 def test_every_tensor_starts_at_a_multiple_of_its_item_size(tmp_path):
     path = tmp_path / "model.safetensors"
     tensors = {str(i): np.ones(3, dtype) for i, dtype in enumerate(reversed(TYPES))}
-    tensorfile.write(path, tensors, {"format": 1})
+    tensorfile.write_tensors(path, tensors, {"format": 1})
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
@@ -162,7 +162,7 @@ def unnoticed(data, damaged, path):
         assert version != data
         path.write_bytes(version)
         try:
-            tensorfile.read(path)
+            tensorfile.read_tensors(path)
         except CheckpointError:
             continue
         found.append(which)
@@ -402,10 +402,10 @@ def test_settings_without_a_format_are_refused(tmp_path):
     refused_bytes(tmp_path, file_of(with_settings({}, "{}")), "format None")
 
 
-@pytest.mark.parametrize("number", [tensorfile.FORMAT + 1, 10**9])
+@pytest.mark.parametrize("number", [tensorfile.FORMAT_VERSION + 1, 10**9])
 def test_a_newer_format_asks_for_a_newer_textgen_and_is_not_called_damaged(tmp_path, number):
     path = tmp_path / "model.safetensors"
-    tensorfile.write(path, {}, {"format": number})
+    tensorfile.write_tensors(path, {}, {"format": number})
     error = refused(path, "newer textgen", f"format {number}", "pip install -U textgen-rnn")
     assert "damaged" not in str(error)
 
@@ -414,16 +414,16 @@ def test_settings_over_a_megabyte_are_refused_before_they_are_parsed(tmp_path):
     path = tmp_path / "model.safetensors"
     settings = {"format": 1, "note": ""}
     rest = len(json.dumps(settings, separators=(",", ":")))
-    tensorfile.write(path, {}, {**settings, "note": "x" * (1_000_000 - rest)})
-    tensorfile.read(path)
-    tensorfile.write(path, {}, {**settings, "note": "x" * (1_000_001 - rest)})
+    tensorfile.write_tensors(path, {}, {**settings, "note": "x" * (1_000_000 - rest)})
+    tensorfile.read_tensors(path)
+    tensorfile.write_tensors(path, {}, {**settings, "note": "x" * (1_000_001 - rest)})
     refused(path, "1 MB")
     refused_bytes(tmp_path, file_of(with_settings({}, "[" * 1_000_001)), "1 MB")
 
 
 def test_numbers_that_json_lacks_are_never_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        tensorfile.write(tmp_path / "model", {}, {"format": 1, "nats": float("nan")})
+        tensorfile.write_tensors(tmp_path / "model", {}, {"format": 1, "nats": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 

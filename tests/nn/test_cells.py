@@ -51,7 +51,7 @@ def torch_stack(layers):
 
 
 def cell_of(layer):
-    return next(name for name, kind in cells.LAYERS.items() if isinstance(layer, kind))
+    return next(name for name, kind in cells.CELL_LAYERS.items() if isinstance(layer, kind))
 
 
 def run_layers(layers, x, states):
@@ -146,12 +146,12 @@ def test_gru_equals_torch_nn_with_and_without_the_packed_product(monkeypatch, hi
 def test_only_float32_goes_through_the_packed_product(monkeypatch, dtype, packed):
     made = []
 
-    class Recorded(cells.Product):
+    class Recorded(cells.PackedLinear):
         def __init__(self, *args, **named):
             super().__init__(*args, **named)
             made.append(self.packed is not None)
 
-    monkeypatch.setattr(cells, "Product", Recorded)
+    monkeypatch.setattr(cells, "PackedLinear", Recorded)
     compare_with_torch("gru", 1, 2, 3, dtype, 1e-4)
     assert set(made) == {packed}
 

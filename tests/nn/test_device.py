@@ -48,7 +48,7 @@ def smallest_product():
 def test_tuned_sets_threads_and_flushes_denormals_and_puts_both_back():
     threads = torch.get_num_threads()
     assert smallest_product() > 0
-    with device.tuned(threads + 1):
+    with device.cpu_settings(threads + 1):
         assert torch.get_num_threads() == threads + 1
         assert smallest_product() == 0
     assert torch.get_num_threads() == threads
@@ -57,7 +57,7 @@ def test_tuned_sets_threads_and_flushes_denormals_and_puts_both_back():
 
 def test_tuned_puts_everything_back_after_an_error():
     threads = torch.get_num_threads()
-    with pytest.raises(KeyError), device.tuned(threads + 1):
+    with pytest.raises(KeyError), device.cpu_settings(threads + 1):
         raise KeyError
     assert torch.get_num_threads() == threads
     assert smallest_product() > 0
@@ -65,7 +65,7 @@ def test_tuned_puts_everything_back_after_an_error():
 
 def test_tuned_works_where_the_c_library_has_no_such_setting(monkeypatch):
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: object())
-    with device.tuned(1):
+    with device.cpu_settings(1):
         assert torch.get_num_threads() == 1
 
 
@@ -118,7 +118,7 @@ def test_probe_rounds_the_median_speed_to_a_power_of_the_root_of_two(
     ]
     ticks = iter(times)
     monkeypatch.setattr(device.time, "perf_counter", lambda: next(ticks))
-    assert device.probe(torch.device("cpu")) == pytest.approx(expected)
+    assert device.measure_gflops(torch.device("cpu")) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import torch
 
 from textgen.config.model import CELLS, ModelConfig
 from textgen.evaluation import dynamic
-from textgen.evaluation.dynamic import choose_rule, learn
+from textgen.evaluation.dynamic import adapt_network, choose_rule
 from textgen.evaluation.protocols import stateful
 from textgen.nn.char_rnn import CharRNN, TorchStepper
-from textgen.nn.dynamic import WINDOW, DynamicStepper, Rule
+from textgen.nn.dynamic import CHARS_PER_UPDATE, AdaptationRule, AdaptiveStepper
 
 VOCAB = 6
 COUNTS = np.zeros(VOCAB)
-FAST = Rule(lr=0.01, decay=0.01)
+FAST = AdaptationRule(lr=0.01, decay=0.01)
 
 
 def network(cell="gru", dtype=torch.float64, **options):
@@ -48,21 +48,26 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cell", CELLS)
 def test_before_the_first_update_the_nats_are_those_of_the_model_as_it_was(cell, dtype):
-    x_TB, y_TB = pairs(WINDOW + 10, rows=2)
+    x_TB, y_TB = pairs(CHARS_PER_UPDATE + 10, rows=2)
     static, _ = TorchStepper(network(cell, dtype)).nats(x_TB, y_TB, None)
-    nats_TB, _ = DynamicStepper(network(cell, dtype), FAST).nats(x_TB, y_TB, None)
+    nats_TB, _ = AdaptiveStepper(network(cell, dtype), FAST).nats(x_TB, y_TB, None)
     assert nats_TB.dtype == np.float64
     assert nats_TB.shape == y_TB.shape
-    np.testing.assert_allclose(nats_TB[:WINDOW], static[:WINDOW], rtol=1e-5)
-    assert np.abs(nats_TB[WINDOW:] - static[WINDOW:]).min() > 0
+    np.testing.assert_allclose(nats_TB[:CHARS_PER_UPDATE], static[:CHARS_PER_UPDATE], rtol=1e-5)
+    assert np.abs(nats_TB[CHARS_PER_UPDATE:] - static[CHARS_PER_UPDATE:]).min() > 0
 
 
-@pytest.mark.parametrize("place", [1, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 5])
+@pytest.mark.parametrize(
+    "place",
+    [1, CHARS_PER_UPDATE - 1, CHARS_PER_UPDATE, CHARS_PER_UPDATE + 1, 2 * CHARS_PER_UPDATE + 5],
+)
 def test_no_character_was_learnt_from_before_it_was_predicted(place):
-    ids = np.random.default_rng(0).integers(0, VOCAB, 3 * WINDOW)
+    ids = np.random.default_rng(0).integers(0, VOCAB, 3 * CHARS_PER_UPDATE)
     other = ids.copy()
     other[place:] = (other[place:] + 1) % VOCAB
-    costs, others = (stateful(DynamicStepper(network(), FAST), one, COUNTS) for one in (ids, other))
+    costs, others = (
+        stateful(AdaptiveStepper(network(), FAST), one, COUNTS) for one in (ids, other)
+    )
     assert np.array_equal(costs[:place], others[:place])
     assert (costs[place:] != others[place:]).all()
 
@@ -72,8 +77,8 @@ def by_hand(model, rule, x_TB, y_TB, dtype=torch.float64):
     trained = parameters(model)
     squares = [np.zeros_like(weight) for weight in trained]
     costs, state = [], None
-    for number, start in enumerate(range(0, len(x_TB), WINDOW), 1):
-        x, y = (torch.from_numpy(ids[start : start + WINDOW]) for ids in (x_TB, y_TB))
+    for number, start in enumerate(range(0, len(x_TB), CHARS_PER_UPDATE), 1):
+        x, y = (torch.from_numpy(ids[start : start + CHARS_PER_UPDATE]) for ids in (x_TB, y_TB))
         logits_TBV, state = model(x, state)
         losses = -torch.log_softmax(logits_TBV, -1).gather(-1, y[:, :, None])[:, :, 0]
         costs.append(losses.detach().numpy())
@@ -91,8 +96,8 @@ def by_hand(model, rule, x_TB, y_TB, dtype=torch.float64):
 @pytest.mark.parametrize("windows", [1, 2, 3.5])
 @pytest.mark.parametrize("cell", CELLS)
 def test_updates_are_those_written_out_by_hand(cell, windows):
-    x_TB, y_TB = pairs(int(windows * WINDOW), rows=2)
-    model, stepper = network(cell), DynamicStepper(network(cell), FAST)
+    x_TB, y_TB = pairs(int(windows * CHARS_PER_UPDATE), rows=2)
+    model, stepper = network(cell), AdaptiveStepper(network(cell), FAST)
     expected = by_hand(model, FAST, x_TB, y_TB)
     nats_TB, _ = stepper.nats(x_TB, y_TB, None)
     np.testing.assert_allclose(nats_TB, expected, rtol=1e-9)
@@ -101,8 +106,8 @@ def test_updates_are_those_written_out_by_hand(cell, windows):
 
 
 def test_the_first_update_moves_each_weight_by_the_rate_or_not_at_all():
-    stepper = DynamicStepper(network(), Rule(lr=0.01, decay=0.0))
-    stepper.nats(*pairs(WINDOW), None)
+    stepper = AdaptiveStepper(network(), AdaptationRule(lr=0.01, decay=0.0))
+    stepper.nats(*pairs(CHARS_PER_UPDATE), None)
     steps = np.concatenate(
         [
             np.abs(after - before).ravel()
@@ -114,8 +119,8 @@ def test_the_first_update_moves_each_weight_by_the_rate_or_not_at_all():
 
 
 def test_a_decay_of_one_forgets_at_once_what_was_learnt():
-    x_TB, y_TB = pairs(3 * WINDOW)
-    stepper = DynamicStepper(network(), Rule(lr=0.01, decay=1.0))
+    x_TB, y_TB = pairs(3 * CHARS_PER_UPDATE)
+    stepper = AdaptiveStepper(network(), AdaptationRule(lr=0.01, decay=1.0))
     nats_TB, _ = stepper.nats(x_TB, y_TB, None)
     static, _ = TorchStepper(network()).nats(x_TB, y_TB, None)
     np.testing.assert_allclose(nats_TB, static, rtol=1e-9)
@@ -127,27 +132,27 @@ def test_a_decay_of_one_forgets_at_once_what_was_learnt():
 def test_a_rate_of_almost_nothing_gives_the_static_figure(cell):
     ids = np.random.default_rng(3).integers(0, VOCAB, 700)
     static = stateful(TorchStepper(network(cell)), ids, COUNTS)
-    dynamic_ = stateful(DynamicStepper(network(cell), Rule(1e-12, 1e-3)), ids, COUNTS)
+    dynamic_ = stateful(AdaptiveStepper(network(cell), AdaptationRule(1e-12, 1e-3)), ids, COUNTS)
     np.testing.assert_allclose(dynamic_, static, rtol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_periodic_text_costs_ever_less(cell, dtype):
-    ids = periodic(40 * WINDOW)
+    ids = periodic(40 * CHARS_PER_UPDATE)
     static = stateful(TorchStepper(network(cell, dtype)), ids, COUNTS)
-    costs = stateful(DynamicStepper(network(cell, dtype), Rule(0.01, 1e-3)), ids, COUNTS)
+    costs = stateful(AdaptiveStepper(network(cell, dtype), AdaptationRule(0.01, 1e-3)), ids, COUNTS)
     quarters = costs.reshape(4, -1).mean(axis=1)
     assert (np.diff(quarters) < 0).all()
     assert quarters[-1] < static.mean() / 2
 
 
 def test_nats_go_on_from_a_state_and_from_what_was_learnt():
-    x_TB, y_TB = pairs(3 * WINDOW)
-    whole, _ = DynamicStepper(network(), FAST).nats(x_TB, y_TB, None)
-    stepper, state, pieces = DynamicStepper(network(), FAST), None, []
-    for start in range(0, 3 * WINDOW, WINDOW):
-        span = slice(start, start + WINDOW)
+    x_TB, y_TB = pairs(3 * CHARS_PER_UPDATE)
+    whole, _ = AdaptiveStepper(network(), FAST).nats(x_TB, y_TB, None)
+    stepper, state, pieces = AdaptiveStepper(network(), FAST), None, []
+    for start in range(0, 3 * CHARS_PER_UPDATE, CHARS_PER_UPDATE):
+        span = slice(start, start + CHARS_PER_UPDATE)
         nats_TB, state = stepper.nats(x_TB[span], y_TB[span], state)
         pieces.append(nats_TB)
     np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=1e-12)
@@ -155,10 +160,10 @@ def test_nats_go_on_from_a_state_and_from_what_was_learnt():
 
 
 def test_nothing_is_dropped_while_reading():
-    x_TB, y_TB = pairs(2 * WINDOW)
-    expected, _ = DynamicStepper(network(), FAST).nats(x_TB, y_TB, None)
+    x_TB, y_TB = pairs(2 * CHARS_PER_UPDATE)
+    expected, _ = AdaptiveStepper(network(), FAST).nats(x_TB, y_TB, None)
     dropping = network(dropout=0.5).train()
-    assert np.array_equal(DynamicStepper(dropping, FAST).nats(x_TB, y_TB, None)[0], expected)
+    assert np.array_equal(AdaptiveStepper(dropping, FAST).nats(x_TB, y_TB, None)[0], expected)
 
 
 # `learn` and `choose_rule`
@@ -166,11 +171,11 @@ def test_nothing_is_dropped_while_reading():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_learning_returns_another_model_and_leaves_the_first_as_it_was(cell):
-    model, ids = network(cell), periodic(6 * WINDOW)
-    learnt = learn(model, Rule(0.01, 1e-3), ids)
+    model, ids = network(cell), periodic(6 * CHARS_PER_UPDATE)
+    learnt = adapt_network(model, AdaptationRule(0.01, 1e-3), ids)
     assert_equal(parameters(model), parameters(network(cell)))
     assert all(p.grad is None for p in model.parameters())
-    stepper = DynamicStepper(network(cell), Rule(0.01, 1e-3))
+    stepper = AdaptiveStepper(network(cell), AdaptationRule(0.01, 1e-3))
     stateful(stepper, ids, COUNTS)
     assert_equal(parameters(learnt), parameters(stepper.model))
     costs = [stateful(TorchStepper(one), ids, COUNTS).mean() for one in (model, learnt)]
@@ -178,15 +183,17 @@ def test_learning_returns_another_model_and_leaves_the_first_as_it_was(cell):
 
 
 def test_a_text_of_one_character_teaches_nothing():
-    learnt = learn(network(), FAST, np.array([3]))
+    learnt = adapt_network(network(), FAST, np.array([3]))
     assert_equal(parameters(learnt), parameters(network()))
 
 
 RATES, DECAYS = (1e-4, 0.003, 0.02, 0.3), (0.003, 0.3, 0.9)
 TEXTS = {
-    "noise": np.random.default_rng(1).integers(0, VOCAB, 4 * WINDOW),
-    "periodic": periodic(4 * WINDOW),
-    "changing": np.concatenate([periodic(2 * WINDOW), periodic(2 * WINDOW)[::-1]]),
+    "noise": np.random.default_rng(1).integers(0, VOCAB, 4 * CHARS_PER_UPDATE),
+    "periodic": periodic(4 * CHARS_PER_UPDATE),
+    "changing": np.concatenate(
+        [periodic(2 * CHARS_PER_UPDATE), periodic(2 * CHARS_PER_UPDATE)[::-1]]
+    ),
     "one character": np.array([2]),
 }
 
@@ -198,11 +205,13 @@ def test_the_rule_is_the_best_rate_and_then_the_best_decay(text, monkeypatch):
     ids, model = TEXTS[text], network()
 
     def cost(rate, decay):
-        return stateful(DynamicStepper(copy.deepcopy(model), Rule(rate, decay)), ids, COUNTS).mean()
+        return stateful(
+            AdaptiveStepper(copy.deepcopy(model), AdaptationRule(rate, decay)), ids, COUNTS
+        ).mean()
 
     rate = min(RATES, key=lambda one: cost(one, 0.0))
     decay = min((0.0, *DECAYS), key=lambda one: cost(rate, one))
-    assert choose_rule(model, ids, COUNTS) == Rule(rate, decay)
+    assert choose_rule(model, ids, COUNTS) == AdaptationRule(rate, decay)
     assert_equal(parameters(model), parameters(network()))
 
 
@@ -215,5 +224,5 @@ def test_texts_differ_in_the_rule_that_suits_them(monkeypatch):
 
 
 def test_the_default_rule_is_one_that_could_have_been_chosen():
-    assert Rule().lr in dynamic.RATES
-    assert Rule().decay in dynamic.DECAYS
+    assert AdaptationRule().lr in dynamic.RATES
+    assert AdaptationRule().decay in dynamic.DECAYS

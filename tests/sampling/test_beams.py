@@ -19,7 +19,7 @@ from textgen.engine.network import Engine
 from textgen.errors import NumericsError, UsageError
 from textgen.sampling.beams import beam_search
 from textgen.sampling.generator import generate
-from textgen.sampling.stopping import Ending
+from textgen.sampling.stopping import StopMatcher
 from textgen.textmodel import TextModel
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
@@ -64,7 +64,7 @@ def log_probs(prime, text, seed=0, cell="gru"):
 
 def written_out(text, cfg):
     """The part of a text before its end, and whether it has ended."""
-    ending = Ending(cfg)
+    ending = StopMatcher(cfg)
     passed = "".join(ending.feed(char) for char in text)
     return passed + ending.flush(), ending.reason
 
@@ -408,5 +408,5 @@ def test_beams_write_whole_characters_and_end_as_any_text_does(kind, options):
     for one in TextModel(found).texts(["the"], beams=5, num=5, length=9, **options):
         assert "\ufffd" not in one.text
         assert len(one.text) == 9 or one.end != "length"
-        ending = Ending(SampleConfig(**options))
+        ending = StopMatcher(SampleConfig(**options))
         assert ending.feed(one.text) + ending.flush() == one.text

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from textgen.config.fields import option_name
 from textgen.config.notations import parse_bias
-from textgen.config.sample import CUTS, REPETITION, SampleConfig
+from textgen.config.sample import CUT_OPTIONS, REPETITION_OPTIONS, SampleConfig
 from textgen.errors import UsageError
 from textgen.sampling import chain as module
 from textgen.sampling import filters
@@ -44,7 +44,7 @@ ON = {
     "eta_cutoff": 0.3,
     "mirostat": 1.0,
 }
-HEADINGS = (CUTS, REPETITION)  # under which most of them stand
+HEADINGS = (CUT_OPTIONS, REPETITION_OPTIONS)  # under which most of them stand
 ELSEWHERE = {"look_back", "novel", "novel_text", "mirostat", "mirostat_rate"}  # put to use
 
 

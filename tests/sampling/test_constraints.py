@@ -19,10 +19,10 @@ from textgen.data import corpus
 from textgen.data.spans import Spans
 from textgen.engine.network import Engine
 from textgen.errors import TextError, UsageError
-from textgen.sampling.constraints import Matching, Novel, allowed_ids, bias_of
+from textgen.sampling.constraints import CopiesNothing, MatchesRegex, allowed_ids, bias_of
 from textgen.sampling.filters import NOTHING, History
 from textgen.sampling.generator import begin, generate
-from textgen.sampling.regex import Pattern
+from textgen.sampling.regex import Regex
 from textgen.textmodel import TextModel, load
 from textgen.tokenizers.char import CharTokenizer
 
@@ -182,12 +182,12 @@ def interegular():
 
 def pattern_of(regex, cfg=None):
     allowed_V = allowed_ids(LETTERS, cfg or config())
-    return Pattern.compile(regex, LETTERS.codepoints, allowed_V)
+    return Regex.compile(regex, LETTERS.codepoints, allowed_V)
 
 
 def matching(regex, cfg, rows=None):
     """Texts under a pattern, and why each ended."""
-    limit = Matching(pattern_of(regex, cfg), rows or cfg.num)
+    limit = MatchesRegex(pattern_of(regex, cfg), rows or cfg.num)
     return written(cfg, [limit])
 
 
@@ -271,7 +271,7 @@ def test_rows_end_when_their_own_match_does():
     texts, ends = matching("a|b{5}|c{9}", cfg)
     assert set(texts) == {"a", "bbbbb", "ccccccccc"} and set(ends) == {"match"}
     for row, text in enumerate(texts):
-        limit = Matching(pattern_of("a|b{5}|c{9}"), 1)
+        limit = MatchesRegex(pattern_of("a|b{5}|c{9}"), 1)
         start = begin(network(), LETTERS, [""], cfg)
         assert written(cfg, [limit], start=start, rows=range(row, row + 1))[0] == [text]
 
@@ -318,7 +318,7 @@ def copied(text, source, length):
 def test_no_span_of_prime_and_text_is_one_of_the_training_text(prime, length):
     source = WORDS[:40] if length > 1 else "abc"
     cfg = config(num=4, length=60, prime=prime)
-    texts, ends = written(cfg, [Novel(spans_of(source, length))])
+    texts, ends = written(cfg, [CopiesNothing(spans_of(source, length))])
     for text in texts:
         beyond = prime[len(prime) - length + 1 :] if length > 1 else ""
         assert not copied(beyond + text, source, length)
@@ -337,7 +337,7 @@ def test_a_copy_that_begins_in_the_prime_counts(prime, likeliest, copy):
     """Of abcdef no three in a row, even where nothing else is likely."""
     letters = CharTokenizer.from_text("abcdef")
     cfg = config(prime=prime, bias=(f"{likeliest}:50",), temperature=0.0, length=len(copy))
-    limit = Novel(Spans.of(letters.encode("abcdef"), 3))
+    limit = CopiesNothing(Spans.of(letters.encode("abcdef"), 3))
     if len(copy) == 1:
         assert written(cfg, tokenizer=letters)[0] == [copy]
     assert written(cfg, [limit], tokenizer=letters)[0] != [copy]
@@ -349,9 +349,11 @@ def test_a_text_ends_where_every_character_would_complete_a_copy():
     """All pairs of a and b stand in aabba: after one character there is no way on."""
     letters = CharTokenizer.from_text("ab")
     spans = Spans.of(letters.encode("aabba"), 2)
-    texts, ends = written(config(num=3, length=9), [Novel(spans)], tokenizer=letters)
+    texts, ends = written(config(num=3, length=9), [CopiesNothing(spans)], tokenizer=letters)
     assert set(texts) <= {"a", "b"} and ends == ["novel"] * 3
-    texts, ends = written(config(num=2, length=9, prime="a"), [Novel(spans)], tokenizer=letters)
+    texts, ends = written(
+        config(num=2, length=9, prime="a"), [CopiesNothing(spans)], tokenizer=letters
+    )
     assert (texts, ends) == (["", ""], ["novel"] * 2)
 
 
@@ -359,7 +361,7 @@ def test_a_ban_may_leave_nothing_but_copies():
     """aaab without b: of four a the last would complete aaa."""
     letters = CharTokenizer.from_text("aaab")
     spans = Spans.of(letters.encode("aaab"), 3)
-    texts, ends = written(config(ban="b", length=9), [Novel(spans)], tokenizer=letters)
+    texts, ends = written(config(ban="b", length=9), [CopiesNothing(spans)], tokenizer=letters)
     assert (texts, ends) == (["aa"], ["novel"])
 
 
@@ -367,14 +369,14 @@ def test_a_row_that_ends_leaves_the_others_to_go_on():
     letters = CharTokenizer.from_text("abc")
     spans = Spans.of(letters.encode("aabaca"), 2)  # after a no way on, else a is barred
     cfg = config(num=6, length=12, temperature=9.0)
-    texts, ends = written(cfg, [Novel(spans)], tokenizer=letters)
+    texts, ends = written(cfg, [CopiesNothing(spans)], tokenizer=letters)
     assert {(len(text), end) for text, end in zip(texts, ends, strict=True)} == {
         (1, "novel"),
         (12, "length"),
     }
     for row, text in enumerate(texts):
         start = begin(network(letters), letters, [""], cfg)
-        alone = written(cfg, [Novel(spans)], letters, start, range(row, row + 1))
+        alone = written(cfg, [CopiesNothing(spans)], letters, start, range(row, row + 1))
         assert (alone[0][0], alone[1][0]) == (text, ends[row])
 
 
@@ -382,19 +384,19 @@ def test_text_that_was_held_back_belongs_to_a_text_that_ends():
     letters = CharTokenizer.from_text("aaab")
     spans = Spans.of(letters.encode("aaab"), 3)
     cfg = config(ban="b", length=9, stop=("aab",))
-    assert written(cfg, [Novel(spans)], tokenizer=letters) == (["aa"], ["novel"])
+    assert written(cfg, [CopiesNothing(spans)], tokenizer=letters) == (["aa"], ["novel"])
 
 
 def test_a_look_back_of_just_the_span_is_enough():
     cfg = config(num=3, length=50, novel=4, look_back=4)
-    texts, _ = written(cfg, [Novel(spans_of(WORDS, 4))])
+    texts, _ = written(cfg, [CopiesNothing(spans_of(WORDS, 4))])
     assert not any(copied(text, WORDS, 4) for text in texts)
 
 
 def test_novel_bars_by_the_history_alone():
     spans, vocab = spans_of("bade", 3), LETTERS.size
     history = History(np.array([[NOTHING, NOTHING], LETTERS.encode("ba")]), 2, vocab)
-    allowed_BV = Novel(spans).allowed(history, 9)
+    allowed_BV = CopiesNothing(spans).allowed(history, 9)
     assert allowed_BV[0].all()
     barred = [LETTERS.decode([one]) for one in np.flatnonzero(~allowed_BV[1])]
     assert barred == ["d"]
@@ -403,7 +405,7 @@ def test_novel_bars_by_the_history_alone():
 @pytest.mark.usefixtures("interegular")
 def test_limits_hold_together():
     cfg = config(num=5, length=24, prime="dad")
-    limits = [Matching(pattern_of("([a-f]{2} )*"), 5), Novel(spans_of(WORDS, 3))]
+    limits = [MatchesRegex(pattern_of("([a-f]{2} )*"), 5), CopiesNothing(spans_of(WORDS, 3))]
     texts, _ = written(cfg, limits)
     for text in texts:
         assert not copied("ad" + text, WORDS, 3)
@@ -432,7 +434,7 @@ def test_a_text_that_ended_by_its_length_stands_at_its_end():
 def test_a_text_that_ended_by_its_match_stands_at_its_end():
     """What was drawn to find out that there is no way on does not belong to it."""
     cfg = config(length=9, prime="dad")
-    limits = [Matching(pattern_of(" bad"), 1)]
+    limits = [MatchesRegex(pattern_of(" bad"), 1)]
     *_, step = generate(network(), LETTERS, cfg, limits=limits)
     assert step.ends == ["match"]
     assert_stands_at(step.after, "dad bad", cfg)
@@ -440,7 +442,7 @@ def test_a_text_that_ended_by_its_match_stands_at_its_end():
 
 def test_a_text_that_ended_for_want_of_anything_new_stands_at_its_end():
     cfg = config(length=9, prime="dad", only="a")
-    *_, step = generate(network(), LETTERS, cfg, limits=[Novel(spans_of("aa", 2))])
+    *_, step = generate(network(), LETTERS, cfg, limits=[CopiesNothing(spans_of("aa", 2))])
     assert step.ends == ["novel"]
     assert_stands_at(step.after, "dada", cfg)
 
@@ -449,7 +451,9 @@ def test_a_text_that_ended_for_want_of_anything_new_stands_at_its_end():
 def test_rows_that_ended_earlier_stand_at_their_ends_too():
     """However long the others went on."""
     cfg = config(num=8, length=12, temperature=2.0, prime="dad")
-    *_, step = generate(network(), LETTERS, cfg, limits=[Matching(pattern_of("a|b{5}|c{9}"), 8)])
+    *_, step = generate(
+        network(), LETTERS, cfg, limits=[MatchesRegex(pattern_of("a|b{5}|c{9}"), 8)]
+    )
     texts, _ = matching("a|b{5}|c{9}", cfg)
     assert len(set(map(len, texts))) == 3
     for row, text in enumerate(texts):
@@ -460,7 +464,7 @@ def test_rows_that_ended_earlier_stand_at_their_ends_too():
 def test_a_row_may_end_at_once_whatever_was_looked_back_on_before(look_back):
     """After a nothing new can follow, after b anything but a."""
     letters = CharTokenizer.from_text("abc")
-    limit = Novel(Spans.of(letters.encode("aabaca"), 2))
+    limit = CopiesNothing(Spans.of(letters.encode("aabaca"), 2))
     start = begin(network(letters), letters, ["ca", "b"], config(look_back=8))
     cfg = config(look_back=look_back, length=5, mirostat=2.0)
     texts, ends = written(cfg, [limit], letters, start)

@@ -25,8 +25,8 @@ from textgen.sampling import generator
 from textgen.sampling.draw import uniforms
 from textgen.sampling.filters import NOTHING
 from textgen.sampling.generator import begin, generate, read_prime
-from textgen.sampling.state import Continuation
-from textgen.sampling.stopping import Ending
+from textgen.sampling.state import SamplingState
+from textgen.sampling.stopping import StopMatcher
 from textgen.tokenizers.char import CharTokenizer
 
 LETTERS = CharTokenizer.from_text("abcdefgh" * 3)
@@ -111,7 +111,7 @@ def mixture():
 def place_after(model, ids, **changes):
     """Where a text stands of which a model has read these ids."""
     logits_BV, state = model.read(np.asarray(ids), 1)
-    place = Continuation(state, logits_BV, np.asarray(ids, dtype=np.int64)[None], 0, 1)
+    place = SamplingState(state, logits_BV, np.asarray(ids, dtype=np.int64)[None], 0, 1)
     return place._replace(**changes)
 
 
@@ -670,7 +670,7 @@ def test_pieces_join_to_the_text_before_the_first_complete_stop(text, stops):
 )
 def test_stop_filter_never_takes_back_what_it_passed(text, stops, sizes):
     """However the text is cut into pieces, what was passed is a prefix of what is right."""
-    ending, passed, rest = Ending(config(stop=tuple(stops))), "", text
+    ending, passed, rest = StopMatcher(config(stop=tuple(stops))), "", text
     for number in range(len(text)):
         size = sizes[number % len(sizes)]
         passed += ending.feed(rest[:size])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from textgen.errors import MachineError, UsageError
 from textgen.sampling.automaton import STATES
-from textgen.sampling.regex import Pattern
+from textgen.sampling.regex import Regex
 
 pytest.importorskip("interegular")
 
@@ -25,7 +25,7 @@ def compiled(regex, characters=FEW, barred=""):
     """The pattern over characters, of which those barred are not to be drawn; <unk> is allowed."""
     codepoints = np.array(sorted(map(ord, set(characters))), dtype=np.uint32)
     allowed_V = np.array([True] + [chr(code) not in barred for code in codepoints])
-    return Pattern.compile(regex, codepoints, allowed_V)
+    return Regex.compile(regex, codepoints, allowed_V)
 
 
 def walked(pattern, length, characters=FEW):

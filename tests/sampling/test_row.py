@@ -13,10 +13,10 @@ from textgen.checkpoint.loading import make_engine
 from textgen.config.sample import SampleConfig
 from textgen.evaluation import protocols
 from textgen.sampling.batch import write_texts
-from textgen.sampling.constraints import Whole
+from textgen.sampling.constraints import WholeCharacters
 from textgen.sampling.generator import begin, generate, read_prime
-from textgen.sampling.row import Passage, belonging
-from textgen.sampling.stopping import Ending
+from textgen.sampling.row import Row, belonging
+from textgen.sampling.stopping import StopMatcher
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
 from textgen.tokenizers.subword import SentencePieceTokenizer
@@ -73,7 +73,7 @@ def test_texts_are_whole_characters_and_as_many_as_asked(kind, options):
 def test_without_the_limit_characters_would_break(monkeypatch, kind):
     shape = model(kind)[0].spelling.allowed_SV.shape
     monkeypatch.setattr(
-        Whole, "allowed", lambda self, *_: np.ones((len(self.states_B), shape[1]), bool)
+        WholeCharacters, "allowed", lambda self, *_: np.ones((len(self.states_B), shape[1]), bool)
     )
     with pytest.raises(AssertionError):
         assert_whole(kind, config(num=20, temperature=5.0))
@@ -123,7 +123,7 @@ def test_a_text_in_parts_is_the_text(kind):
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_a_text_that_forgets_the_rest_of_a_piece_is_noticed(monkeypatch, kind):
-    monkeypatch.setattr(Passage, "rest", b"")
+    monkeypatch.setattr(Row, "rest", b"")
     with pytest.raises(AssertionError):
         test_a_text_in_parts_is_the_text(kind)
 
@@ -183,7 +183,7 @@ def test_an_end_within_a_piece_cuts_the_text_there(kind, options):
     whole = joined(steps_of(kind, config(num=12, length=60)))
     steps = steps_of(kind, config(num=12, length=60, **options))
     for row, text in enumerate(joined(steps)):
-        ending = Ending(config(**options))
+        ending = StopMatcher(config(**options))
         expected = ending.feed(whole[row]) + ending.flush()
         assert text == expected
         assert steps[-1].ends[row] == (ending.reason or "length")
@@ -284,7 +284,7 @@ def test_a_text_of_nothing_has_no_log_probs(kind):
 
 def test_a_copy_grows_on_its_own():
     tokenizer = ByteTokenizer()
-    passage = Passage(tokenizer, config(length=3, stop=("xy",)))
+    passage = Row(tokenizer, config(length=3, stop=("xy",)))
     assert passage.feed(0xC3) == ""
     other = passage.copy()
     assert (passage.feed(0xA9), passage.left) == ("é", 2)

@@ -18,7 +18,7 @@ from textgen.errors import CheckpointError
 from textgen.files import tensorfile
 from textgen.sampling.filters import NOTHING
 from textgen.sampling.generator import begin, generate
-from textgen.sampling.state import Continuation, either, join, load_continuation, take
+from textgen.sampling.state import SamplingState, either, join, load_state, take
 from textgen.textmodel import TextModel
 from textgen.tokenizers.char import CharTokenizer
 
@@ -134,7 +134,7 @@ def test_rows_taken_saved_and_loaded_go_on_to_the_last_bit(cell, tmp_path):
     place = stopped(model, rows=5)
     taken = place.take(range(5))
     place.save(tmp_path / "place.state", wide)
-    loaded = load_continuation(tmp_path / "place.state", wide)
+    loaded = load_state(tmp_path / "place.state", wide)
     cfg = config(length=60, num=5)
     expected, found, again = (
         [step.log_probs_B.tobytes() for step in generate(model, LETTERS, cfg, one)]
@@ -183,12 +183,12 @@ def test_a_link_leads_to_the_file_that_is_written(tmp_path):
     (tmp_path / "link").symlink_to("here.state")
     stopped().save(tmp_path / "link", sizes())
     assert (tmp_path / "link").is_symlink()
-    assert load_continuation(tmp_path / "here.state", sizes()).position == stopped().position
+    assert load_state(tmp_path / "here.state", sizes()).position == stopped().position
 
 
 def round_trip(path, place, model=None):
     place.save(path, model or sizes())
-    return load_continuation(path, model or sizes())
+    return load_state(path, model or sizes())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -207,7 +207,7 @@ def test_a_place_comes_back_from_its_file_and_goes_on_exactly(tmp_path, cell, dt
 @pytest.mark.parametrize("layers", [1, 9, 10, 11, 12, 64])
 def test_layers_come_back_in_their_order_however_many_there_are(tmp_path, layers):
     state = tuple((np.full((1, 8), number, np.float32),) for number in range(layers))
-    place = Continuation(state, np.zeros((1, 9)), np.zeros((1, 3), np.int64))
+    place = SamplingState(state, np.zeros((1, 9)), np.zeros((1, 3), np.int64))
     loaded = round_trip(tmp_path / "here.state", place, sizes(layers=layers))
     assert [int(layer[0][0, 0]) for layer in loaded.state] == list(range(layers))
 
@@ -244,7 +244,7 @@ def test_equal_places_give_equal_bytes(tmp_path):
 
 
 def load_for(model):
-    return lambda path: load_continuation(path, model)
+    return lambda path: load_state(path, model)
 
 
 @pytest.mark.parametrize(
@@ -278,23 +278,23 @@ def test_every_damaged_byte_and_every_missing_end_is_noticed(tmp_path):
     for place in range(0, len(whole), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(CheckpointError):
-            load_continuation(path, sizes())
+            load_state(path, sizes())
     for end in range(0, len(whole), 97):
         path.write_bytes(whole[:end])
         with pytest.raises(CheckpointError):
-            load_continuation(path, sizes())
+            load_state(path, sizes())
     path.write_bytes(whole)
-    assert_equal_places(load_continuation(path, sizes()), stopped(look_back=2))
+    assert_equal_places(load_state(path, sizes()), stopped(look_back=2))
 
 
 def forged(path, tensors=None, **facts):
     """A file with a right digest whose content no `save` has made."""
     stopped().save(path, sizes())
-    whole, meta = tensorfile.read(path)
+    whole, meta = tensorfile.read_tensors(path)
     meta["continuation"] = {**meta["continuation"], **facts}
     meta["continuation"] = {k: v for k, v in meta["continuation"].items() if v != "missing"}
     changed = {**whole, **(tensors or {})}
-    tensorfile.write(path, {k: v for k, v in changed.items() if v is not None}, meta)
+    tensorfile.write_tensors(path, {k: v for k, v in changed.items() if v is not None}, meta)
 
 
 FORGERIES = {
@@ -320,7 +320,7 @@ FORGERIES = {
 def test_a_file_of_the_right_model_that_holds_something_else_is_refused(tmp_path, tensors, facts):
     path = tmp_path / "here.state"
     forged(path)
-    assert_equal_places(load_continuation(path, sizes()), stopped())
+    assert_equal_places(load_state(path, sizes()), stopped())
     forged(path, tensors, **facts)
     refused(path, load=load_for(sizes()))
 
@@ -337,9 +337,9 @@ def test_rests_go_with_their_texts_to_a_file_and_back(tmp_path):
     place = with_rest()
     assert place.take([1, 1, 0]).rest == (place.rest[1], place.rest[1], b"")
     place.save(tmp_path / "here", sizes())
-    assert load_continuation(tmp_path / "here", sizes()).rest == place.rest
+    assert load_state(tmp_path / "here", sizes()).rest == place.rest
     with_rest((b"", b"")).save(tmp_path / "none", sizes())
-    assert "rest" not in tensorfile.read(tmp_path / "none")[0]
+    assert "rest" not in tensorfile.read_tensors(tmp_path / "none")[0]
 
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
@@ -371,7 +371,7 @@ def test_a_text_goes_on_from_a_file_within_a_piece(kind, tmp_path):
 )
 def test_rests_that_cannot_be_are_refused(tmp_path, change):
     with_rest().save(tmp_path / "here", sizes())
-    tensors, meta = tensorfile.read(tmp_path / "here")
+    tensors, meta = tensorfile.read_tensors(tmp_path / "here")
     tensors = {n: one for n, one in {**tensors, **change}.items() if one is not None}
-    tensorfile.write(tmp_path / "here", tensors, meta)
-    refused(tmp_path / "here", "a place in a text", load=lambda p: load_continuation(p, sizes()))
+    tensorfile.write_tensors(tmp_path / "here", tensors, meta)
+    refused(tmp_path / "here", "a place in a text", load=lambda p: load_state(p, sizes()))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.config.sample import SampleConfig
-from textgen.sampling.stopping import Ending
+from textgen.sampling.stopping import StopMatcher
 
 STOPS = st.lists(st.text("ab\n", min_size=1, max_size=5), min_size=1, max_size=4).map(tuple)
 TEXTS = st.text("aab\n", max_size=30)
@@ -17,7 +17,7 @@ TEXTS = st.text("aab\n", max_size=30)
 
 def ended(text, **options):
     """What is left of a text that comes in one piece, and why it ended."""
-    ending = Ending(SampleConfig(**options))
+    ending = StopMatcher(SampleConfig(**options))
     return ending.feed(text) + ending.flush(), ending.reason
 
 
@@ -81,14 +81,14 @@ def test_an_ending_that_forgets_what_could_begin_a_second_time_is_noticed(monkey
     def starting_anew(self, mark):
         return len(self._held) if mark.startswith(self._held) else 0
 
-    monkeypatch.setattr(Ending, "_overlap", starting_anew)
+    monkeypatch.setattr(StopMatcher, "_overlap", starting_anew)
     with pytest.raises(AssertionError):
         assert_cut_at_stops("aaab", ("aab",))
 
 
 @given(TEXTS, STOPS)
 def test_only_what_could_begin_a_stop_text_is_held_back(text, stops):
-    ending, passed = Ending(SampleConfig(stop=stops)), ""
+    ending, passed = StopMatcher(SampleConfig(stop=stops)), ""
     for place, char in enumerate(text):
         passed += ending.feed(char)
         if ending.reason:
@@ -99,7 +99,7 @@ def test_only_what_could_begin_a_stop_text_is_held_back(text, stops):
 
 
 def test_the_end_of_a_text_that_never_stops_is_handed_out_once():
-    ending = Ending(SampleConfig(stop=("END",)))
+    ending = StopMatcher(SampleConfig(stop=("END",)))
     assert ending.feed("the EN") == "the "
     assert ending.flush() == "EN"
     assert ending.flush() == ""
@@ -107,7 +107,7 @@ def test_the_end_of_a_text_that_never_stops_is_handed_out_once():
 
 
 def test_nothing_follows_an_end():
-    ending = Ending(SampleConfig(stop=("END",)))
+    ending = StopMatcher(SampleConfig(stop=("END",)))
     assert ending.feed("a END b END") == "a "
     assert ending.feed("c") == ""
     assert ending.flush() == ""
@@ -115,7 +115,7 @@ def test_nothing_follows_an_end():
 
 
 def test_without_any_end_everything_passes_at_once():
-    ending = Ending(SampleConfig())
+    ending = StopMatcher(SampleConfig())
     assert ending.feed("One. \r\n\r\nTwo.") == "One. \r\n\r\nTwo."
     assert ending.flush() == ""
     assert ending.reason is None
@@ -259,14 +259,14 @@ ENDS = st.fixed_dictionaries(
 
 @given(ENDS, st.text("aab.\r\n ", max_size=30), st.lists(st.integers(0, 30), max_size=8))
 def test_the_pieces_in_which_a_text_comes_make_no_difference(options, text, cuts):
-    ending = Ending(SampleConfig(**options))
+    ending = StopMatcher(SampleConfig(**options))
     passed = "".join(ending.feed(piece) for piece in pieces_of(text, cuts)) + ending.flush()
     assert (passed, ending.reason) == ended(text, **options)
 
 
 @given(ENDS, st.text("aab.\r\n ", max_size=30))
 def test_what_has_passed_is_never_taken_back(options, text):
-    ending, passed = Ending(SampleConfig(**options)), ""
+    ending, passed = StopMatcher(SampleConfig(**options)), ""
     for char in text:
         passed += ending.feed(char)
         assert text.startswith(passed)
@@ -278,7 +278,7 @@ def test_what_has_passed_is_never_taken_back(options, text):
 
 @given(ENDS, st.text("ab.\r\n ", max_size=15), st.text("ab.\r\n ", max_size=15))
 def test_a_copy_goes_on_by_itself(options, text, other):
-    ending = Ending(SampleConfig(**options))
+    ending = StopMatcher(SampleConfig(**options))
     passed = ending.feed(text)
     copied = copy.deepcopy(ending)
     copied.feed(other)

@@ -114,7 +114,7 @@ def test_the_size_of_a_block_changes_nothing(monkeypatch, block):
     text = "to be, or not to be\N{PARTY POPPER}"
     whole = CharTokenizer.from_text(text)
     ids = whole.encode(text)
-    monkeypatch.setattr(tokenizer_module, "BLOCK", block)
+    monkeypatch.setattr(tokenizer_module, "ENCODED_AT_ONCE", block)
     pieces = CharTokenizer.from_text(text)
     assert pieces.codepoints.tolist() == whole.codepoints.tolist()
     assert pieces.counts.tolist() == whole.counts.tolist()
@@ -141,7 +141,7 @@ def test_an_unknown_control_character_is_shown_as_its_escape():
 
 
 def test_an_unknown_character_far_away_is_found_at_its_place(monkeypatch):
-    monkeypatch.setattr(tokenizer_module, "BLOCK", 10)
+    monkeypatch.setattr(tokenizer_module, "ENCODED_AT_ONCE", 10)
     with pytest.raises(TextError, match="position 1235 "):
         CharTokenizer.from_text("abc").encode("abc" * 411 + "a" + "\U0010ffff")
 

@@ -17,8 +17,8 @@ from textgen.tokenizers.auto import from_tensors
 from textgen.tokenizers.base import MARK
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
-from textgen.tokenizers.subword import SentencePieceTokenizer, cut
-from textgen.tokenizers.utf8 import BETWEEN
+from textgen.tokenizers.subword import SentencePieceTokenizer, cut_blocks
+from textgen.tokenizers.utf8 import BETWEEN_CHARACTERS
 
 ROOT = Path(byte.__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "walk.md").read_text("utf-8")[:6000] + "\té, 日本  😀.\r\n"
@@ -64,7 +64,7 @@ def assert_lossless(tokenizer, text):
     streamed = [decoder.feed(one) for one in ids.tolist()]
     assert "".join(streamed) == text
     assert decoder.pending == b""
-    state = BETWEEN
+    state = BETWEEN_CHARACTERS
     for one in ids.tolist():
         assert tokenizer.spelling.allowed_SV[state, one]
         state = tokenizer.spelling.next_SV[state, one]
@@ -166,7 +166,7 @@ def test_a_large_alphabet_has_more_pieces_without_a_wish():
 
 
 def test_of_a_long_text_blocks_are_drawn_by_seed(monkeypatch):
-    monkeypatch.setattr(subword, "MOST_BYTES", 9000)
+    monkeypatch.setattr(subword, "MOST_LEARNT_BYTES", 9000)
     text = "".join(f"{number} bottles of beer\n" for number in range(2000))
     kept = [subword._drawn([*subword._blocks([text])], seed) for seed in (0, 0, 1)]
     assert kept[0] == kept[1] != kept[2]
@@ -195,7 +195,7 @@ def test_half_of_a_surrogate_pair_cannot_be_learnt_nor_encoded():
 
 @given(st.text("ab \n", max_size=60), st.integers(1, 20))
 def test_a_text_that_is_cut_is_the_same_text_in_blocks_that_are_short(text, longest):
-    blocks = [*cut(text, longest)]
+    blocks = [*cut_blocks(text, longest)]
     assert "".join(blocks) == text
     assert all(0 < len(block) <= longest for block in blocks)
     for block, after in itertools.pairwise(blocks):
@@ -206,9 +206,9 @@ def test_a_text_that_is_cut_is_the_same_text_in_blocks_that_are_short(text, long
 def test_a_cut_at_a_newline_or_space_changes_no_id(monkeypatch, model_type):
     text = TEXT
     whole = made(model_type).encode(text)
-    monkeypatch.setattr(subword, "ENCODED", 40)
+    monkeypatch.setattr(subword, "CHARS_AT_ONCE", 40)
     assert made(model_type).encode(text).tolist() == whole.tolist()
-    monkeypatch.setattr(subword, "ENCODED", 3)  # within words too
+    monkeypatch.setattr(subword, "CHARS_AT_ONCE", 3)  # within words too
     assert_lossless(made(model_type), text)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.tokenizers import utf8
-from textgen.tokenizers.utf8 import BETWEEN, DEAD, Spelling, advance, characters
+from textgen.tokenizers.utf8 import BETWEEN_CHARACTERS, DEAD, Spelling, advance, count_characters
 
 
 @functools.cache
@@ -38,9 +38,9 @@ EDGES += [0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF]
 
 
 def assert_walks_like_python(data):
-    state = advance(BETWEEN, data)
+    state = advance(BETWEEN_CHARACTERS, data)
     assert (state != DEAD) == goes_on(data), data.hex()
-    assert (state == BETWEEN) == is_whole(data), data.hex()
+    assert (state == BETWEEN_CHARACTERS) == is_whole(data), data.hex()
 
 
 def test_every_pair_of_bytes_leads_where_python_says():
@@ -51,7 +51,7 @@ def test_every_pair_of_bytes_leads_where_python_says():
 def test_up_to_four_bytes_at_the_edges_of_the_ranges_lead_where_python_says():
     for length in (3, 4):
         for data in itertools.product(EDGES, repeat=length):
-            if data[0] >= 0xC0 and advance(BETWEEN, bytes(data[:2])) != DEAD:
+            if data[0] >= 0xC0 and advance(BETWEEN_CHARACTERS, bytes(data[:2])) != DEAD:
                 assert_walks_like_python(bytes(data))
 
 
@@ -71,8 +71,8 @@ def test_an_automaton_that_takes_surrogates_is_noticed(monkeypatch):
 @given(st.text())
 def test_the_characters_of_a_text_are_counted_however_it_is_cut(text):
     data = text.encode("utf-8", "surrogatepass")
-    assert characters(data) == len(text)
-    assert sum(characters(data[i : i + 1]) for i in range(len(data))) == len(text)
+    assert count_characters(data) == len(text)
+    assert sum(count_characters(data[i : i + 1]) for i in range(len(data))) == len(text)
 
 
 def test_a_spelling_says_which_symbols_may_follow():
@@ -84,8 +84,8 @@ def test_a_spelling_says_which_symbols_may_follow():
     assert [symbols[i] for i in inside.nonzero()[0]] == [b"", b"\xa9"]
     narrow = spelling.allowed_SV[spelling.state(b"\xe0")]  # after E0 only A0 to BF follow
     assert [symbols[i] for i in narrow.nonzero()[0]] == [b"", b"\xa9"]
-    assert spelling.next_SV[spelling.state(b"\xc3"), 5] == BETWEEN
+    assert spelling.next_SV[spelling.state(b"\xc3"), 5] == BETWEEN_CHARACTERS
 
 
 def test_the_bytes_of_no_character_leave_a_spelling_between_characters():
-    assert Spelling([b"a"], None).state(b"\xff") == BETWEEN
+    assert Spelling([b"a"], None).state(b"\xff") == BETWEEN_CHARACTERS

@@ -19,12 +19,12 @@ import torch
 import textgen
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.engine.ngrams import NGrams, longest
+from textgen.engine.ngrams import NGrams, longest_order
 from textgen.evaluation.evaluator import evaluate
 from textgen.files.atomic import locked
 from textgen.training import loop
 from textgen.training.trainer import Trainer
-from textgen.training.validation import HeldOut
+from textgen.training.validation import Validation
 
 TINY = {"hidden": 8, "embedding": 4, "batch": 2, "window": 8, "threads": 1}
 
@@ -210,7 +210,7 @@ def test_ngrams_too_long_for_an_alphabet_are_shortened(tmp_path):
     options = {**TINY, "hidden": 4, "steps": 1, "ngrams": 16, "split": "1,0"}
     result = textgen.train(path, out=str(tmp_path / "run"), **options)
     model = Checkpoint.load(result.best).model
-    assert model.ngrams == longest(model.vocab) == 5
+    assert model.ngrams == longest_order(model.vocab) == 5
 
 
 def test_a_line_logged_after_the_last_save_is_replaced(corpus, tmp_path):
@@ -307,7 +307,7 @@ def spend(monkeypatch):
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
 
     def at(step_seconds):
-        update, costs = Trainer.update, HeldOut.costs
+        update, costs = Trainer.update, Validation.costs
 
         def slow_update(self, rate):
             nonlocal now
@@ -320,7 +320,7 @@ def spend(monkeypatch):
             return costs(self, stepper, number)
 
         monkeypatch.setattr(Trainer, "update", slow_update)
-        monkeypatch.setattr(HeldOut, "costs", slow_costs)
+        monkeypatch.setattr(Validation, "costs", slow_costs)
         return lambda: now
 
     return at

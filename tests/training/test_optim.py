@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from textgen.config.model import CELLS, ModelConfig
 from textgen.nn.char_rnn import CharRNN
-from textgen.training.optim import CLIP, FLOOR, clip, learning_rate, make_optimizer
+from textgen.training.optim import CLIP, FINAL_RATE_SHARE, clip, make_optimizer, scheduled_rate
 
 WEIGHT_DECAY = 0.05
 
@@ -40,14 +40,17 @@ def norm_of(model):
         (4, 0.5),
         (9, 1.0),
         (10, 1.0),  # the cosine begins at the peak
-        (60, (1 + FLOOR) / 2),  # half-way between peak and floor
-        (35, FLOOR + (1 - FLOOR) * (1 + math.sqrt(0.5)) / 2),  # an eighth of a full turn
-        (110, FLOOR),
-        (500, FLOOR),  # and never below the floor
+        (60, (1 + FINAL_RATE_SHARE) / 2),  # half-way between peak and floor
+        (
+            35,
+            FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * (1 + math.sqrt(0.5)) / 2,
+        ),  # an eighth of a full turn
+        (110, FINAL_RATE_SHARE),
+        (500, FINAL_RATE_SHARE),  # and never below the floor
     ],
 )
 def test_learning_rate_by_hand(step, share):
-    found = learning_rate(step, peak=3e-3, warmup=10, steps=110)
+    found = scheduled_rate(step, peak=3e-3, warmup=10, steps=110)
     assert found == pytest.approx(3e-3 * share, rel=1e-12)
 
 
@@ -61,22 +64,22 @@ def warm_ups(draw):
 @given(warm_ups(), st.integers(1, 10**6))
 def test_warm_up_does_not_depend_on_the_total(warm_up, steps):
     warmup, step = warm_up
-    known = learning_rate(step, 1e-2, warmup, steps)
-    assert known == learning_rate(step, 1e-2, warmup, None) == 1e-2 * (step + 1) / warmup
+    known = scheduled_rate(step, 1e-2, warmup, steps)
+    assert known == scheduled_rate(step, 1e-2, warmup, None) == 1e-2 * (step + 1) / warmup
 
 
 @given(st.integers(0, 20), st.integers(21, 200))
 def test_rate_rises_to_the_peak_then_falls(warmup, steps):
-    rates = [learning_rate(step, 1.0, warmup, steps) for step in range(steps)]
+    rates = [scheduled_rate(step, 1.0, warmup, steps) for step in range(steps)]
     top = max(0, warmup - 1)
     assert rates[top] == max(rates) == 1.0
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
-    assert min(rates[warmup:]) >= FLOOR * (1 - 1e-12)
+    assert min(rates[warmup:]) >= FINAL_RATE_SHARE * (1 - 1e-12)
 
 
 def test_no_warm_up_starts_at_the_peak():
-    assert learning_rate(0, 0.5, 0, 10) == 0.5
+    assert scheduled_rate(0, 0.5, 0, 10) == 0.5
 
 
 # The optimizer

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from textgen.config.train import TrainConfig
-from textgen.data.dataset import gather
+from textgen.data.dataset import load_dataset
 from textgen.engine.ngrams import NGrams
 from textgen.evaluation import protocols
-from textgen.training.validation import HeldOut
+from textgen.training.validation import Validation
 
 TEXT = "".join(f"line {n} of {n * n}, é and so on\n" for n in range(200))
 
@@ -15,9 +15,9 @@ TEXT = "".join(f"line {n} of {n * n}, é and so on\n" for n in range(200))
 def held_out(tmp_path, ngrams=False, **options):
     path = tmp_path / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
-    material = gather([path], TrainConfig(**options))
+    material = load_dataset([path], TrainConfig(**options))
     counted = NGrams.count(material.train, material.tokenizer.size, 3) if ngrams else None
-    return material, HeldOut(material, counted)
+    return material, Validation(material, counted)
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
@@ -26,7 +26,7 @@ def test_nats_are_per_character(tmp_path, kind):
     ngrams = NGrams.count(material.train, material.tokenizer.size, 2)
     costs = held.costs(ngrams, 10**9)
     text = material.tokenizer.decode(np.asarray(material.val))
-    expected = protocols.evaluate(ngrams, material.tokenizer, text, "streamed").nats_per_char
+    expected = protocols.measure_text(ngrams, material.tokenizer, text, "streamed").nats_per_char
     assert held.per_character(costs) == pytest.approx(expected, rel=1e-12)
     assert len(held.costs(ngrams, 100)) == 100
 
@@ -41,7 +41,7 @@ def test_items_are_read_to_their_ends(tmp_path):
         assert len(costs) > min(number, len(material.val)) - 1
         assert costs[0] == 0 and (costs[1:] > 0).all()
     items = [item for item in material.tokenizer.decode(material.val).split("line ") if item]
-    expected = protocols.evaluate_items(
+    expected = protocols.measure_records(
         ngrams, material.tokenizer, ["line " + item for item in items]
     )
     assert held.per_character(costs) == pytest.approx(expected.nats_per_char, rel=1e-12)

@@ -3,6 +3,6 @@
 text -> corpus_report (text_statistics, overlap, baselines); checkpoint -> gradients -> plots
 """
 
-from textgen.analysis.corpus_report import survey_of as survey_of
+from textgen.analysis.corpus_report import report_on_corpus as report_on_corpus
 
-__all__ = ["survey_of"]
+__all__ = ["report_on_corpus"]

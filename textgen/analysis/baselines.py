@@ -8,7 +8,7 @@ characters are measured.
 
     >>> measure_baselines(train, val, whole).ngrams[2]  # bits a character after 2 others
 
-An n-gram model is measured like a network, see `measure`: a character that the training part lacks
+An n-gram model is measured like a network, see `protocols`: a character that training lacks
 costs the bits of <unk> and those that say which it is. A compressor is charged what it takes to
 append the validation part to the training part.
 """
@@ -30,7 +30,7 @@ from textgen.tokenizers import CharTokenizer
 
 ORDERS = range(6)  # characters of context
 MOST_MEASURED = 500_000  # characters of the validation part
-MOST_BYTES = 2_000_000  # of the training part, and of the whole text, for compressors
+MOST_COMPRESSED_BYTES = 2_000_000  # of the training part, and of the whole text, for compressors
 XZ_PRESET, ZSTD_LEVEL = 6, 19
 
 Compressor = Callable[[bytes], bytes]
@@ -79,14 +79,14 @@ def measure_baselines(train: str, val: str, whole: str) -> Baselines | None:
     tokenizer = CharTokenizer.from_text(train)
     val = val[:MOST_MEASURED]
     ids, others = tokenizer.encode(train), tokenizer.encode(val, "replace")
-    known, new = _bytes(train[-MOST_BYTES:])[-MOST_BYTES:], _bytes(val)
-    beginning = _bytes(whole[:MOST_BYTES])[:MOST_BYTES]
+    known, new = _bytes(train[-MOST_COMPRESSED_BYTES:])[-MOST_COMPRESSED_BYTES:], _bytes(val)
+    beginning = _bytes(whole[:MOST_COMPRESSED_BYTES])[:MOST_COMPRESSED_BYTES]
     compressors = {"xz": xz, "zstd": zstd()}
     return Baselines(
         ngrams={
             order: ngram_bits(ids, others, tokenizer.counts, order)
             for order in ORDERS
-            if order < ngrams.longest(tokenizer.size)
+            if order < ngrams.longest_order(tokenizer.size)
         },
         compressors={
             name: compress and 8 * (len(compress(known + new)) - len(compress(known))) / len(val)

@@ -15,14 +15,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from textgen.analysis.baselines import XZ_PRESET, ZSTD_LEVEL, Baselines, measure_baselines
-from textgen.analysis.overlap import Overlap, overlap
-from textgen.analysis.text_statistics import RARE, Anatomy, anatomy_of, characters_of, described
-from textgen.data import SPAN, Corpus, cut
+from textgen.analysis.overlap import Overlap, measure_overlap
+from textgen.analysis.text_statistics import (
+    TextStatistics,
+    characters_of,
+    described,
+    statistics_of,
+)
+from textgen.data import RARE, SPAN_CHARS, Corpus, bounds_of_shares
 from textgen.errors import counted
 
 LIMIT = 50_000_000  # characters of a corpus that are looked at
-SHOWN = 10  # examples on the terminal; anatomy.SHOWN in JSON
-LONGEST = 60  # characters of the text in a line on the terminal
+MOST_SHOWN = 10  # examples on the terminal; anatomy.SHOWN in JSON
+LONGEST_SHOWN = 60  # characters of the text in a line on the terminal
 WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 LARGE_ALPHABET = 1_000
@@ -39,7 +44,7 @@ Pairs = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Survey:
+class CorpusReport:
     """What a text is. Shares are of 1; bits are a character's unless they are said to be a byte's.
 
     facts: what the reader of the file knew. parts: their characters. missing: the characters of
@@ -49,7 +54,7 @@ class Survey:
     """
 
     facts: dict[str, object]
-    anatomy: Anatomy
+    anatomy: TextStatistics
     parts: dict[str, int]
     missing: dict[str, dict[str, int]]
     overlaps: dict[str, Overlap]
@@ -95,7 +100,7 @@ class Survey:
         return [*found, *_labelled("suggestion", told or ["none: the defaults suit it"])]
 
 
-def survey_of(text: Corpus, split: str) -> Survey:
+def report_on_corpus(text: Corpus, split: str) -> CorpusReport:
     """Return what a corpus is; of a very long one, what its beginning is, and that is said."""
     words = text.slice(0, LIMIT)
     facts: dict[str, object] = {
@@ -106,10 +111,12 @@ def survey_of(text: Corpus, split: str) -> Survey:
     }
     if len(text) > LIMIT:
         facts["surveyed"] = f"the first {LIMIT:,} of {len(text):,} characters"
-    return survey(words, cut(len(words), split), facts)
+    return report_on_text(words, bounds_of_shares(len(words), split), facts)
 
 
-def survey(text: str, bounds: Mapping[str, tuple[int, int]], facts: Mapping[str, object]) -> Survey:
+def report_on_text(
+    text: str, bounds: Mapping[str, tuple[int, int]], facts: Mapping[str, object]
+) -> CorpusReport:
     """Return what a text is.
 
     bounds: where the parts "train", "val" and "test" begin and end. facts: its "name", "bytes",
@@ -117,9 +124,9 @@ def survey(text: str, bounds: Mapping[str, tuple[int, int]], facts: Mapping[str,
     """
     parts = {name: text[slice(*bounds.get(name, (0, 0)))] for name in WORDS}
     train, held_out = parts["train"], {n: parts[n] for n in ("val", "test") if parts[n]}
-    anatomy = anatomy_of(text)
-    overlaps = {name: overlap(train, part) for name, part in held_out.items()}
-    return Survey(
+    anatomy = statistics_of(text)
+    overlaps = {name: measure_overlap(train, part) for name, part in held_out.items()}
+    return CorpusReport(
         facts=dict(facts),
         anatomy=anatomy,
         parts={name: len(part) for name, part in parts.items()},
@@ -140,7 +147,7 @@ def missing(train: str, part: str) -> dict[str, int]:
     return dict(sorted(lacking.items(), key=lambda item: -item[1]))
 
 
-def suggest(anatomy: Anatomy, val: Overlap | None) -> Pairs:
+def suggest(anatomy: TextStatistics, val: Overlap | None) -> Pairs:
     """Yield options that the text calls for and why; val: what the validation part shares."""
     characters, newlines = anatomy.characters, anatomy.newlines
     if len(characters.counts) > LARGE_ALPHABET:
@@ -166,7 +173,7 @@ def suggest(anatomy: Anatomy, val: Overlap | None) -> Pairs:
         yield "--minutes 1", because
 
 
-def _records(anatomy: Anatomy) -> tuple[str, str] | None:
+def _records(anatomy: TextStatistics) -> tuple[str, str] | None:
     """Return which records the text seems to consist of."""
     lines, items = anatomy.lines, anatomy.items
     alike = items.long <= ALIKE * items.short and items.median <= LARGEST_ITEM
@@ -182,7 +189,7 @@ def _records(anatomy: Anatomy) -> tuple[str, str] | None:
     return None
 
 
-def _is_list(anatomy: Anatomy) -> bool:
+def _is_list(anatomy: TextStatistics) -> bool:
     """Tell whether lines seem to be items: short, and many of them repeated or none long."""
     lines = anatomy.lines
     if lines.number < FEW_ITEMS or lines.empty > FEW_EMPTY * lines.number:
@@ -191,26 +198,26 @@ def _is_list(anatomy: Anatomy) -> bool:
     return lines.median < SHORT_LINE and plain
 
 
-def _copied(anatomy: Anatomy, val: Overlap) -> str:
+def _copied(anatomy: TextStatistics, val: Overlap) -> str:
     """Return how much of the validation part flatters its figure, nothing if it is little."""
     if val.copied_spans_share >= FLATTERING:
-        return f"{_percent(val.copied_spans_share)} of the spans of {SPAN} characters"
+        return f"{_percent(val.copied_spans_share)} of the spans of {SPAN_CHARS} characters"
     if _is_list(anatomy) and val.copied_lines_share >= FLATTERING:
         return f"{_percent(val.copied_lines_share)} of the lines"
     return ""
 
 
-def _character_lines(anatomy: Anatomy) -> Pairs:
+def _character_lines(anatomy: TextStatistics) -> Pairs:
     one = anatomy.characters
     yield "characters", f"{one.number:,}, {len(one.counts):,} different"
     rare = f"{counted(one.rare, 'character')}, {_percent(one.rare_share)} of the text"
     yield f"rarer than {RARE}", rare
-    first = dict(itertools.islice(one.counts.items(), SHOWN))
+    first = dict(itertools.islice(one.counts.items(), MOST_SHOWN))
     yield from _labelled("rarest", _named(first))
     yield "controls", f"tabs {one.tabs:,}, NUL {one.nuls:,}, other {one.controls - one.nuls:,}"
 
 
-def _line_lines(anatomy: Anatomy) -> Pairs:
+def _line_lines(anatomy: TextStatistics) -> Pairs:
     one, items = anatomy.lines, anatomy.items
     yield "lines", f"{one.number:,}, {one.empty:,} of them empty"
     where = f", line {one.longest_at:,}" if one.number else ""
@@ -229,16 +236,16 @@ def _line_lines(anatomy: Anatomy) -> Pairs:
         yield "between blanks", f"{items.number:,} items, most of {sizes}"
 
 
-def _form_lines(anatomy: Anatomy) -> Pairs:
+def _form_lines(anatomy: TextStatistics) -> Pairs:
     one = anatomy.normalisation
     changes = ", ".join(f"{form} {number:,}" for form, number in one.changed.items())
     is_nfc = "yes" if one.is_nfc else "no"
     yield "NFC", f"{is_nfc}; characters, each with its marks, that change: {changes}"
-    ways = (" and ".join(_named(counted)) for counted in one.spellings[:SHOWN])
+    ways = (" and ".join(_named(counted)) for counted in one.spellings[:MOST_SHOWN])
     yield from _labelled("in several ways", ways)
 
 
-def _part_lines(found: Survey) -> Pairs:
+def _part_lines(found: CorpusReport) -> Pairs:
     sizes = (f"{WORDS[part]} {number:,}" for part, number in found.parts.items())
     yield "parts", ", ".join(sizes) + " characters"
     for part, counts in found.missing.items():
@@ -246,11 +253,14 @@ def _part_lines(found: Survey) -> Pairs:
         lacking = counted(len(counts), "character") if counts else "no characters"
         times = f", {counted(sum(counts.values()), 'time')}" if counts else ""
         yield WORDS[part], f"{lacking} that training lacks{times}"
-        yield from (("", value) for value in _named(dict(itertools.islice(counts.items(), SHOWN))))
+        yield from (
+            ("", value) for value in _named(dict(itertools.islice(counts.items(), MOST_SHOWN)))
+        )
         spans, lines = _percent(one.copied_spans_share), _percent(one.copied_lines_share)
         yield (
             "",
-            f"{spans} of its spans of {SPAN} characters and {lines} of its lines are in training",
+            f"{spans} of its spans of {SPAN_CHARS} characters and {lines} of its lines "
+            "are in training",
         )
         longest = f"longest span that is in training: {counted(one.longest, 'character')}"
         yield "", longest + (f": {_shortened(one.text)}" if one.text else "")
@@ -290,7 +300,7 @@ def _named(counts: Mapping[str, int]) -> list[str]:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + " ..."
 
 
 def _percent(share: float) -> str:

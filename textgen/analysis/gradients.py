@@ -28,7 +28,7 @@ from textgen.checkpoint import Checkpoint, network_of, runs, training_text
 from textgen.data import corpus
 from textgen.errors import NumericsError, TextError, UsageError, counted, visible
 
-SHARE = 0.01  # of the norm at lag 0, below which the gradient counts as gone
+GONE_SHARE = 0.01  # of the norm at lag 0, below which the gradient counts as gone
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Curve:
     @property
     def reach(self) -> int | None:
         """The first lag whose median is below 1/100 of that at lag 0; None: beyond the last."""
-        gone = SHARE * self.median[0]
+        gone = GONE_SHARE * self.median[0]
         return next((lag for lag, value in enumerate(self.median) if value < gone), None)
 
 
@@ -80,30 +80,37 @@ def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradie
 
     Takes about 3 s of one core for an LSTM of 512 units. Raises TextgenError subclasses.
     """
-    from textgen.nn import HELD, POSITIONS, WARM_UP, gradient_norms, states_of, tuned
+    from textgen.nn import (
+        MOST_STATE_NUMBERS,
+        POSITIONS,
+        READ_BEFORE,
+        cpu_settings,
+        gradient_norms,
+        state_names,
+    )
 
     loaded = Checkpoint.load(runs.find_checkpoint(checkpoint))
     model, training = loaded.model, loaded.facts.get("training", {})
     if loaded.tokenizer.spelling:
         problem = f"lags are counted in characters, this model reads {loaded.tokenizer.noun}"
         raise UsageError(str(checkpoint), problem, "inspect a model of characters")
-    most = HELD // (model.layers * model.hidden) - 1
+    most = MOST_STATE_NUMBERS // (model.layers * model.hidden) - 1
     if not 1 <= lags <= most:
         problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"
         raise UsageError("--lags", problem, "give a number in between")
-    words = corpus.read(text, reading=training_text.reading_of(loaded.facts)).text
-    least = WARM_UP + lags + 1 + POSITIONS
+    words = corpus.read(text, reading=training_text.recorded_format(loaded.facts)).text
+    least = READ_BEFORE + lags + 1 + POSITIONS
     if len(words) < least:
         problem = f"{len(words):,} characters are too few for {lags:,} lags"
         raise TextError(str(text), problem, f"give at least {least:,}, or fewer --lags")
-    with tuned(1):  # products this small are slower with more
+    with cpu_settings(1):  # products this small are slower with more
         norms_KSP = gradient_norms(
             network_of(loaded), loaded.tokenizer.encode(words, "replace"), lags
         )
     if not (finite_K := np.isfinite(norms_KSP).all(axis=(1, 2))).all():
         problem = f"the gradient at lag {finite_K.argmin()} is not finite"
         raise NumericsError(str(checkpoint), problem, "give fewer --lags, or another checkpoint")
-    names = [(layer + 1, s) for layer in range(model.layers) for s in states_of(model.cell)]
+    names = [(layer + 1, s) for layer in range(model.layers) for s in state_names(model.cell)]
     percentiles = np.percentile(norms_KSP, (50, 5, 95), axis=2).transpose(2, 0, 1).tolist()
     curves = (Curve(*name, *map(tuple, p)) for name, p in zip(names, percentiles, strict=True))
     sizes = (model.cell, model.layers, model.hidden, training.get("window"))

@@ -7,7 +7,7 @@ how many spans of 50 characters do, and how many lines.
     >>> overlap("to be or not to be", "let it be or not")
     Overlap(longest=10, text='be or not', ...)
 
-Spans are found by their hashes, those of `novelty`: equal spans have equal hashes, so nothing is
+Spans are found by their hashes, those of `spans`: equal spans have equal hashes, so nothing is
 overlooked, and what has equal hashes is compared character by character before it counts. For the
 longest span the length is bisected, as where a span is shared the shorter ones in it are too; and
 once spans of a length are shared, only what they cover is read again for longer ones.
@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from textgen.data import SPAN, copied, longest_shared
+from textgen.data import SPAN_CHARS, copied, longest_shared
 from textgen.tokenizers import code_points
 
-LONGEST = 1_000  # characters of the longest span in JSON
+LONGEST_QUOTE = 1_000  # characters of the longest span in JSON
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Overlap:
             "copied_spans_share": self.copied_spans_share,
             "copied_lines_share": self.copied_lines_share,
         }
-        return asdict(self) | {"text": self.text[:LONGEST], "span": SPAN} | shares
+        return asdict(self) | {"text": self.text[:LONGEST_QUOTE], "span": SPAN_CHARS} | shares
 
 
-def overlap(train: str, part: str) -> Overlap:
+def measure_overlap(train: str, part: str) -> Overlap:
     """Return what part shares with the training part."""
     codes, others = (code_points(one).astype(np.uint32) for one in (train, part))
     span = longest_shared(codes, others)
@@ -72,8 +72,8 @@ def overlap(train: str, part: str) -> Overlap:
     return Overlap(
         longest=len(span),
         text="".join(map(chr, span)),
-        spans=max(0, len(part) - SPAN + 1),
-        copied_spans=int(copied(codes, others, SPAN).sum()),
+        spans=max(0, len(part) - SPAN_CHARS + 1),
+        copied_spans=int(copied(codes, others, SPAN_CHARS).sum()),
         lines=len(lines),
         copied_lines=sum(line in known for line in lines),
     )

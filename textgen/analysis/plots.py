@@ -15,7 +15,7 @@ from textgen.analysis.gradients import Gradients
 from textgen.errors import MachineError, UsageError, counted, visible
 from textgen.files import check_name, write_output
 
-FLOOR = 1e-16  # where a picture ends at the latest: beside 1 less is lost, even in float64
+LOWEST_NORM = 1e-16  # where a picture ends at the latest: beside 1 less is lost, even in float64
 TITLE = 32  # characters of a checkpoint's name that a panel has room for, the last ones
 
 
@@ -31,7 +31,7 @@ def check_picture(path: Path) -> None:
         raise MachineError("--out", "pictures need matplotlib", fix) from None
 
 
-def draw(results: Sequence[Gradients], path: Path) -> None:
+def plot_gradients(results: Sequence[Gradients], path: Path) -> None:
     """Write a PNG: a panel for each result, with medians as lines in bands from 5 to 95 %.
 
     Raises UsageError, MachineError.
@@ -40,15 +40,17 @@ def draw(results: Sequence[Gradients], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1 + 3.2 * len(results), 3.6), layout="constrained")
-    bottom = max(FLOOR, min(min(curve.low) for one in results for curve in one.curves))
-    top = max(FLOOR, max(max(curve.high) for one in results for curve in one.curves))
+    bottom = max(LOWEST_NORM, min(min(curve.low) for one in results for curve in one.curves))
+    top = max(LOWEST_NORM, max(max(curve.high) for one in results for curve in one.curves))
     panels = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
     for panel, one in zip(panels, results, strict=True):
         lags = range(one.lags + 1)
         panel.set(yscale="log", xlim=(0, one.lags), ylim=(bottom / 2, 2 * top))
         for number, curve in enumerate(one.curves):
             bands = (curve.median, curve.low, curve.high)
-            median, low, high = np.maximum(bands, FLOOR / 10)  # an axis of logarithms has no zero
+            median, low, high = np.maximum(
+                bands, LOWEST_NORM / 10
+            )  # an axis of logarithms has no zero
             panel.fill_between(lags, low, high, color=f"C{number}", alpha=0.2, linewidth=0)
             panel.plot(lags, median, color=f"C{number}", label=curve.label)
         if one.window and one.window <= one.lags:

@@ -19,14 +19,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from textgen.data import RARE
 from textgen.tokenizers import CharTokenizer, code_points
 
 Form = Literal["NFC", "NFD", "NFKC"]
 
-RARE = 10  # a character that occurs less often is hard to learn
-SHOWN = 100  # examples in a list of JSON
-LONGEST = 1_000  # characters of the text in a value of JSON
-FORMS: tuple[Form, ...] = ("NFC", "NFD", "NFKC")
+MOST_EXAMPLES = 100  # examples in a list of JSON
+LONGEST_EXAMPLE = 1_000  # characters of the text in a value of JSON
+UNICODE_FORMS: tuple[Form, ...] = ("NFC", "NFD", "NFKC")
 LABELS = {"Cc": "control", "Cn": "unassigned", "Co": "private use", "Cs": "surrogate"}
 BREAKS = {"VT": "\x0b", "FF": "\x0c", "NEL": "\x85", "U+2028": "\u2028", "U+2029": "\u2029"}
 
@@ -101,7 +101,7 @@ class Normalisation:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class TextStatistics:
     """All of it. newlines: how many of each kind; final_newline: whether the last line has one."""
 
     characters: Characters
@@ -116,29 +116,29 @@ class Anatomy:
         made = asdict(self)
         counts = made["characters"].pop("counts")
         made["characters"] |= {"distinct": len(counts), "rarest": described(counts)}
-        made["lines"]["most_repeated"] = self.lines.most_repeated[:LONGEST]
+        made["lines"]["most_repeated"] = self.lines.most_repeated[:LONGEST_EXAMPLE]
         spellings = made["normalisation"].pop("spellings")
         made["normalisation"]["in_several_spellings"] = len(spellings)
-        made["normalisation"]["spellings"] = [described(one) for one in spellings[:SHOWN]]
+        made["normalisation"]["spellings"] = [described(one) for one in spellings[:MOST_EXAMPLES]]
         return made
 
 
-def anatomy_of(text: str) -> Anatomy:
+def statistics_of(text: str) -> TextStatistics:
     """Return what a text is made of."""
     characters = characters_of(text)
-    return Anatomy(
+    return TextStatistics(
         characters=characters,
         lines=lines_of(text),
         newlines=newlines_of(text),
         final_newline=text.endswith(("\n", "\r")),
-        items=items_of(text),
+        items=items_between_blanks(text),
         normalisation=normalisation_of(text, characters.counts),
     )
 
 
 def described(counts: dict[str, int]) -> list[dict[str, Any]]:
     """Return the first SHOWN of counted characters with their code points and Unicode names."""
-    first = itertools.islice(counts.items(), SHOWN)
+    first = itertools.islice(counts.items(), MOST_EXAMPLES)
     return [
         {"text": one, "code": code_of(one), "name": name_of(one), "count": number}
         for one, number in first
@@ -211,7 +211,7 @@ def lines_of(text: str) -> Lines:
     )
 
 
-def items_of(text: str) -> Items:
+def items_between_blanks(text: str) -> Items:
     """Return how the items are that blank lines separate."""
     lines = split_lines(text)
     lengths = np.fromiter(map(len, lines), np.int64, len(lines))
@@ -230,7 +230,7 @@ def normalisation_of(text: str, counts: dict[str, int]) -> Normalisation:
     found = segments(text, counts)
     changed: dict[str, int] = {
         form: sum(n for one, n in found.items() if unicodedata.normalize(form, one) != one)
-        for form in FORMS
+        for form in UNICODE_FORMS
     }
     ways: dict[str, dict[str, int]] = {}
     for one, number in found.items():

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from textgen.config import ModelConfig, from_json, to_json
-from textgen.engine import NGrams, fits
+from textgen.engine import NGrams, fits_model
 from textgen.errors import CheckpointError, UsageError
-from textgen.files import FORMAT, RETRAIN, Tensors, read, write
+from textgen.files import FORMAT_VERSION, RETRAIN, Tensors, read_tensors, write_tensors
 from textgen.tokenizers import Tokenizer, from_tensors
 
 
@@ -46,10 +46,10 @@ class Checkpoint:
             tensors["ngrams.grams"] = self.ngrams.grams
             tensors["ngrams.counts"] = self.ngrams.counts
             tensors["ngrams.share"] = np.array([self.share])
-        settings: dict[str, Any] = {"format": FORMAT, "tokenizer": self.tokenizer.kind}
+        settings: dict[str, Any] = {"format": FORMAT_VERSION, "tokenizer": self.tokenizer.kind}
         if self.tokenizer.mark is not None:
             settings["marked"] = True
-        write(path, tensors, {**self.facts, **settings, "model": to_json(self.model)})
+        write_tensors(path, tensors, {**self.facts, **settings, "model": to_json(self.model)})
 
     def report(self) -> list[tuple[str, str]]:
         """Return what the checkpoint is, as (label, value) lines."""
@@ -65,7 +65,7 @@ class Checkpoint:
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
         """Read and verify a checkpoint; raise CheckpointError naming what is wrong."""
-        tensors, facts = read(path)
+        tensors, facts = read_tensors(path)
         try:
             model = from_json(ModelConfig, facts.pop("model"))
             shapes = model.shapes()
@@ -97,7 +97,7 @@ def _ngrams(path: Path, tensors: Tensors, model: ModelConfig) -> tuple[NGrams | 
     grams, counts, share = (
         tensors.pop(f"ngrams.{name}", np.zeros(0)) for name in ("grams", "counts", "share")
     )
-    if share.shape != (1,) or not 0 <= share[0] <= 1 or not fits(grams, counts, model):
+    if share.shape != (1,) or not 0 <= share[0] <= 1 or not fits_model(grams, counts, model):
         problem = f"its n-grams do not fit a vocabulary of {model.vocab:,} and {model.ngrams}"
         raise CheckpointError(str(path), problem, RETRAIN)
     return NGrams(grams, counts, model.vocab, model.ngrams), float(share[0])

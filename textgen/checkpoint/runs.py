@@ -145,7 +145,7 @@ def text_paths(checkpoint: Path, part: str = "train") -> list[str] | None:
     None where nobody knows. Raises CheckpointError when `last`, which says it, is damaged.
     """
     last = checkpoint.with_name(LAST)
-    resume = tensorfile.read(last)[1].get("resume") if last.exists() else None
+    resume = tensorfile.read_tensors(last)[1].get("resume") if last.exists() else None
     if resume is None:
         return None
     own = resume["config"].get(part)

@@ -18,12 +18,12 @@ import numpy as np
 
 from textgen.checkpoint import training_text
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.data import BASE, Spans, corpus, windows
+from textgen.data import BASE, Spans, corpus, hash_windows
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError
 from textgen.tokenizers import ByteTokenizer, CharTokenizer
 
 PACKAGE = Path(__file__).parent.parent
-FIX = "name the text it was trained on: --novel-text FILE"
+NAME_NOVEL_TEXT = "name the text it was trained on: --novel-text FILE"
 
 
 def origin_of(checkpoint: Checkpoint, length: int) -> dict[str, Any]:
@@ -83,12 +83,12 @@ def text_of(
 ) -> corpus.Corpus:
     """Return the text that a checkpoint was trained on, with the errors of `index_for`."""
     try:
-        return training_text.find(checkpoint_path, checkpoint.facts, text_path)
+        return training_text.find_text(checkpoint_path, checkpoint.facts, text_path)
     except (CheckpointError, KeyError, TypeError):  # `last` is damaged, or of another kind
         problem = f"does not know where its text {checkpoint.facts['corpus']['name']} is"
-        raise UsageError(str(checkpoint_path), problem, FIX) from None
+        raise UsageError(str(checkpoint_path), problem, NAME_NOVEL_TEXT) from None
     except (TextError, UsageError) as error:
-        raise type(error)(error.subject, error.problem, FIX) from None
+        raise type(error)(error.subject, error.problem, NAME_NOVEL_TEXT) from None
 
 
 def longest_copied(text_ids: np.ndarray, output_ids: np.ndarray) -> tuple[int, int]:
@@ -109,10 +109,10 @@ def longest_copied(text_ids: np.ndarray, output_ids: np.ndarray) -> tuple[int, i
 
 def _copied(text_ids: np.ndarray, output_ids: np.ndarray, length: int) -> int | None:
     """Return where in the output the first span of the text that it shares begins, else None."""
-    hashes = np.concatenate([block for _, block in windows(output_ids, length)])
+    hashes = np.concatenate([block for _, block in hash_windows(output_ids, length)])
     order = np.argsort(hashes, kind="stable")
     hashes = hashes[order]
-    for start, block in windows(text_ids, length):
+    for start, block in hash_windows(text_ids, length):
         place = hashes.searchsorted(block)
         match = hashes[np.minimum(place, len(hashes) - 1)] == block
         for window in np.flatnonzero(match):

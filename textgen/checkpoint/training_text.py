@@ -13,27 +13,27 @@ from typing import Any
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.config import check_choice
-from textgen.data import OWN, Corpus, Reading, bounds_of, corpus, records, splits
+from textgen.data import SEPARATE_PARTS, Corpus, TextFormat, bounds_of, corpus, records, splits
 from textgen.errors import CheckpointError, TextError, UsageError
 from textgen.files import RETRAIN
 
 
 def read_foreign(loaded: Checkpoint, text: str | Path, encoding: str = "utf-8") -> corpus.Corpus:
     """Return a text that is not the run's own, with the newlines and the form of the run's."""
-    reading = dataclasses.replace(reading_of(loaded.facts), encoding=encoding)
+    reading = dataclasses.replace(recorded_format(loaded.facts), encoding=encoding)
     return corpus.read(text, reading=reading)
 
 
 Words = str | list[str]  # one text, or items
 Facts = Mapping[str, Any]
 
-FIX = "name the text"
+NAME_THE_TEXT = "name the text"
 
 
-def reading_of(facts: Facts) -> Reading:
+def recorded_format(facts: Facts) -> TextFormat:
     """Return how a checkpoint's text became characters; raise CheckpointError for nonsense."""
     try:
-        return Reading(**facts.get("reading") or {})
+        return TextFormat(**facts.get("reading") or {})
     except (TypeError, UsageError):
         problem = f"its settings of reading make no sense: {facts['reading']!r}"
         raise CheckpointError("checkpoint", problem, RETRAIN) from None
@@ -45,7 +45,7 @@ def words_of(text: Corpus, facts: Facts) -> Words:
     return records.split(text.text, how) if how else text.text
 
 
-def find(
+def find_text(
     path: Path, facts: Facts, named: str | Path | Sequence[str | Path] | None = None, part: str = ""
 ) -> Corpus:
     """Return the text of a checkpoint, or that of its own for the part "val" or "test".
@@ -53,13 +53,13 @@ def find(
     named: where it is, else the run in which the checkpoint lies knows. Raises UsageError when
     nobody knows, TextError when it is gone or another one.
     """
-    own = facts.get(OWN.get(part, ""))
+    own = facts.get(SEPARATE_PARTS.get(part, ""))
     places = named or runs.text_paths(path, part if own else "train")
     if not places:
         name = facts["corpus"]["name"]
-        raise UsageError(str(path), f"does not know where its text {name} is", FIX)
+        raise UsageError(str(path), f"does not know where its text {name} is", NAME_THE_TEXT)
     glob = (facts.get("training") or {}).get("glob")
-    whole = corpus.read(places, reading=reading_of(facts), glob=glob)
+    whole = corpus.read(places, reading=recorded_format(facts), glob=glob)
     whole.require(own or facts["corpus"])
     return whole
 
@@ -72,7 +72,7 @@ def part_of(
     Raises TextError as well when there is no such part.
     """
     check_choice("--part", part, splits.PARTS)
-    whole = find(path, facts, named, part)
+    whole = find_text(path, facts, named, part)
     words = _cut(whole, facts, part)
     if not words:
         fix = "leave --part out to measure all of it"
@@ -88,19 +88,19 @@ def bounds(whole: Corpus, facts: Facts, part: str) -> tuple[int, int]:
     return bounds_of(len(whole), split or "1", () if split else ("val",))[part]
 
 
-def items_of(path: Path, facts: Facts, named: str | Path | None = None) -> frozenset[str]:
+def known_records(path: Path, facts: Facts, named: str | Path | None = None) -> frozenset[str]:
     """Return all items of the text that a checkpoint was trained on, with the errors of `find`."""
-    whole = find(path, facts, named)
+    whole = find_text(path, facts, named)
     return frozenset(records.split(whole.text, facts["records"]))
 
 
 def _cut(whole: Corpus, facts: Facts, part: str) -> Words:
     how = facts.get("records")
-    if facts.get(OWN.get(part, "")):  # `whole` is the part
+    if facts.get(SEPARATE_PARTS.get(part, "")):  # `whole` is the part
         return records.different(records.split(whole.text, how))[0] if how else whole.text
     if not how:
         return whole.slice(*bounds(whole, facts, part))
     items = records.shuffled(records.different(records.split(whole.text, how))[0])
-    others = [name for name, key in OWN.items() if facts.get(key)]
+    others = [name for name, key in SEPARATE_PARTS.items() if facts.get(key)]
     start, end = bounds_of(len(items), facts.get("split") or "1", others)[part]
     return items[start:end]

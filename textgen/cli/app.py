@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # the same bytes whatever the locale says
             stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
     try:
-        return run(words, started)
+        return run_command(words, started)
     except Interrupted as stopped:
         print(f"textgen: {stopped}", file=sys.stderr)
         return stopped.exit_code
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return READER_GONE
 
 
-def run(words: Sequence[str], started: float) -> int:
+def run_command(words: Sequence[str], started: float) -> int:
     """Parse the words and run their command; raise TextgenError for what goes wrong."""
     check_command(words)
     parser = make_parser()

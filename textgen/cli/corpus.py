@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> None:
 def _list(arguments: Namespace) -> None:
     from textgen.data import registry
 
-    for entry in registry.entries().values():
+    for entry in registry.registered_corpora().values():
         print(f"{entry.name:<18} {entry.description}")
 
 
@@ -49,12 +49,12 @@ def _build(arguments: Namespace) -> None:
 
 
 def _report(arguments: Namespace) -> None:
-    from textgen.analysis import survey_of
-    from textgen.data import read, reading_of
+    from textgen.analysis import report_on_corpus
+    from textgen.data import read, text_format_of
 
     config = TrainConfig(**given(arguments, TrainConfig))
-    text = read(arguments.files, 1, reading_of(config), config.glob, quiet=False)
-    found = survey_of(text, config.split)
+    text = read(arguments.files, 1, text_format_of(config), config.glob, quiet=False)
+    found = report_on_corpus(text, config.split)
     if arguments.json:
         print(json.dumps(found.to_json(), ensure_ascii=False))
         return
@@ -69,7 +69,7 @@ def _cache(arguments: Namespace) -> None:
         print(f"{cache.clear():,} bytes removed from {visible(str(cache.folder()))}")
         return
     print(visible(str(cache.folder())))
-    for words, size in cache.entries():
+    for words, size in cache.cached_texts():
         print(f"{size:>15,} bytes  {words}")
 
 

@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> None:
     text, lags = arguments.file, arguments.lags
     results = [gradients.inspect(path, text, lags) for path in arguments.checkpoints]
     if picture:
-        plots.draw(results, picture)
+        plots.plot_gradients(results, picture)
     if arguments.json:
         print(json.dumps([one.to_json() for one in results]))
         return

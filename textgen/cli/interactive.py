@@ -21,7 +21,7 @@ from textgen.cli.terminal import say, show
 from textgen.config import SampleConfig, unescape
 from textgen.errors import TextgenError, UsageError, counted
 from textgen.files import write_error, write_output
-from textgen.sampling import Continuation
+from textgen.sampling import SamplingState
 from textgen.textmodel import TextModel
 
 HELP = r"""text        add it and go on from there; \n and \t are unescaped
@@ -149,11 +149,11 @@ class Session:
         yield from ()
         raise EOFError
 
-    def _read(self, text: str, place: Continuation | None) -> Continuation:
+    def _read(self, text: str, place: SamplingState | None) -> SamplingState:
         """Return where the text stands that goes on with text, and with nothing that ended it."""
         return self.model.read([text], state=place, **self.options)
 
-    def _seeded(self, place: Continuation | None) -> Continuation:
+    def _seeded(self, place: SamplingState | None) -> SamplingState:
         """Return a place in the text with the next seed."""
         self._asked += 1
         place = place or self.model.read([])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from textgen.cli.parser import DEVICE_HELP, FORMATS, Parser, add_fields
-from textgen.config import DEVICES, OUTPUT, SampleConfig
+from textgen.config import DEVICES, OUTPUT_OPTIONS, SampleConfig
 
 
 def add_arguments(parser: Parser) -> None:
@@ -13,7 +13,7 @@ def add_arguments(parser: Parser) -> None:
     help = "file or run folder (default: the newest run, else the demo)"
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help=help)
     groups = add_fields(parser, SampleConfig)
-    files = groups[OUTPUT]
+    files = groups[OUTPUT_OPTIONS]
     help = "read the prime from a file of any size, or from standard input (-)"
     files.add_argument("--prime-file", metavar="FILE", help=help)
     help = r"continue each line of a file; \n and \t are unescaped"
@@ -33,6 +33,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Write text."""
-    from textgen.cli.writing import write
+    from textgen.cli.writing import run
 
-    write(arguments)
+    run(arguments)

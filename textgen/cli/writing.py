@@ -33,10 +33,10 @@ EXCLUSIVE = {
     "out_dir": ("out",),
     "interactive": ("primes", "out", "out_dir", "logprobs"),
 }
-BETWEEN = "\n" + "-" * 40 + "\n"  # between several texts
+TEXT_SEPARATOR = "\n" + "-" * 40 + "\n"  # between several texts
 
 
-def write(arguments: Namespace) -> None:
+def run(arguments: Namespace) -> None:
     """Run the command; raise TextgenError for what goes wrong."""
     check_choice("--device", arguments.device, DEVICES)
     check_choice("--format", arguments.format, FORMATS)
@@ -76,7 +76,7 @@ def write(arguments: Namespace) -> None:
 def _parting(model: TextModel) -> str:
     """Return what stands between two texts: between items what stood between them in the text."""
     how = model.checkpoint.facts.get("records")
-    return {None: BETWEEN, "lines": "\n", "blank-line": "\n\n"}.get(how, f"\n{how}\n")
+    return {None: TEXT_SEPARATOR, "lines": "\n", "blank-line": "\n\n"}.get(how, f"\n{how}\n")
 
 
 def _streams(arguments: Namespace, config: SampleConfig, primes: int) -> bool:
@@ -185,7 +185,7 @@ def _between(texts: Iterable[str], between: str) -> Iterator[str]:
     number = 0
     for number, text in enumerate(texts, 1):
         yield (between if number > 1 else "") + text
-    if number and between not in ("", BETWEEN):
+    if number and between not in ("", TEXT_SEPARATOR):
         yield "\n"
 
 

@@ -16,20 +16,20 @@ from textgen.config.notations import parse_bias as parse_bias
 from textgen.config.notations import schedule as schedule
 from textgen.config.notations import split_shares as split_shares
 from textgen.config.notations import unescape as unescape
-from textgen.config.sample import OUTPUT as OUTPUT
+from textgen.config.sample import OUTPUT_OPTIONS as OUTPUT_OPTIONS
 from textgen.config.sample import SampleConfig as SampleConfig
 from textgen.config.sample import make_config as make_config
 from textgen.config.train import DEVICES as DEVICES
-from textgen.config.train import FORMS as FORMS
-from textgen.config.train import NEWLINES as NEWLINES
+from textgen.config.train import NEWLINE_CHOICES as NEWLINE_CHOICES
+from textgen.config.train import NORMALIZE_CHOICES as NORMALIZE_CHOICES
 from textgen.config.train import TrainConfig as TrainConfig
 
 __all__ = [
     "DEVICES",
-    "FORMS",
     "GATES",
-    "NEWLINES",
-    "OUTPUT",
+    "NEWLINE_CHOICES",
+    "NORMALIZE_CHOICES",
+    "OUTPUT_OPTIONS",
     "SCHEDULE",
     "ModelConfig",
     "SampleConfig",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 from textgen.config.fields import check_fields, option
@@ -13,7 +14,6 @@ from textgen.errors import counted
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in a layer's weights
 CELLS = tuple(GATES)
-CODE_POINTS = 0x110000  # of Unicode
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ModelConfig:
     ngrams: of the count of n-grams that it is mixed with.
     """
 
-    vocab: int = option(2, "ids, <unk> included", low=2, high=CODE_POINTS + 1)
+    vocab: int = option(2, "ids, <unk> included", low=2, high=sys.maxunicode + 2)
     cell: str = option("gru", "recurrent cell", choices=CELLS)
     layers: int = option(1, "recurrent layers", low=1, high=64)
     hidden: int = option(512, "units of a layer", low=1, high=16384)

@@ -29,12 +29,20 @@ def make_config(**options: Any) -> SampleConfig:
 
 
 UNKNOWN_POLICIES = ("error", "skip", "replace")
-UNITS = ("sentence", "line", "paragraph")
+END_UNITS = ("sentence", "line", "paragraph")
 
 # The headings of --help; what has none stands first.
-ENDS, CHARACTERS, REPETITION = "where to end", "which characters", "against repetition"
-CUTS, SEARCH, OUTPUT = "other cut-offs", "search for likely text", "input and output"
-ITEMS = "items, of a model of --records"
+END_OPTIONS, CHARACTER_OPTIONS, REPETITION_OPTIONS = (
+    "where to end",
+    "which characters",
+    "against repetition",
+)
+CUT_OPTIONS, SEARCH_OPTIONS, OUTPUT_OPTIONS = (
+    "other cut-offs",
+    "search for likely text",
+    "input and output",
+)
+RECORD_OPTIONS = "items, of a model of --records"
 
 
 @dataclass(frozen=True)
@@ -53,25 +61,30 @@ class SampleConfig:
     seed: int | None = option(None, "seed of the draws (default: a new one)", low=0, high=2**63)
 
     stop: tuple[str, ...] = option(
-        (), "stop before this text; repeatable", metavar="TEXT", group=ENDS
+        (), "stop before this text; repeatable", metavar="TEXT", group=END_OPTIONS
     )
-    until: str | None = option(None, "stop at the end of the first one", choices=UNITS, group=ENDS)
-    lines: int | None = option(None, "stop after so many lines", low=1, group=ENDS)
+    until: str | None = option(
+        None, "stop at the end of the first one", choices=END_UNITS, group=END_OPTIONS
+    )
+    lines: int | None = option(None, "stop after so many lines", low=1, group=END_OPTIONS)
 
     ban: str = option(
-        "", "characters never to write; a-z is a range", metavar="CHARS", group=CHARACTERS
+        "", "characters never to write; a-z is a range", metavar="CHARS", group=CHARACTER_OPTIONS
     )
     only: str = option(
-        "", "the only characters to write; a-z is a range", metavar="CHARS", group=CHARACTERS
+        "", "the only characters to write; a-z is a range", metavar="CHARS", group=CHARACTER_OPTIONS
     )
     bias: tuple[str, ...] = option(
         (),
         "add X to the log-probability of each of the characters; repeatable",
         metavar="CHARS:X",
-        group=CHARACTERS,
+        group=CHARACTER_OPTIONS,
     )
     match: str | None = option(
-        None, "a regular expression that the new text matches", metavar="REGEX", group=CHARACTERS
+        None,
+        "a regular expression that the new text matches",
+        metavar="REGEX",
+        group=CHARACTER_OPTIONS,
     )
 
     repetition_penalty: float = option(
@@ -79,79 +92,90 @@ class SampleConfig:
         "multiply the log-probability of what was written lately",
         low=0.01,
         high=100,
-        group=REPETITION,
+        group=REPETITION_OPTIONS,
     )
     frequency_penalty: float = option(
         0.0,
         "take off for each time a character was written lately",
         low=-100,
         high=100,
-        group=REPETITION,
+        group=REPETITION_OPTIONS,
     )
     no_repeat_ngram: int | None = option(
-        None, "never write a span of N characters again", low=1, group=REPETITION
+        None, "never write a span of N characters again", low=1, group=REPETITION_OPTIONS
     )
     dry_multiplier: float = option(
-        0.0, "penalty on going on with a repeated span", low=0, high=100, group=REPETITION
+        0.0, "penalty on going on with a repeated span", low=0, high=100, group=REPETITION_OPTIONS
     )
     dry_base: float = option(
-        1.75, "growth of that penalty with each character", low=1, high=16, group=REPETITION
+        1.75, "growth of that penalty with each character", low=1, high=16, group=REPETITION_OPTIONS
     )
     dry_allowed_length: int = option(
-        12, "repeated spans shorter than N are free", low=1, high=64, group=REPETITION
+        12, "repeated spans shorter than N are free", low=1, high=64, group=REPETITION_OPTIONS
     )
     look_back: int = option(
-        1024, "characters that these look back on", low=1, high=1 << 20, group=REPETITION
+        1024, "characters that these look back on", low=1, high=1 << 20, group=REPETITION_OPTIONS
     )
     novel: int | None = option(
         None,
         "copy no span of N characters from the training text",
         low=1,
         high=2**20,
-        group=REPETITION,
+        group=REPETITION_OPTIONS,
     )
     novel_text: str | None = option(
-        None, "that text, where it is no longer where it was", metavar="FILE", group=REPETITION
+        None,
+        "that text, where it is no longer where it was",
+        metavar="FILE",
+        group=REPETITION_OPTIONS,
     )
 
     typical_p: float | None = option(
-        None, "draw from the most typical, P in sum", above=0, high=1, group=CUTS
+        None, "draw from the most typical, P in sum", above=0, high=1, group=CUT_OPTIONS
     )
     epsilon_cutoff: float | None = option(
-        None, "drop what is less likely than X", above=0, below=1, group=CUTS
+        None, "drop what is less likely than X", above=0, below=1, group=CUT_OPTIONS
     )
     eta_cutoff: float | None = option(
-        None, "the same, lower where the model is unsure", above=0, below=1, group=CUTS
+        None, "the same, lower where the model is unsure", above=0, below=1, group=CUT_OPTIONS
     )
     mirostat: float | None = option(
-        None, "hold the surprise at X bits a character (version 2)", above=0, high=64, group=CUTS
+        None,
+        "hold the surprise at X bits a character (version 2)",
+        above=0,
+        high=64,
+        group=CUT_OPTIONS,
     )
     mirostat_rate: float = option(
-        0.1, "how fast mirostat corrects itself", above=0, high=1, group=CUTS
+        0.1, "how fast mirostat corrects itself", above=0, high=1, group=CUT_OPTIONS
     )
 
     best_of: int = option(
-        1, "write N drafts of each text and keep the likeliest", low=1, high=1024, group=SEARCH
+        1,
+        "write N drafts of each text and keep the likeliest",
+        low=1,
+        high=1024,
+        group=SEARCH_OPTIONS,
     )
     beams: int = option(
-        1, "search for the likeliest text with N beams", low=1, high=1024, group=SEARCH
+        1, "search for the likeliest text with N beams", low=1, high=1024, group=SEARCH_OPTIONS
     )
     length_penalty: float = option(
         1.0,
         "above 0 favours longer texts among the beams, below 0 shorter ones",
         low=-10,
         high=10,
-        group=SEARCH,
+        group=SEARCH_OPTIONS,
     )
 
-    unique: bool = option(False, "write no item twice", group=ITEMS)
-    unseen: bool = option(False, "write no item that the training text holds", group=ITEMS)
+    unique: bool = option(False, "write no item twice", group=RECORD_OPTIONS)
+    unseen: bool = option(False, "write no item that the training text holds", group=RECORD_OPTIONS)
 
     unknown: str = option(
         "error",
         "characters of the prime that the model lacks",
         choices=UNKNOWN_POLICIES,
-        group=OUTPUT,
+        group=OUTPUT_OPTIONS,
     )
 
     def __post_init__(self) -> None:

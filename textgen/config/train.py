@@ -20,10 +20,10 @@ from textgen.errors import UsageError
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16")
 TOKENIZERS = ("char", "byte", "bpe", "unigram")
-NEWLINES, FORMS = ("keep", "lf"), ("none", "nfc")
+NEWLINE_CHOICES, NORMALIZE_CHOICES = ("keep", "lf"), ("none", "nfc")
 
 
-TEXT = "which text, and in which units"  # a heading of --help; what has none stands first
+TEXT_OPTIONS = "which text, and in which units"  # a heading of --help; what has none stands first
 
 
 @dataclass(frozen=True)
@@ -61,36 +61,45 @@ class TrainConfig:
         "0.9,0.05,0.05",
         "shares to train, validate and test on; 1: train on all",
         metavar="SHARES",
-        group=TEXT,
+        group=TEXT_OPTIONS,
     )
-    val: str | None = option(None, "validate on this text instead", metavar="FILE", group=TEXT)
-    test: str | None = option(None, "hold out this text instead", metavar="FILE", group=TEXT)
+    val: str | None = option(
+        None, "validate on this text instead", metavar="FILE", group=TEXT_OPTIONS
+    )
+    test: str | None = option(
+        None, "hold out this text instead", metavar="FILE", group=TEXT_OPTIONS
+    )
     records: str | None = option(
         None,
         "learn items: lines, blank-line, or the text between two (\\n is unescaped)",
         metavar="HOW",
-        group=TEXT,
+        group=TEXT_OPTIONS,
     )
     tokenizer: str | None = option(
         None,
         "units of text, char without a wish; bpe and unigram find theirs",
         choices=TOKENIZERS,
-        group=TEXT,
+        group=TEXT_OPTIONS,
     )
     vocab_size: int | None = option(
         None,
         "units that bpe and unigram find (default: 1000 or 4000)",
         low=2,
         high=10**6,
-        group=TEXT,
+        group=TEXT_OPTIONS,
     )
     glob: str | None = option(
-        None, "files of a folder to read (default: *.txt)", metavar="PATTERN", group=TEXT
+        None, "files of a folder to read (default: *.txt)", metavar="PATTERN", group=TEXT_OPTIONS
     )
-    encoding: str = option("utf-8", "of the files", metavar="NAME", group=TEXT)
-    newlines: str = option("keep", "lf: turn CR and CR LF into LF", choices=NEWLINES, group=TEXT)
+    encoding: str = option("utf-8", "of the files", metavar="NAME", group=TEXT_OPTIONS)
+    newlines: str = option(
+        "keep", "lf: turn CR and CR LF into LF", choices=NEWLINE_CHOICES, group=TEXT_OPTIONS
+    )
     normalize: str = option(
-        "none", "nfc: compose characters (Unicode NFC)", choices=FORMS, group=TEXT
+        "none",
+        "nfc: compose characters (Unicode NFC)",
+        choices=NORMALIZE_CHOICES,
+        group=TEXT_OPTIONS,
     )
 
     def __post_init__(self) -> None:

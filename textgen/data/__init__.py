@@ -3,48 +3,50 @@
 files -> source -> corpus -> splits -> dataset -> streams
 """
 
+from textgen.data.corpus import RARE as RARE
 from textgen.data.corpus import Corpus as Corpus
 from textgen.data.corpus import read as read
-from textgen.data.dataset import Material as Material
-from textgen.data.dataset import gather as gather
-from textgen.data.encodings import Reading as Reading
-from textgen.data.encodings import reading_of as reading_of
+from textgen.data.dataset import Dataset as Dataset
+from textgen.data.dataset import load_dataset as load_dataset
+from textgen.data.encodings import TextFormat as TextFormat
+from textgen.data.encodings import text_format_of as text_format_of
 from textgen.data.records import IGNORED as IGNORED
-from textgen.data.records import Items as Items
+from textgen.data.records import Records as Records
 from textgen.data.records import framed as framed
 from textgen.data.source import Source as Source
 from textgen.data.spans import BASE as BASE
-from textgen.data.spans import SPAN as SPAN
+from textgen.data.spans import SPAN_CHARS as SPAN_CHARS
 from textgen.data.spans import Spans as Spans
 from textgen.data.spans import copied as copied
+from textgen.data.spans import hash_windows as hash_windows
 from textgen.data.spans import longest_shared as longest_shared
-from textgen.data.spans import windows as windows
-from textgen.data.splits import OWN as OWN
+from textgen.data.splits import SEPARATE_PARTS as SEPARATE_PARTS
 from textgen.data.splits import bounds_of as bounds_of
-from textgen.data.splits import cut as cut
-from textgen.data.streams import ItemStreams as ItemStreams
+from textgen.data.splits import bounds_of_shares as bounds_of_shares
+from textgen.data.streams import RecordStreams as RecordStreams
 from textgen.data.streams import Streams as Streams
 
 __all__ = [
     "BASE",
     "IGNORED",
-    "OWN",
-    "SPAN",
+    "RARE",
+    "SEPARATE_PARTS",
+    "SPAN_CHARS",
     "Corpus",
-    "ItemStreams",
-    "Items",
-    "Material",
-    "Reading",
+    "Dataset",
+    "RecordStreams",
+    "Records",
     "Source",
     "Spans",
     "Streams",
+    "TextFormat",
     "bounds_of",
+    "bounds_of_shares",
     "copied",
-    "cut",
     "framed",
-    "gather",
+    "hash_windows",
+    "load_dataset",
     "longest_shared",
     "read",
-    "reading_of",
-    "windows",
+    "text_format_of",
 ]

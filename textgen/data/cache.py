@@ -31,13 +31,13 @@ import numpy as np
 from textgen.errors import MachineError, visible
 from textgen.files import write_atomically, write_error
 
-FORMAT = 1  # of the arrays; in every key
+CACHE_FORMAT = 1  # of the arrays; in every key
 SPARE = 1 << 26  # bytes that stay free on the disk
 MOST_KNOWN = 1000  # files in the index
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """An array in the cache. about: what its owner stored beside it."""
 
     path: Path
@@ -71,10 +71,10 @@ def folder() -> Path:
 
 def key_of(*parts: str) -> str:
     """Return the key of what is described by the parts."""
-    return hashlib.sha256(json.dumps([FORMAT, *parts]).encode()).hexdigest()[:40]
+    return hashlib.sha256(json.dumps([CACHE_FORMAT, *parts]).encode()).hexdigest()[:40]
 
 
-def find(key: str, verify: bool = False) -> Entry | None:
+def find_entry(key: str, verify: bool = False) -> CacheEntry | None:
     """Return the array of a key; None where there is none, and where it was damaged.
 
     A file that was touched since it was written counts as damaged; verify: read it through too.
@@ -85,7 +85,7 @@ def find(key: str, verify: bool = False) -> Entry | None:
         if facts["written"] != _state(path):
             return None
         shape = np.dtype(facts["dtype"]), int(facts["length"])
-        entry = Entry(path, *shape, facts["about"], facts["crc"])
+        entry = CacheEntry(path, *shape, facts["about"], facts["crc"])
         if shape[0].kind != "u" or path.stat().st_size != shape[0].itemsize * shape[1]:
             return None
         return entry if not verify or entry.is_whole() else None
@@ -95,7 +95,7 @@ def find(key: str, verify: bool = False) -> Entry | None:
 
 def store(
     key: str, pieces: Iterable[np.ndarray], dtype: np.dtype[Any], room: int, about: dict[str, Any]
-) -> Entry:
+) -> CacheEntry:
     """Write an array that comes in pieces, of at most `room` numbers, and return it.
 
     Raises MachineError, before anything is written, when the disk lacks that room, and when the
@@ -121,7 +121,7 @@ def store(
     facts = {"dtype": dtype.name, "length": length, "about": about, "crc": crc}
     facts["written"] = _state(path)
     write_atomically(path.with_suffix(".json"), [json.dumps(facts).encode()])
-    return Entry(path, dtype, length, about, crc)
+    return CacheEntry(path, dtype, length, about, crc)
 
 
 def known(signature: object) -> str | None:
@@ -147,11 +147,11 @@ def remember(signature: object, sha256: str) -> None:
         write_atomically(folder() / "index.json", [json.dumps(newest).encode()])
 
 
-def entries() -> list[tuple[str, int]]:
+def cached_texts() -> list[tuple[str, int]]:
     """Return what each array holds, in words, and its size in bytes."""
     found = []
     for path in sorted(folder().glob("*.ids")):
-        entry = find(path.stem)
+        entry = find_entry(path.stem)
         words = str(entry.about.get("name", "?")) if entry else "damaged"
         found.append((visible(words), path.stat().st_size))
     return found

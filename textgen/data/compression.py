@@ -17,7 +17,7 @@ from typing import Protocol
 from textgen.errors import TextError
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-PIECE = 1 << 20  # bytes that are handed on at a time, or somewhat more
+READ_AT_ONCE = 1 << 20  # bytes that are handed on at a time, or somewhat more
 SLICE = 512  # packed bytes given to a decoder at a time: zstd makes up to 32,768 of each
 UNPACKED = 1 << 37  # bytes that one file may unpack to
 RATIO = 1000  # bytes that a packed byte may stand for ...
@@ -105,7 +105,7 @@ def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
     for part in parts:
         held.append(part)
         size += len(part)
-        if size >= PIECE:
+        if size >= READ_AT_ONCE:
             yield b"".join(held)
             held, size = [], 0
     if size:

@@ -25,13 +25,13 @@ import numpy as np
 
 from textgen.config import to_json
 from textgen.data import cache
-from textgen.data.encodings import Reading
+from textgen.data.encodings import TextFormat
 from textgen.data.source import DEFAULT, STDIN, Source
 from textgen.errors import TextError, counted
 from textgen.tokenizers import CODE_POINTS, CharTokenizer, Ids, code_points
 
 IN_MEMORY = 1 << 25  # bytes of a text, unpacked; a larger one is kept in the cache
-PIECE = 1 << 20  # characters handled at a time
+PIECE_CHARS = 1 << 20  # characters handled at a time
 RARE = 10  # times
 
 
@@ -50,7 +50,7 @@ class Corpus:
     sha256: str
     size: int
     had_bom: bool = False
-    reading: Reading = DEFAULT
+    reading: TextFormat = DEFAULT
     files: tuple[Path, ...] = ()
 
     @classmethod
@@ -78,8 +78,8 @@ class Corpus:
 
     def pieces(self, start: int, end: int) -> Iterator[str]:
         """Yield the same piece by piece."""
-        for begin in range(start, end, PIECE):
-            yield self.slice(begin, min(end, begin + PIECE))
+        for begin in range(start, end, PIECE_CHARS):
+            yield self.slice(begin, min(end, begin + PIECE_CHARS))
 
     def tally(self, start: int, end: int) -> np.ndarray:
         """Return how often each character of the alphabet stands from `start` to before `end`."""
@@ -87,8 +87,8 @@ class Corpus:
         if 2 * (end - start) > n:  # count what is left out instead: it is less
             return np.asarray(self.counts - self.tally(0, start) - self.tally(end, n))
         found = np.zeros(len(self.codepoints), np.int64)
-        for begin in range(start, end, PIECE):
-            piece = self.ranks[begin : min(end, begin + PIECE)]
+        for begin in range(start, end, PIECE_CHARS):
+            piece = self.ranks[begin : min(end, begin + PIECE_CHARS)]
             found += np.bincount(piece, minlength=len(found))
         return found
 
@@ -103,10 +103,10 @@ class Corpus:
         there = counts > 0
         return CharTokenizer(self.codepoints[there], np.concatenate(([0], counts[there])))
 
-    def ids(self, tokenizer: CharTokenizer, start: int, end: int) -> Coded:
+    def ids(self, tokenizer: CharTokenizer, start: int, end: int) -> MappedIds:
         """Return the ids of the characters from `start` to before `end`, 0 for unknown ones."""
         alphabet = _string(self.codepoints, np.arange(len(self.codepoints)))
-        return Coded(self.ranks[start:end], tokenizer.encode(alphabet, "replace"))
+        return MappedIds(self.ranks[start:end], tokenizer.encode(alphabet, "replace"))
 
     def paths(self) -> list[str]:
         """Return where its files are, in their order; "-" is standard input."""
@@ -150,7 +150,7 @@ class Corpus:
 
 
 @dataclass(frozen=True, eq=False)
-class Coded:
+class MappedIds:
     """Ids (n,) that are looked up when they are asked for: table (U,) of ranks (n,)."""
 
     ranks: np.ndarray
@@ -171,7 +171,7 @@ class Coded:
 def read(
     paths: str | Path | Sequence[str | Path],
     need: int = 1,
-    reading: Reading = DEFAULT,
+    reading: TextFormat = DEFAULT,
     glob: str | None = None,
     quiet: bool = True,
     verify: bool = False,
@@ -196,7 +196,7 @@ def read(
 
 def _stored(source: Source, sha256: str, verify: bool = False) -> Corpus | None:
     """Return the corpus of a digest from the cache, if it is there."""
-    entry = cache.find(_key(source, sha256), verify)
+    entry = cache.find_entry(_key(source, sha256), verify)
     return _corpus(source, entry.array(), entry.about) if entry else None
 
 

@@ -17,27 +17,27 @@ import numpy as np
 
 from textgen.config import TrainConfig, to_json
 from textgen.data import cache, corpus, records
-from textgen.data.corpus import Coded, Corpus
-from textgen.data.encodings import reading_of
-from textgen.data.splits import OWN, item_parts, parts_of
+from textgen.data.corpus import Corpus, MappedIds
+from textgen.data.encodings import text_format_of
+from textgen.data.splits import SEPARATE_PARTS, parts_of, record_parts
 from textgen.errors import TextError, UsageError, counted
 from textgen.tokenizers import ByteTokenizer, CharTokenizer, SentencePieceTokenizer, Tokenizer
 
-MANY = 5000  # ids of characters
-ENOUGH, DRAWN = 32, 1 << 18  # pieces of a text to find units in, and characters of each
+MANY_CHARACTERS = 5000  # ids of characters
+DRAWN_PIECES, DRAWN_CHARS = 32, 1 << 18  # pieces of a text to find units in, and characters of each
 
-Ids = np.ndarray | Coded
+IdSource = np.ndarray | MappedIds
 Maker = Callable[[Callable[[], CharTokenizer], Iterator[str]], tuple[Tokenizer, list[str]]]
 
 
 @dataclass
-class Material:
+class Dataset:
     """Ids to train (n,) and to validate (m,), and what a checkpoint records about them."""
 
     corpus: Corpus
     tokenizer: Tokenizer
-    train: Ids
-    val: Ids
+    train: IdSource
+    val: IdSource
     facts: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
@@ -56,32 +56,32 @@ class Material:
     def require(self, recorded: Mapping[str, Any]) -> None:
         """Raise TextError unless the texts are those that a checkpoint records."""
         self.corpus.require(recorded["corpus"])
-        for name, key in OWN.items():
+        for name, key in SEPARATE_PARTS.items():
             now, then = self.facts[key], recorded.get(key)
             if now and then and now["sha256"] != then["sha256"]:
                 problem = f"is not the text that --{name} named"
                 raise TextError(now["name"], problem, "put that text there")
 
 
-def gather(
+def load_dataset(
     paths: Sequence[str | Path],
     config: TrainConfig,
     tokenizer: Tokenizer | None = None,
     first: Tokenizer | None = None,
     quiet: bool = True,
     verify: bool = False,
-) -> Material:
+) -> Dataset:
     """Read the texts of a run and return them as ids.
 
     tokenizer: of a run that goes on; without, one is made from the training part. first: of the
     checkpoint that a new run starts from, all of whose units the new one has. Raises TextgenError
     subclasses.
     """
-    reading = reading_of(config)
+    reading = text_format_of(config)
     whole = corpus.read(paths, 2, reading, config.glob, quiet, verify)
     others = {
         name: corpus.read(path, 1, reading, None, quiet, verify)
-        for name in OWN
+        for name in SEPARATE_PARTS
         if (path := getattr(config, name))
     }
     make: Maker = partial(_make, config, first)
@@ -91,11 +91,14 @@ def gather(
     material.facts |= {
         "corpus": whole.identity(),
         "split": None if "val" in others else config.split,
-        **{OWN[name]: others[name].identity() if name in others else None for name in OWN},
+        **{
+            SEPARATE_PARTS[name]: others[name].identity() if name in others else None
+            for name in SEPARATE_PARTS
+        },
         "records": config.records,
         "reading": to_json(reading),
     }
-    if (size := material.tokenizer.size) > MANY and material.tokenizer.kind == "char":
+    if (size := material.tokenizer.size) > MANY_CHARACTERS and material.tokenizer.kind == "char":
         fix = "--tokenizer bpe or byte makes a smaller and quicker model"
         material.notes.append(f"{size - 1:,} different characters: {fix}")
     if not len(material.val):
@@ -105,7 +108,7 @@ def gather(
 
 def _stretches(
     whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, make: Maker
-) -> Material:
+) -> Dataset:
     """Return the ids of contiguous parts."""
     parts = parts_of(whole, others, config.split)
     text, start, end = parts["train"]
@@ -121,14 +124,14 @@ def _stretches(
         number = counted(n, "character")
         notes.append(f"not in the training part: {number} of the validation part")
     facts = {"parts": {name: [a, b] for name, (_, a, b) in parts.items()}}
-    return Material(whole, tokenizer, train, val, facts, notes)
+    return Dataset(whole, tokenizer, train, val, facts, notes)
 
 
 def _items(
     whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, make: Maker
-) -> Material:
+) -> Dataset:
     """Return the framed ids of the items of each part."""
-    parts, notes = item_parts(whole, others, config.records or "", config.split)
+    parts, notes = record_parts(whole, others, config.records or "", config.split)
     train = parts["train"]
     if not train:
         fix = "check --records, or give training a larger share"
@@ -140,7 +143,7 @@ def _items(
         tokenizer = tokenizer.with_counts(_tally(ids, tokenizer.size))
     val = records.framed(parts["val"], tokenizer, "replace") if parts["val"] else ids[:0]
     facts = {"items": {name: len(items) for name, items in parts.items()}}
-    return Material(whole, tokenizer, ids, val, facts, notes + more)
+    return Dataset(whole, tokenizer, ids, val, facts, notes + more)
 
 
 def _make(
@@ -185,14 +188,14 @@ def _united(own: CharTokenizer, first: CharTokenizer) -> CharTokenizer:
 
 def _drawn(text: Corpus, start: int, end: int) -> Iterator[str]:
     """Yield a part, of a large one pieces enough to find units in, drawn evenly from all of it."""
-    number = -(-(end - start) // DRAWN)
-    drawn = np.unique(np.linspace(0, number - 1, ENOUGH).round().astype(int))
-    for one in range(number) if number <= ENOUGH else drawn.tolist():
-        begin = start + one * DRAWN
-        yield text.slice(begin, min(end, begin + DRAWN))
+    number = -(-(end - start) // DRAWN_CHARS)
+    drawn = np.unique(np.linspace(0, number - 1, DRAWN_PIECES).round().astype(int))
+    for one in range(number) if number <= DRAWN_PIECES else drawn.tolist():
+        begin = start + one * DRAWN_CHARS
+        yield text.slice(begin, min(end, begin + DRAWN_CHARS))
 
 
-def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> Ids:
+def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> IdSource:
     """Return the ids of a part: of a large one in the cache."""
     if isinstance(tokenizer, CharTokenizer):
         return text.ids(tokenizer, start, end)
@@ -201,7 +204,7 @@ def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> Ids:
         made_of = hashlib.sha256(b"".join(map(bytes, tokenizer.tensors().values()))).hexdigest()
         reading = str(text.reading)
         key = cache.key_of(tokenizer.kind, made_of, text.sha256, reading, str(start), str(end))
-        if entry := cache.find(key):
+        if entry := cache.find_entry(key):
             return entry.array()
         room = text.utf8_size(start, end)  # no unit is less than a byte
         about = {"name": f"{text.path} as {tokenizer.kind}"}
@@ -209,11 +212,11 @@ def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> Ids:
     return np.concatenate([np.zeros(0, tokenizer.dtype), *pieces])
 
 
-def _tally(ids: Ids, size: int) -> np.ndarray:
+def _tally(ids: IdSource, size: int) -> np.ndarray:
     """Return how often each of `size` ids occurs."""
     counts = np.zeros(size, np.int64)
-    for start in range(0, len(ids), corpus.PIECE):
-        counts += np.bincount(ids[start : start + corpus.PIECE], minlength=size)
+    for start in range(0, len(ids), corpus.PIECE_CHARS):
+        counts += np.bincount(ids[start : start + corpus.PIECE_CHARS], minlength=size)
     return counts
 
 

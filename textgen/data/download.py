@@ -34,7 +34,7 @@ from textgen.files import write_error
 
 SILENCE = 30  # seconds without a byte after which a server counts as gone
 PATIENCE = 900  # seconds that pip may take
-PIECE = 1 << 16  # bytes read at a time
+BYTES_AT_ONCE = 1 << 16  # bytes read at a time
 LARGEST = 1 << 28  # bytes that the members of a wheel may unpack to
 FETCH_AGAIN = "check the network, then repeat"
 PIN_AGAIN = "repeat; if it has changed for good, correct what corpora.toml pins"
@@ -100,7 +100,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 def _body(url: str, size: int, response: HTTPResponse) -> bytes:
     """Return what the server sends; stop as soon as it is more than `size` bytes."""
     body = bytearray()
-    while piece := response.read1(PIECE):
+    while piece := response.read1(BYTES_AT_ONCE):
         body += piece
         if len(body) > size:
             raise MachineError(url, f"sends more than the pinned {size:,} bytes", PIN_AGAIN)
@@ -194,7 +194,7 @@ def from_python() -> bytes:
 
 HEADING = re.compile(r"#{1,6}\s+(.*?)(?:\s+#+)?")
 SPEAKER = re.compile(r"\*\*([^*]+?):?\*\*")
-MARK = re.compile(
+MARKDOWN_MARK = re.compile(
     r"""\\(?P<escaped>[!-/:-@\[-`{-~])             # \[ is a bracket
     | \\$                                          # a line break
     | !?\[(?P<words>[^][]*)\]\([^()]*\)               # a link or a picture
@@ -225,10 +225,10 @@ def _plain_line(line: str) -> str:
         line = speaker[1] + ":"
     elif heading := HEADING.fullmatch(line):
         line = heading[1]
-    return MARK.sub(_plain_mark, line).translate(PARENTHESES).rstrip()
+    return MARKDOWN_MARK.sub(_plain_mark, line).translate(PARENTHESES).rstrip()
 
 
 def _plain_mark(mark: re.Match[str]) -> str:
     if mark["words"] is not None:
-        return MARK.sub(_plain_mark, mark["words"])
+        return MARKDOWN_MARK.sub(_plain_mark, mark["words"])
     return mark["escaped"] or html.unescape(mark["entity"] or "")

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from encodings.aliases import aliases
 
-from textgen.config import FORMS, NEWLINES, TrainConfig, check_choice
+from textgen.config import NEWLINE_CHOICES, NORMALIZE_CHOICES, TrainConfig, check_choice
 from textgen.errors import TextError, UsageError
 
-MARKS = {  # the byte order marks; UTF-32's first, as it begins with UTF-16's
+BYTE_ORDER_MARKS = {  # the byte order marks; UTF-32's first, as it begins with UTF-16's
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -33,8 +33,8 @@ KEEPS_MARK = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")  # of
 NEEDS_MARK = ("utf-16", "utf-32")
 # Notations inside other texts; some make lone surrogates, some cannot be read in pieces.
 NO_FILES = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7")
-HELD = 1 << 20  # characters that may be held back until it is known what they compose to
-SAMPLE = 1 << 16  # bytes from which an encoding is guessed
+MOST_HELD_BACK = 1 << 20  # characters that may be held back until it is known what they compose to
+SAMPLE_BYTES = 1 << 16  # bytes from which an encoding is guessed
 # Of each four bytes: those of which more than this share are zeros, and those that hardly ever are.
 WIDE = (
     ("utf-32-le", 0.9, (2, 3), (0,)),
@@ -47,7 +47,7 @@ CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\r")) + b"\x7f"
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextFormat:
     """How bytes become characters; a checkpoint records it. Raises UsageError when made.
 
     encoding: any of Python's that files are written in, kept under Python's own name for it;
@@ -66,8 +66,8 @@ class Reading:
             fix = next((f"did you mean {one}?" for one in close if _known(one)), "try utf-8")
             raise UsageError("--encoding", problem, fix)
         object.__setattr__(self, "encoding", known.removesuffix("-sig"))  # it is dropped anyway
-        check_choice("--newlines", self.newlines, NEWLINES)
-        check_choice("--normalize", self.normalize, FORMS)
+        check_choice("--newlines", self.newlines, NEWLINE_CHOICES)
+        check_choice("--normalize", self.normalize, NORMALIZE_CHOICES)
 
     def of(self, text: str) -> str:
         """Return text as it would have been read from a file."""
@@ -89,7 +89,7 @@ def _known(encoding: str) -> str | None:
     return name
 
 
-def has_mark(head: bytes, reading: Reading) -> bool:
+def has_mark(head: bytes, reading: TextFormat) -> bool:
     """Say whether a text's first four bytes begin with the encoding's byte order mark."""
     if reading.encoding in KEEPS_MARK:
         return head.startswith("\ufeff".encode(reading.encoding))
@@ -98,7 +98,7 @@ def has_mark(head: bytes, reading: Reading) -> bool:
 
 def decoded(
     name: str,
-    reading: Reading,
+    reading: TextFormat,
     blocks: Iterator[bytes],
     again: Callable[[], Iterator[bytes]],
 ) -> Iterator[str]:
@@ -114,7 +114,7 @@ def decoded(
 
 
 def _decoded(
-    name: str, reading: Reading, blocks: Iterator[bytes], again: Callable[[], Iterator[bytes]]
+    name: str, reading: TextFormat, blocks: Iterator[bytes], again: Callable[[], Iterator[bytes]]
 ) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(reading.encoding)()
     offset, marked = 0, reading.encoding in KEEPS_MARK
@@ -157,8 +157,8 @@ def _composed(name: str, pieces: Iterator[str]) -> Iterator[str]:
         cut = len(piece) - 1
         while cut and not _stands_alone(piece[cut]):
             cut -= 1
-        if len(piece) - cut > HELD:
-            problem = f"holds more than {HELD:,} combining characters in a row"
+        if len(piece) - cut > MOST_HELD_BACK:
+            problem = f"holds more than {MOST_HELD_BACK:,} combining characters in a row"
             raise TextError(name, problem, "leave --normalize away, or check the file")
         held = piece[cut:]
         if cut:
@@ -190,7 +190,7 @@ def _second_halves() -> frozenset[str]:
 
 
 def _not_text(
-    name: str, reading: Reading, again: Callable[[], Iterator[bytes]], offset: int, byte: int
+    name: str, reading: TextFormat, again: Callable[[], Iterator[bytes]], offset: int, byte: int
 ) -> TextError:
     """Return the error for a byte that is not text; offset counts from the text's first byte."""
     head, around = _around(again(), offset)
@@ -213,10 +213,10 @@ def _around(blocks: Iterator[bytes], offset: int) -> tuple[bytes, bytes]:
     """Return the first SAMPLE bytes of a text, and as many on each side of offset."""
     head, around, at = b"", b"", 0
     for block in blocks:
-        head += block[: SAMPLE - len(head)]
-        around += block[max(offset - SAMPLE - at, 0) : max(offset + SAMPLE - at, 0)]
+        head += block[: SAMPLE_BYTES - len(head)]
+        around += block[max(offset - SAMPLE_BYTES - at, 0) : max(offset + SAMPLE_BYTES - at, 0)]
         at += len(block)
-        if at >= offset + SAMPLE:
+        if at >= offset + SAMPLE_BYTES:
             break
     return head, around
 
@@ -241,7 +241,9 @@ def _fix(encoding: str, head: bytes, around: bytes) -> str:
 
 
 def _marked(head: bytes) -> str | None:
-    return next((family for mark, family in MARKS.items() if head.startswith(mark)), None)
+    return next(
+        (family for mark, family in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None
+    )
 
 
 def _wide(head: bytes) -> str | None:
@@ -268,6 +270,6 @@ def _mostly_utf8(sample: bytes) -> bool:
     return good > bad or not bad
 
 
-def reading_of(config: TrainConfig) -> Reading:
+def text_format_of(config: TrainConfig) -> TextFormat:
     """Return how the bytes of the files that config speaks of become characters."""
-    return Reading(config.encoding, config.newlines, config.normalize)
+    return TextFormat(config.encoding, config.newlines, config.normalize)

@@ -58,7 +58,7 @@ def framed(items: list[str], tokenizer: Tokenizer, unknown: str = "error") -> np
 
 
 @dataclass(frozen=True)
-class Items:
+class Records:
     """Where the items of framed ids (n,) begin: starts (K,) the mark before each; lengths (K,).
 
     A length counts what is foretold: the ids of the item and the mark behind it.
@@ -68,7 +68,7 @@ class Items:
     lengths: np.ndarray
 
     @classmethod
-    def of(cls, ids: np.ndarray, mark: int) -> Items:
+    def of(cls, ids: np.ndarray, mark: int) -> Records:
         """Return the items that marks frame."""
         places = np.flatnonzero(np.asarray(ids) == mark)
         return cls(places[:-1], np.diff(places))

@@ -31,7 +31,7 @@ REGISTRY = "corpora.toml"
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegisteredCorpus:
     """A corpus of the registry. Fields that its kind does not use are empty."""
 
     name: str
@@ -74,7 +74,7 @@ def build(name: str, out: str | None = None) -> Path:
     MachineError when the text cannot be fetched, is not the pinned one, or cannot be written.
     No partial file stays behind.
     """
-    known = entries()
+    known = registered_corpora()
     check_choice("NAME", name, tuple(known))
     entry = known[name]
     if out is not None and "\0" in out:
@@ -94,7 +94,7 @@ def build(name: str, out: str | None = None) -> Path:
     return path
 
 
-def entries() -> dict[str, Entry]:
+def registered_corpora() -> dict[str, RegisteredCorpus]:
     """Return the corpora of the registry by name.
 
     The registry is corpora/corpora.toml of the current folder, else the one installed with
@@ -119,7 +119,7 @@ def _registry_file() -> Path:
     return path
 
 
-def _entry(path: Path, name: str, table: Any) -> Entry:
+def _entry(path: Path, name: str, table: Any) -> RegisteredCorpus:
     """Return the corpus of a table; raise UsageError for a key or value that cannot be one."""
     subject = f"{path}: [{name}]"
     _check_value(subject, "name", name)
@@ -135,7 +135,7 @@ def _entry(path: Path, name: str, table: Any) -> Entry:
     for key in keys:
         if key not in table:
             raise UsageError(subject, f"has no {key}", f"give {SHAPES[key][1]}")
-    return Entry(name, **table)
+    return RegisteredCorpus(name, **table)
 
 
 def _check_value(subject: str, key: str, value: object) -> None:
@@ -164,7 +164,7 @@ def _check_new(path: Path) -> None:
         raise UsageError("--out", f"there is no folder {path.parent}", "make the folder first")
 
 
-def _content(entry: Entry) -> bytes:
+def _content(entry: RegisteredCorpus) -> bytes:
     """Return the bytes of the text that the entry describes, checked against its digest."""
     if entry.kind == "python-docs":  # differs from one Python to the next, so nothing is pinned
         return from_python()

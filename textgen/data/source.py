@@ -25,15 +25,15 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from textgen.data.compression import unpacked
-from textgen.data.encodings import Reading, decoded, has_mark
+from textgen.data.encodings import TextFormat, decoded, has_mark
 from textgen.errors import TextError, UsageError
 from textgen.files import write_error
 
-__all__ = ["Reading", "Source"]
+__all__ = ["Source", "TextFormat"]
 
-DEFAULT = Reading()
+DEFAULT = TextFormat()
 STDIN = Path("stdin")  # this object, not its name, stands for standard input
-PIECE = 1 << 20  # bytes that are read at a time
+PIECE_BYTES = 1 << 20  # bytes that are read at a time
 SPOOLED = 1 << 25  # bytes of standard input that are kept in memory; more go to the disk
 TEXTS = "*.txt"  # what is read of a folder
 
@@ -55,7 +55,7 @@ class Source:
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], reading: Reading = DEFAULT, glob: str | None = None
+        self, paths: Sequence[str | Path], reading: TextFormat = DEFAULT, glob: str | None = None
     ) -> None:
         if not paths:
             raise UsageError("FILE", "no text is named", "name a file, a folder, or - for stdin")
@@ -183,7 +183,7 @@ class Source:
             self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOLED)  # noqa: SIM115 - `close`
         block = _read_at(self._spool, at)
         if not block and not self._drained:
-            block = sys.stdin.buffer.read(PIECE)
+            block = sys.stdin.buffer.read(PIECE_BYTES)
             self._drained = not block
             try:
                 self._spool.write(block)  # at its end, where the last reading left it
@@ -194,7 +194,7 @@ class Source:
 
 def _read_at(file: IO[bytes], at: int) -> bytes:
     file.seek(at)  # several passes may share a file
-    return file.read(PIECE)
+    return file.read(PIECE_BYTES)
 
 
 class _Tally:

@@ -33,8 +33,8 @@ from textgen.tokenizers import CODE_POINTS
 
 PRIME = 2**61 - 1  # of Mersenne: a remainder takes shifts and sums, no division
 BASE = 2_179_733_959_407_306_318  # drawn once at random; a stored index names it
-LONGEST = 2**20  # ids of a span, so that the sums of `completing` stay below 2^63
-BLOCK = 2**14  # windows hashed at a time: what is between stays in the cache
+LONGEST_SPAN = 2**20  # ids of a span, so that the sums of `completing` stay below 2^63
+HASHED_AT_ONCE = 2**14  # windows hashed at a time: what is between stays in the cache
 LOW_30, LOW_31, LOW_21 = 2**30 - 1, 2**31 - 1, 2**21 - 1
 
 
@@ -52,11 +52,11 @@ class Spans:
     @classmethod
     def of(cls, ids: np.ndarray, length: int) -> Spans:
         """Return the spans of ids (n,); raise UsageError for a length that cannot be had."""
-        if not 1 <= length <= LONGEST:
-            problem = f"{length:,} is not a number of characters from 1 to {LONGEST:,}"
+        if not 1 <= length <= LONGEST_SPAN:
+            problem = f"{length:,} is not a number of characters from 1 to {LONGEST_SPAN:,}"
             raise UsageError("--novel", problem, "try --novel 20")
         hashes = np.empty(max(0, len(ids) - length + 1), dtype=np.uint64)
-        for start, block in windows(ids, length):
+        for start, block in hash_windows(ids, length):
             hashes[start : start + len(block)] = block
         hashes.sort()
         first = np.ones(len(hashes), dtype=bool)
@@ -87,13 +87,13 @@ class Spans:
 
     def save(self, path: Path, origin: dict[str, Any]) -> None:
         """Write the spans to path; origin says what they belong to, see `origin_of`."""
-        meta = {"format": tensorfile.FORMAT, "novelty": origin}
-        tensorfile.write(path, {"hashes": self.hashes}, meta)
+        meta = {"format": tensorfile.FORMAT_VERSION, "novelty": origin}
+        tensorfile.write_tensors(path, {"hashes": self.hashes}, meta)
 
     @classmethod
     def load(cls, path: Path, origin: dict[str, Any]) -> Spans:
         """Read what `save` wrote; raise CheckpointError if it is damaged or of another origin."""
-        tensors, meta = tensorfile.read(path)
+        tensors, meta = tensorfile.read_tensors(path)
         hashes = tensors.get("hashes", np.zeros(0))
         if meta.get("novelty") != origin:
             problem = "belongs to another text, alphabet or length"
@@ -103,7 +103,7 @@ class Spans:
         return cls(int(origin["length"]), hashes)
 
 
-def windows(ids: np.ndarray, length: int) -> Iterator[tuple[int, np.ndarray]]:
+def hash_windows(ids: np.ndarray, length: int) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the hashes of all windows of `length` ids in blocks, with the first one's place.
 
     A window's polynomial is the difference of two sums of id[t] BASE^-t up to its ends, times a
@@ -112,7 +112,7 @@ def windows(ids: np.ndarray, length: int) -> Iterator[tuple[int, np.ndarray]]:
     count = len(ids) - length + 1
     if count < 1:
         return
-    size = min(max(BLOCK, length), count)
+    size = min(max(HASHED_AT_ONCE, length), count)
     falling = _powers(pow(BASE, -1, PRIME), size + length - 2)
     rising = _powers(BASE, size + length - 1)[length - 1 :]
     for start in range(0, count, size):
@@ -158,7 +158,7 @@ def _remainder(a: np.ndarray) -> np.ndarray:
     return np.where(a >= PRIME, a - PRIME, a)
 
 
-SPAN = 50  # characters; shorter spans are shared by chance and by grammar
+SPAN_CHARS = 50  # characters; shorter spans are shared by chance and by grammar
 BUCKETS = 24  # bits of a hash that tell at once that it is not in the other part
 
 
@@ -186,7 +186,7 @@ def copied(train: np.ndarray, part: np.ndarray, length: int) -> np.ndarray:
 def longest_shared(train: np.ndarray, part: np.ndarray) -> np.ndarray:
     """Return the longest span that stands in both; of several the one that is first in part."""
     low, high = 0, min(len(train), len(part))
-    best, length = part[:0], min(SPAN, high)
+    best, length = part[:0], min(SPAN_CHARS, high)
     while low < high:
         places, partners = _matches(train, part, length)
         at = np.flatnonzero(partners >= 0)
@@ -209,13 +209,13 @@ def _matches(train: np.ndarray, part: np.ndarray, length: int) -> tuple[np.ndarr
     The places in train where they begin, rising; and for each span of part the first such place
     of its own hash, else -1. length is at least 1, and at most that of either text.
     """
-    hashes = np.concatenate([block for _, block in windows(part, length)])
+    hashes = np.concatenate([block for _, block in hash_windows(part, length)])
     order = np.argsort(hashes, kind="stable")
     hashes = hashes[order]
     listed = np.zeros(1 << BUCKETS, dtype=bool)
     listed[_bucket(hashes)] = True
     places, groups = [], []
-    for start, block in windows(train, length):
+    for start, block in hash_windows(train, length):
         near = np.flatnonzero(listed[_bucket(block)])
         wanted = block[near]
         group = np.minimum(hashes.searchsorted(wanted), len(hashes) - 1)

@@ -20,7 +20,7 @@ PARTS = ("train", "val", "test")
 Bounds = dict[str, tuple[int, int]]
 
 
-def cut(n: int, split: str) -> Bounds:
+def bounds_of_shares(n: int, split: str) -> Bounds:
     """Return each part's first of n things and the one after its last.
 
     The training part is exactly floor(share * n) of them, as nanoGPT cuts. Of two shares the
@@ -33,7 +33,10 @@ def cut(n: int, split: str) -> Bounds:
     return {part: (cuts[i], cuts[i + 1]) for i, part in enumerate(PARTS)}
 
 
-OWN = {"val": "validation", "test": "test"}  # parts that can be texts of their own, in the facts
+SEPARATE_PARTS = {
+    "val": "validation",
+    "test": "test",
+}  # parts that can be texts of their own, in the facts
 Parts = dict[str, tuple[Corpus, int, int]]  # a text, its first character and the one after its last
 
 
@@ -43,7 +46,7 @@ def bounds_of(n: int, split: str, others: Container[str]) -> Bounds:
     A validation text of its own leaves all to training; beside a test text validation keeps its
     share, at the end.
     """
-    bounds = cut(n, split)
+    bounds = bounds_of_shares(n, split)
     if "val" in others:
         return {"train": (0, n), "val": (0, 0), "test": (0, 0)}
     if "test" in others:
@@ -59,7 +62,7 @@ def parts_of(whole: Corpus, others: Mapping[str, Corpus], split: str) -> Parts:
     return parts | {name: (text, 0, len(text)) for name, text in others.items()}
 
 
-def item_parts(
+def record_parts(
     whole: Corpus, others: Mapping[str, Corpus], how: str, split: str
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Return the different items of each part, and sentences about them.

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from textgen.data.corpus import Coded
-from textgen.data.records import IGNORED, Items
+from textgen.data.corpus import MappedIds
+from textgen.data.records import IGNORED, Records
 from textgen.tokenizers import Ids
 
 
-class ItemStreams:
+class RecordStreams:
     """Windows over items, in the shape of `Streams`: B items of like length side by side.
 
     Each epoch the items are shuffled, those of one length among themselves, and the groups of B
@@ -29,7 +29,7 @@ class ItemStreams:
 
     def __init__(self, ids: Ids, mark: int, batch: int, window: int, seed: int) -> None:
         self.ids, self.seed = ids, seed
-        self.items = Items.of(ids, mark)
+        self.items = Records.of(ids, mark)
         lengths = np.sort(self.items.lengths)
         self.window = min(window, int(lengths[-1]))
         self.batch = min(batch, len(lengths))
@@ -87,7 +87,7 @@ class Streams:
     fill whole windows, so that the windows' borders move and all of the text has its turn.
     """
 
-    def __init__(self, ids: Ids | Coded, batch: int, window: int, seed: int) -> None:
+    def __init__(self, ids: Ids | MappedIds, batch: int, window: int, seed: int) -> None:
         pairs = len(ids) - 1  # (character, next character)
         self.ids = ids
         self.seed = seed

@@ -7,11 +7,11 @@ from textgen.engine.mixture import Mixture as Mixture
 from textgen.engine.mixture import best_share as best_share
 from textgen.engine.mixture import mix as mix
 from textgen.engine.network import Engine as Engine
+from textgen.engine.network import ignore_overflow as ignore_overflow
 from textgen.engine.network import log_softmax as log_softmax
-from textgen.engine.network import quiet as quiet
 from textgen.engine.ngrams import NGrams as NGrams
-from textgen.engine.ngrams import fits as fits
-from textgen.engine.ngrams import longest as longest
+from textgen.engine.ngrams import fits_model as fits_model
+from textgen.engine.ngrams import longest_order as longest_order
 from textgen.engine.stepper import Scorer as Scorer
 from textgen.engine.stepper import Stepper as Stepper
 from textgen.engine.stepper import first_distribution as first_distribution
@@ -27,10 +27,10 @@ __all__ = [
     "Threads",
     "best_share",
     "first_distribution",
-    "fits",
+    "fits_model",
+    "ignore_overflow",
     "log_softmax",
-    "longest",
+    "longest_order",
     "mix",
-    "quiet",
     "sampling_threads",
 ]

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from textgen.engine.network import log_softmax, quiet
+from textgen.engine.network import ignore_overflow, log_softmax
 from textgen.engine.ngrams import NGrams
 from textgen.engine.stepper import Stepper
 
-State = tuple[Any, ...]
+MixtureState = tuple[Any, ...]
 
 HALVINGS = 50  # of the range in which the best share lies
 
@@ -30,19 +30,23 @@ class Mixture:
     def __init__(self, network: Stepper, ngrams: NGrams, share: float) -> None:
         self.network, self.ngrams, self.share = network, ngrams, share
 
-    def initial_state(self, rows: int) -> State:
+    def initial_state(self, rows: int) -> MixtureState:
         """Return the state of B rows that have read nothing."""
         return (*self.network.initial_state(rows), *self.ngrams.initial_state(rows))
 
-    def step(self, ids_B: np.ndarray, state: State | None) -> tuple[np.ndarray, State]:
+    def step(
+        self, ids_B: np.ndarray, state: MixtureState | None
+    ) -> tuple[np.ndarray, MixtureState]:
         """Return log-probabilities (B, V) of the character after ids_B, and the state."""
         own, others = _apart(state)
         logits_BV, own = self.network.step(ids_B, own)
         logs_BV, others = self.ngrams.step(ids_B, others)
         return mix(log_softmax(logits_BV), logs_BV, self.share), (*own, *others)
 
-    @quiet
-    def read(self, ids: np.ndarray, rows: int, state: State | None) -> tuple[np.ndarray, State]:
+    @ignore_overflow
+    def read(
+        self, ids: np.ndarray, rows: int, state: MixtureState | None
+    ) -> tuple[np.ndarray, MixtureState]:
         """Feed ids (n,), n >= 1, to every row; return the last log-probabilities and the state."""
         own, others = _apart(state)
         logits_BV, own = self.network.read(ids, rows, own)
@@ -50,8 +54,8 @@ class Mixture:
         return mix(log_softmax(logits_BV), logs_BV, self.share), (*own, *others)
 
     def nats(
-        self, x_TB: np.ndarray, y_TB: np.ndarray, state: State | None
-    ) -> tuple[np.ndarray, State]:
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: MixtureState | None
+    ) -> tuple[np.ndarray, MixtureState]:
         """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
         own, others = _apart(state)
         own_TB, own = self.network.nats(x_TB, y_TB, own)
@@ -59,7 +63,7 @@ class Mixture:
         return -mix(-own_TB, -others_TB, self.share), (*own, *others)
 
 
-def _apart(state: State | None) -> tuple[State | None, State | None]:
+def _apart(state: MixtureState | None) -> tuple[MixtureState | None, MixtureState | None]:
     return (state[:-1], state[-1:]) if state else (None, None)
 
 

@@ -15,15 +15,15 @@ import numpy as np
 
 from textgen.config import ModelConfig
 
-LayerState = tuple[np.ndarray, ...]
-State = tuple[LayerState, ...]
+LayerArrays = tuple[np.ndarray, ...]
+NetworkState = tuple[LayerArrays, ...]
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer
 PADDING = 16  # numbers after each row of a table
 CACHE_LINE = 64  # bytes
 
 # For what steps on and on: the sampler reports what is not finite. A single step is not silenced.
-quiet = np.errstate(over="ignore", invalid="ignore")
+ignore_overflow = np.errstate(over="ignore", invalid="ignore")
 
 
 class Engine:
@@ -32,12 +32,12 @@ class Engine:
     weights: the parameters of model.shapes(); their dtype is the dtype of the arithmetic.
     """
 
-    @quiet
+    @ignore_overflow
     def __init__(self, model: ModelConfig, weights: dict[str, np.ndarray]) -> None:
         self.model = model
         self.dtype = weights["head.weight"].dtype
         self._layers = [
-            LAYERS[model.cell](
+            ENGINE_LAYERS[model.cell](
                 {name: weights[f"layers.{layer}.{name}_l0"] for name in PARAMETERS},
                 weights["embedding.weight"] if layer == 0 else None,
             )
@@ -45,13 +45,15 @@ class Engine:
         ]
         self._head, self._head_bias = weights["head.weight"], weights["head.bias"][:, None]
 
-    def initial_state(self, rows: int) -> State:
+    def initial_state(self, rows: int) -> NetworkState:
         """Return the zero state of B rows."""
         parts = 2 if self.model.cell == "lstm" else 1
         zeros = np.zeros((rows, self.model.hidden), dtype=self.dtype)
         return tuple((zeros,) * parts for _ in range(self.model.layers))
 
-    def step(self, ids_B: np.ndarray, state: State | None) -> tuple[np.ndarray, State]:
+    def step(
+        self, ids_B: np.ndarray, state: NetworkState | None
+    ) -> tuple[np.ndarray, NetworkState]:
         """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
         state = state or self.initial_state(len(ids_B))
         after = [self._layers[0].step(ids_B, state[0])]
@@ -63,20 +65,20 @@ class Engine:
         logits_VB += self._head_bias
         return logits_VB.T, tuple(after)
 
-    @quiet
+    @ignore_overflow
     def read(
-        self, ids: np.ndarray, rows: int, state: State | None = None
-    ) -> tuple[np.ndarray, State]:
+        self, ids: np.ndarray, rows: int, state: NetworkState | None = None
+    ) -> tuple[np.ndarray, NetworkState]:
         """Feed the same ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
         logits_BV = np.zeros((rows, self.model.vocab), dtype=self.dtype)
         for one in ids:
             logits_BV, state = self.step(np.full(rows, one), state)
         return logits_BV, state or self.initial_state(rows)
 
-    @quiet
+    @ignore_overflow
     def nats(
-        self, x_TB: np.ndarray, y_TB: np.ndarray, state: State | None
-    ) -> tuple[np.ndarray, State]:
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: NetworkState | None
+    ) -> tuple[np.ndarray, NetworkState]:
         """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
         nats_TB = np.empty(x_TB.shape)
         rows = np.arange(x_TB.shape[1])
@@ -164,7 +166,7 @@ class Layer:
             sigmoids *= self.half
             sigmoids += self.half
 
-    def step(self, x: np.ndarray, state: LayerState) -> LayerState:
+    def step(self, x: np.ndarray, state: LayerArrays) -> LayerArrays:
         """Return the state after x; vanilla: h = tanh(W x + U h + b)."""
         gates = self.gates(x, np.ascontiguousarray(state[0].T))
         self.activate(gates)
@@ -177,7 +179,7 @@ class LSTMLayer(Layer):
     order = (0, 1, 3, 2)
     sigmoids = 3
 
-    def step(self, x: np.ndarray, state: LayerState) -> LayerState:
+    def step(self, x: np.ndarray, state: LayerArrays) -> LayerArrays:
         """Return (h, c) after x."""
         h, c = (np.ascontiguousarray(part.T) for part in state)
         gates = self.gates(x, h)
@@ -209,7 +211,7 @@ class GRULayer(Layer):
     def _place(self, w_ih: np.ndarray, w_hh: np.ndarray) -> None:
         self.inputs, self.weight = aligned(w_ih), aligned(w_hh)
 
-    def step(self, x: np.ndarray, state: LayerState) -> LayerState:
+    def step(self, x: np.ndarray, state: LayerArrays) -> LayerArrays:
         """Return (h,) after x."""
         h_HB = np.ascontiguousarray(state[0].T)
         recurrent = self.weight.dot(h_HB).reshape(3, *h_HB.shape)
@@ -243,4 +245,4 @@ def aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-LAYERS: dict[str, type[Layer]] = {"rnn": Layer, "lstm": LSTMLayer, "gru": GRULayer}
+ENGINE_LAYERS: dict[str, type[Layer]] = {"rnn": Layer, "lstm": LSTMLayer, "gru": GRULayer}

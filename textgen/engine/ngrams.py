@@ -28,7 +28,7 @@ import numpy as np
 from textgen.config import ModelConfig
 
 Sliceable = Any  # ids that need not lie in memory
-State = tuple[tuple[np.ndarray, ...], ...]
+NGramState = tuple[tuple[np.ndarray, ...], ...]
 
 MOST_CHARS = 4_000_000  # of the text, the last ones, which bounds the table's size
 
@@ -93,11 +93,11 @@ class NGrams:
         """Make what probabilities need, which takes seconds for a long text, and room meanwhile."""
         _ = self._shortest
 
-    def initial_state(self, rows: int) -> State:
+    def initial_state(self, rows: int) -> NGramState:
         """Return the state of B rows that have read nothing."""
         return ((np.zeros((rows, self.order - 1), dtype=np.int64),),)
 
-    def step(self, ids_B: np.ndarray, state: State | None) -> tuple[np.ndarray, State]:
+    def step(self, ids_B: np.ndarray, state: NGramState | None) -> tuple[np.ndarray, NGramState]:
         """Return log-probabilities (B, V) of the character after ids_B, and the state."""
         before = (state or self.initial_state(len(ids_B)))[0][0]
         after = np.empty_like(before)
@@ -109,7 +109,9 @@ class NGrams:
             self._distribute_rows(after, found_BV)
         return np.log(found_BV, out=found_BV), ((after,),)
 
-    def read(self, ids: np.ndarray, rows: int, state: State | None) -> tuple[np.ndarray, State]:
+    def read(
+        self, ids: np.ndarray, rows: int, state: NGramState | None
+    ) -> tuple[np.ndarray, NGramState]:
         """Feed ids (n,), n >= 1, to every row; return the last log-probabilities and the state."""
         before = (state or self.initial_state(rows))[0][0]
         for one in ids[:-1]:
@@ -117,8 +119,8 @@ class NGrams:
         return self.step(np.full(rows, ids[-1]), ((before,),))
 
     def nats(
-        self, x_TB: np.ndarray, y_TB: np.ndarray, state: State | None
-    ) -> tuple[np.ndarray, State]:
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: NGramState | None
+    ) -> tuple[np.ndarray, NGramState]:
         """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
         before = (state or self.initial_state(x_TB.shape[1]))[0][0]
         text = np.concatenate([before.T[::-1], x_TB])
@@ -166,15 +168,15 @@ class NGrams:
             found_BV[np.repeat(rows, sizes), table.last[spots]] += table.gain[spots]
 
 
-def longest(vocab: int) -> int:
+def longest_order(vocab: int) -> int:
     """Return the longest n-grams that are numbers of 63 bits."""
     return int(63 / math.log2(max(2, vocab)))
 
 
-def fits(grams: np.ndarray, counts: np.ndarray, model: ModelConfig) -> bool:
+def fits_model(grams: np.ndarray, counts: np.ndarray, model: ModelConfig) -> bool:
     """Tell whether arrays that come from a file can be n-grams of such a model."""
     return (
-        model.ngrams <= longest(model.vocab)
+        model.ngrams <= longest_order(model.vocab)
         and grams.dtype.kind == counts.dtype.kind == "u"
         and grams.shape == counts.shape
         and grams.ndim == 1

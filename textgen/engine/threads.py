@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-Item = TypeVar("Item")
+Produced = TypeVar("Produced")
 
 ONE_THREAD = 600_000  # parameters of a model below which one thread is taken
 
@@ -50,7 +50,7 @@ class Threads:
         for library, number in zip(self._libraries, self._before.pop(), strict=True):
             _switch(library, number)
 
-    def each(self, items: Iterator[Item]) -> Iterator[Item]:
+    def each(self, items: Iterator[Produced]) -> Iterator[Produced]:
         """Yield items, each made with these threads; between them the threads are the caller's."""
         while True:
             with self:

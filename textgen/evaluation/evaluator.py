@@ -37,7 +37,7 @@ def evaluate(
     the run's. dynamic: measure it a second time while it learns from what it has read; how fast it
     learns is chosen on the end of its training part. Raises TextgenError subclasses.
     """
-    from textgen.nn import DynamicStepper, TorchStepper, available_cores, tuned
+    from textgen.nn import AdaptiveStepper, TorchStepper, available_cores, cpu_settings
 
     check_choice("--protocol", protocol, tuple(protocols.PROTOCOLS))
     if dynamic and protocol != "stateful":
@@ -51,16 +51,16 @@ def evaluate(
     words = _words(path, loaded, text, part, encoding)
     network = network_of(loaded, device)
     # At one row a second thread gains little, and loses much beside other programs.
-    with tuned(1 if protocol == "stateful" else available_cores()):
+    with cpu_settings(1 if protocol == "stateful" else available_cores()):
         stepper = with_ngrams(TorchStepper(network), loaded)
         if isinstance(words, list):
-            return protocols.evaluate_items(stepper, loaded.tokenizer, words)
-        result = protocols.evaluate(stepper, loaded.tokenizer, words, protocol)
+            return protocols.measure_records(stepper, loaded.tokenizer, words)
+        result = protocols.measure_text(stepper, loaded.tokenizer, words, protocol)
         if not dynamic:
             return result
         rule = rule_for(network, path, loaded, text if part else None, words)
-        stepper = with_ngrams(DynamicStepper(network, rule), loaded)
-        again = protocols.evaluate(stepper, loaded.tokenizer, words, protocol)
+        stepper = with_ngrams(AdaptiveStepper(network, rule), loaded)
+        again = protocols.measure_text(stepper, loaded.tokenizer, words, protocol)
     nats = again.nats_per_char
     return dataclasses.replace(
         result, dynamic_nats_per_char=nats, dynamic_lr=rule.lr, dynamic_decay=rule.decay

@@ -24,15 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from textgen.data import IGNORED, Items, framed
+from textgen.data import IGNORED, Records, framed
 from textgen.engine import Scorer, first_distribution
 from textgen.errors import NumericsError, TextError
 from textgen.tokenizers import UNKNOWN, CharTokenizer, Tokenizer
 
 CHUNK = 256  # time steps computed at a time
-ITEMS, ROOM = 256, 16 * CHUNK  # items read side by side, and ids of all of them at a time
-WARM_UP = 256  # uncounted characters before a stream of `streamed`
-NAMED = CharTokenizer.unknown_nats  # nats for naming one of Unicode's code points
+RECORDS_AT_ONCE, IDS_AT_ONCE = (
+    256,
+    16 * CHUNK,
+)  # items read side by side, and ids of all of them at a time
+WARM_UP_CHARS = 256  # uncounted characters before a stream of `streamed`
+NATS_PER_CODE_POINT = CharTokenizer.unknown_nats  # nats for naming one of Unicode's code points
 NANOGPT_WINDOW, NANOGPT_BATCH, NANOGPT_BATCHES = 256, 64, 200
 
 
@@ -81,7 +84,7 @@ class Result:
         return values
 
 
-def evaluate(model: Scorer, tokenizer: Tokenizer, text: str, protocol: str) -> Result:
+def measure_text(model: Scorer, tokenizer: Tokenizer, text: str, protocol: str) -> Result:
     """Return how well model predicts text (at least 1 character) under one of PROTOCOLS."""
     ids = ids_of(tokenizer, text)
     if protocol == "nanogpt" and len(ids) <= NANOGPT_WINDOW:
@@ -90,7 +93,7 @@ def evaluate(model: Scorer, tokenizer: Tokenizer, text: str, protocol: str) -> R
     costs = finite(PROTOCOLS[protocol](model, ids, tokenizer.counts, tokenizer.unknown_nats))
     chars = len(text)
     if protocol == "nanogpt":
-        chars = sum(int(tokenizer.chars_V[block_TB[1:]].sum()) for block_TB in windows(ids))
+        chars = sum(int(tokenizer.chars_V[block_TB[1:]].sum()) for block_TB in nanogpt_windows(ids))
     bytes_per_char = len(text.encode("utf-8", "surrogatepass")) / len(text)
     unknown = int((ids == UNKNOWN).sum()) if tokenizer.unknown_nats else 0
     return Result(protocol, float(costs.sum()) / chars, chars, unknown, bytes_per_char)
@@ -123,7 +126,7 @@ def finite(costs: np.ndarray) -> np.ndarray:
 
 
 def stateful(
-    model: Scorer, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NAMED
+    model: Scorer, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NATS_PER_CODE_POINT
 ) -> np.ndarray:
     """Return each id's nats (n,), read as one stream from the zero state.
 
@@ -141,7 +144,7 @@ def stateful(
 
 
 def streamed(
-    model: Scorer, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NAMED
+    model: Scorer, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NATS_PER_CODE_POINT
 ) -> np.ndarray:
     """Return each id's nats (n,), read as up to 16 streams at once; arguments as of `stateful`.
 
@@ -149,7 +152,7 @@ def streamed(
     the zero state. It approaches `stateful` as far as a model forgets what is further back.
     """
     n = len(ids)
-    streams = max(1, min(16, n // (4 * WARM_UP)))
+    streams = max(1, min(16, n // (4 * WARM_UP_CHARS)))
     length = -(-n // streams)
     starts_B = np.arange(streams) * length
     costs = np.empty((length, streams))
@@ -158,7 +161,7 @@ def streamed(
         positions_TB = starts_B + np.arange(first, last)[:, None]
         return ids[np.clip(positions_TB - 1, 0, n - 1)], ids[np.clip(positions_TB, 0, n - 1)]
 
-    x_TB, y_TB = targets(-WARM_UP, 1)
+    x_TB, y_TB = targets(-WARM_UP_CHARS, 1)
     nats_TB, state = model.nats(x_TB.astype(np.int64), y_TB.astype(np.int64), None)
     costs[0] = nats_TB[-1]
     costs[0, 0] = -np.log(first_distribution(counts)[ids[0]])
@@ -173,7 +176,7 @@ def streamed(
 
 
 def nanogpt(
-    model: Scorer, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NAMED
+    model: Scorer, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NATS_PER_CODE_POINT
 ) -> np.ndarray:
     """Return the nats of 200 batches of 64 windows of 256 ids, each from an empty state.
 
@@ -181,13 +184,13 @@ def nanogpt(
     nanoGPT, estimate_loss.
     """
     costs = []
-    for block_TB in windows(ids):
+    for block_TB in nanogpt_windows(ids):
         nats_TB, _ = model.nats(block_TB[:-1], block_TB[1:], None)
         costs.append((nats_TB + unknown_costs(block_TB[1:], unknown_nats)).reshape(-1))
     return np.concatenate(costs)
 
 
-def windows(ids: np.ndarray) -> Iterator[np.ndarray]:
+def nanogpt_windows(ids: np.ndarray) -> Iterator[np.ndarray]:
     """Yield what `nanogpt` reads: blocks (257, 64), at random starts, the same at every call."""
     draws = np.random.Generator(np.random.Philox(key=NANOGPT_WINDOW))
     for _ in range(NANOGPT_BATCHES):
@@ -200,32 +203,32 @@ def unknown_costs(ids: np.ndarray, unknown_nats: float) -> np.ndarray:
     return np.where(ids == UNKNOWN, unknown_nats, 0.0)
 
 
-def evaluate_items(model: Scorer, tokenizer: Tokenizer, items: list[str]) -> Result:
+def measure_records(model: Scorer, tokenizer: Tokenizer, items: list[str]) -> Result:
     """Return how well model predicts items, at least one, each from its beginning to its end.
 
     The end of an item counts as a character of one byte, as the newline between two would.
     """
     ids = framed_ids(tokenizer, items)
-    costs = finite(by_items(model, ids, tokenizer))
-    chars = characters(tokenizer, ids)
+    costs = finite(by_records(model, ids, tokenizer))
+    chars = characters_in(tokenizer, ids)
     size = sum(len(item.encode("utf-8", "surrogatepass")) for item in items) + len(items)
     unknown = int((ids == UNKNOWN).sum()) if tokenizer.unknown_nats else 0
     return Result("items", float(costs.sum()) / chars, chars, unknown, size / chars)
 
 
-def by_items(model: Scorer, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+def by_records(model: Scorer, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     """Return the nats (n,) of framed ids, each item read from the zero state.
 
     The first mark costs nothing. Items of like length are read side by side.
     """
     assert tokenizer.mark is not None
-    items = Items.of(ids, tokenizer.mark)
+    items = Records.of(ids, tokenizer.mark)
     order = np.argsort(items.lengths, kind="stable")
     costs = np.zeros(len(ids))
-    for first in range(0, len(order), ITEMS):
-        rows = order[first : first + ITEMS]
+    for first in range(0, len(order), RECORDS_AT_ONCE):
+        rows = order[first : first + RECORDS_AT_ONCE]
         state, longest = None, int(items.lengths[rows].max())
-        chunk = ROOM // len(rows)
+        chunk = IDS_AT_ONCE // len(rows)
         for start in range(0, longest, chunk):
             end = min(longest, start + chunk)
             x_TB, y_TB = items.window(ids, rows, start, end)
@@ -236,7 +239,7 @@ def by_items(model: Scorer, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray
     return np.asarray(costs + unknown_costs(ids, tokenizer.unknown_nats))
 
 
-def characters(tokenizer: Tokenizer, ids: np.ndarray) -> int:
+def characters_in(tokenizer: Tokenizer, ids: np.ndarray) -> int:
     """Return how many characters ids stand for; the mark that ends an item counts as one."""
     ends = 0 if tokenizer.mark is None else int((ids == tokenizer.mark).sum()) - 1
     return int(tokenizer.chars_V[ids].sum()) + ends

@@ -9,22 +9,22 @@ from textgen.files.atomic import locked as locked
 from textgen.files.atomic import write_atomically as write_atomically
 from textgen.files.atomic import write_error as write_error
 from textgen.files.atomic import write_output as write_output
-from textgen.files.tensorfile import FORMAT as FORMAT
+from textgen.files.tensorfile import FORMAT_VERSION as FORMAT_VERSION
 from textgen.files.tensorfile import RETRAIN as RETRAIN
 from textgen.files.tensorfile import Tensors as Tensors
-from textgen.files.tensorfile import read as read
-from textgen.files.tensorfile import write as write
+from textgen.files.tensorfile import read_tensors as read_tensors
+from textgen.files.tensorfile import write_tensors as write_tensors
 
 __all__ = [
-    "FORMAT",
+    "FORMAT_VERSION",
     "RETRAIN",
     "Tensors",
     "check_name",
     "locked",
-    "read",
+    "read_tensors",
     "shipped",
-    "write",
     "write_atomically",
     "write_error",
     "write_output",
+    "write_tensors",
 ]

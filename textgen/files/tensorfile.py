@@ -26,7 +26,7 @@ import numpy as np
 from textgen.errors import CheckpointError
 from textgen.files.atomic import write_output
 
-FORMAT = 1
+FORMAT_VERSION = 1
 DTYPES = {
     "F64": "<f8",
     "I64": "<i8",
@@ -47,7 +47,7 @@ RETRAIN = "use another copy of the file, or train again"
 Tensors = dict[str, np.ndarray]
 
 
-def write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Write tensors and meta to path; a reader sees the old file or the whole new one."""
     text = json.dumps(meta, sort_keys=True, separators=(",", ":"), allow_nan=False)
     arrays = {name: _stored(tensors[name]) for name in _order(tensors)}
@@ -81,7 +81,7 @@ def _header(arrays: Tensors, text: str, digest: str) -> bytes:
     return len(body).to_bytes(8, "little") + body
 
 
-def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Return the tensors and meta of a file that `write` made; raise CheckpointError if damaged."""
     data = _read_bytes(path)
     header = _parse_header(path, data)
@@ -151,8 +151,10 @@ def _parse_meta(path: Path, text: Any) -> dict[str, Any]:
     version = meta.get("format") if isinstance(meta, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CheckpointError(str(path), f"format {version!r} is not a number", RETRAIN)
-    if version > FORMAT:
-        problem = f"made by a newer textgen (format {version}; this one reads up to {FORMAT})"
+    if version > FORMAT_VERSION:
+        problem = (
+            f"made by a newer textgen (format {version}; this one reads up to {FORMAT_VERSION})"
+        )
         raise CheckpointError(str(path), problem, "pip install -U textgen-rnn")
     return dict(meta)
 

@@ -9,34 +9,34 @@ from textgen.nn.char_rnn import State as State
 from textgen.nn.char_rnn import TorchStepper as TorchStepper
 from textgen.nn.device import available_cores as available_cores
 from textgen.nn.device import choose_device as choose_device
+from textgen.nn.device import cpu_settings as cpu_settings
+from textgen.nn.device import measure_gflops as measure_gflops
 from textgen.nn.device import memory_checked as memory_checked
 from textgen.nn.device import multiplies_bfloat16 as multiplies_bfloat16
-from textgen.nn.device import probe as probe
-from textgen.nn.device import tuned as tuned
-from textgen.nn.dynamic import DynamicStepper as DynamicStepper
-from textgen.nn.dynamic import Rule as Rule
-from textgen.nn.gradients import HELD as HELD
+from textgen.nn.dynamic import AdaptationRule as AdaptationRule
+from textgen.nn.dynamic import AdaptiveStepper as AdaptiveStepper
+from textgen.nn.gradients import MOST_STATE_NUMBERS as MOST_STATE_NUMBERS
 from textgen.nn.gradients import POSITIONS as POSITIONS
-from textgen.nn.gradients import WARM_UP as WARM_UP
+from textgen.nn.gradients import READ_BEFORE as READ_BEFORE
 from textgen.nn.gradients import gradient_norms as gradient_norms
-from textgen.nn.gradients import states_of as states_of
+from textgen.nn.gradients import state_names as state_names
 
 __all__ = [
-    "HELD",
+    "MOST_STATE_NUMBERS",
     "POSITIONS",
-    "WARM_UP",
+    "READ_BEFORE",
+    "AdaptationRule",
+    "AdaptiveStepper",
     "CharRNN",
-    "DynamicStepper",
-    "Rule",
     "State",
     "TorchStepper",
     "available_cores",
     "can_pack",
     "choose_device",
+    "cpu_settings",
     "gradient_norms",
+    "measure_gflops",
     "memory_checked",
     "multiplies_bfloat16",
-    "probe",
-    "states_of",
-    "tuned",
+    "state_names",
 ]

@@ -23,7 +23,7 @@ LayerState = tuple[Tensor, ...]
 
 def make_layer(cell: str, inputs: int, hidden: int) -> RecurrentLayer:
     """Return one recurrent layer on the meta device; `to_empty` and an initialisation follow."""
-    return LAYERS[cell](inputs, hidden, device="meta")
+    return CELL_LAYERS[cell](inputs, hidden, device="meta")
 
 
 class RNN(nn.RNN):
@@ -70,7 +70,7 @@ class GRU(nn.GRU):
 
 
 RecurrentLayer = RNN | LSTM | GRU
-LAYERS: dict[str, type[RecurrentLayer]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+CELL_LAYERS: dict[str, type[RecurrentLayer]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
 class GRUSteps(torch.autograd.Function):
@@ -98,7 +98,7 @@ class GRUSteps(torch.autograd.Function):
         steps, rows, width = len(projected), *h_BH.shape
         weight = torch.cat([w_hh[2 * width :], w_hh[: 2 * width]])
         b_n = torch.cat([b_hh[2 * width :], b_hh.new_zeros(2 * width)])
-        product = Product(weight, rows, reduced, b_n)
+        product = PackedLinear(weight, rows, reduced, b_n)
         rz = projected[..., : 2 * width] + (b_ih + b_hh)[: 2 * width]
         n = (projected[..., 2 * width :] + b_ih[2 * width :]).mul_(2)
         h = h_BH.new_empty(steps + 1, rows, width)
@@ -131,7 +131,7 @@ class GRUSteps(torch.autograd.Function):
         steps, rows, width = n.shape
         z = rz[..., width:]
         slab = _gate_derivatives(h[:-1], rz[..., :width], z, n, inner).to(factors.dtype)
-        product = Product(weight.t(), rows, factors.dtype == torch.bfloat16)
+        product = PackedLinear(weight.t(), rows, factors.dtype == torch.bfloat16)
         flat = slab.view(steps, rows, 4 * width)
         earlier = torch.cat([torch.zeros_like(dout_TBH[:1]), dout_TBH[:-1]])  # reaches h_{t-1} too
         dh = dout_TBH[-1]
@@ -169,7 +169,7 @@ def _gate_derivatives(h: Tensor, r: Tensor, z: Tensor, n: Tensor, inner: Tensor)
     return slab
 
 
-class Product:
+class PackedLinear:
     """x @ weight.t() + bias for one weight (N, K) and many x of `rows` rows, on the CPU.
 
     oneDNN packs the weight once for all steps of a window; where it cannot, as in float64 or, on a

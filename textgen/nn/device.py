@@ -41,7 +41,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def tuned(threads: int) -> Iterator[None]:
+def cpu_settings(threads: int) -> Iterator[None]:
     """Compute with so many CPU threads, denormal numbers as zero, and memory kept for reuse.
 
     Denormals make float arithmetic tens of times slower. Keeping freed memory saves the page
@@ -88,7 +88,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def probe(device: torch.device) -> float:
+def measure_gflops(device: torch.device) -> float:
     """Return the speed of a matrix product in GFLOP/s, rounded to a power of the root of two.
 
     Takes about 0.1 s. Median and rounding make the same machine give the same answer mostly, so

@@ -4,7 +4,7 @@ Each stretch of text is first predicted and then, once its cost is counted, lear
 names and manners of the text itself are used further on (Mikolov et al., 2010; Krause et al.,
 2018). The rule is Adam's without momentum, and a pull back towards the weights that were trained.
 
-    >>> stepper = DynamicStepper(model, Rule())
+    >>> stepper = AdaptiveStepper(model, Rule())
     >>> nats_TB, state = stepper.nats(x_TB, y_TB, None)
 """
 
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from textgen.nn.char_rnn import CharRNN, TorchStepper
 
-WINDOW = 64  # characters between two updates
+CHARS_PER_UPDATE = 64  # characters between two updates
 SECOND_MOMENT = 0.999
 
 
 @dataclass(frozen=True)
-class Rule:
+class AdaptationRule:
     """How to learn while reading. The defaults suit where there is no text to choose them on.
 
     lr: learning rate. decay: the share of the way back to the trained weights after each update.
@@ -34,10 +34,10 @@ class Rule:
     decay: float = 1e-3
 
 
-class DynamicStepper(TorchStepper):
+class AdaptiveStepper(TorchStepper):
     """A CharRNN that learns from what it measures; `model` holds the weights it has come to."""
 
-    def __init__(self, model: CharRNN, rule: Rule) -> None:
+    def __init__(self, model: CharRNN, rule: AdaptationRule) -> None:
         super().__init__(model)
         self.model.layers.train()  # cuDNN's have no backward otherwise; dropout is not among them
         self.rule = rule
@@ -54,8 +54,8 @@ class DynamicStepper(TorchStepper):
         """
         x, y = torch.from_numpy(x_TB).to(self.device), torch.from_numpy(y_TB).to(self.device)
         pieces = []
-        for start in range(0, len(x), WINDOW):
-            span = slice(start, start + WINDOW)
+        for start in range(0, len(x), CHARS_PER_UPDATE):
+            span = slice(start, start + CHARS_PER_UPDATE)
             logits_TBV, state = self.model(x[span], state)
             losses = nn.functional.cross_entropy(
                 logits_TBV.flatten(0, 1), y[span].flatten(), reduction="none"

@@ -17,11 +17,11 @@ from textgen.nn.cells import LayerState
 from textgen.nn.char_rnn import CharRNN, State
 
 POSITIONS = 64  # of the text at which the loss is taken
-WARM_UP = 128  # characters read before the first state that is measured
-HELD = 1 << 22  # numbers in the states of one graph; each costs about 60 bytes in all
+READ_BEFORE = 128  # characters read before the first state that is measured
+MOST_STATE_NUMBERS = 1 << 22  # numbers in the states of one graph; each costs about 60 bytes in all
 
 
-def states_of(cell: str) -> str:
+def state_names(cell: str) -> str:
     """Return the names of a layer's states, a letter each, in their order."""
     return "hc" if cell == "lstm" else "h"
 
@@ -33,24 +33,24 @@ def gradient_norms(network: CharRNN, ids: np.ndarray, lags: int) -> np.ndarray:
     1e-50 is not yet zero.
     """
     config, model = network.config, copy.deepcopy(network)
-    model.layers = nn.ModuleList(Steps(config.cell, layer) for layer in model.layers)
+    model.layers = nn.ModuleList(StepwiseLayer(config.cell, layer) for layer in model.layers)
     model.double().requires_grad_(False)
-    before = WARM_UP + lags + 1
+    before = READ_BEFORE + lags + 1
     targets_P = np.linspace(before, len(ids) - 1, POSITIONS).astype(np.int64)
-    rows = HELD // ((lags + 1) * config.layers * config.hidden)
+    rows = MOST_STATE_NUMBERS // ((lags + 1) * config.layers * config.hidden)
     found = []
     for first in range(0, POSITIONS, rows):
         indices_TB = targets_P[first : first + rows] + np.arange(-before, 1)[:, None]
         block_TB = torch.from_numpy(ids[indices_TB].astype(np.int64))
-        found.append(norms(model, block_TB[:-1], block_TB[-1], lags).numpy())
+        found.append(lag_norms(model, block_TB[:-1], block_TB[-1], lags).numpy())
     return np.concatenate(found, axis=2)
 
 
-def norms(model: CharRNN, x_TB: Tensor, y_B: Tensor, lags: int) -> Tensor:
+def lag_norms(model: CharRNN, x_TB: Tensor, y_B: Tensor, lags: int) -> Tensor:
     """Return norms_KSB of the derivative of each row's last loss, that of y_B after x_TB.
 
     Rows do not touch each other, so the gradient of their sum holds each row's own. model: with
-    `Steps` for layers.
+    `StepwiseLayer` for layers.
     """
     state: State = model.initial_state(len(y_B))
     with torch.no_grad():
@@ -72,7 +72,7 @@ def vectors(state: State) -> list[Tensor]:
     return [part for layer in state for part in layer if part.is_floating_point()]
 
 
-class Steps(nn.Module):
+class StepwiseLayer(nn.Module):
     """A layer whose h is one tensor to all that reads it: next step, layer above, head.
 
     torch.nn's layers return output and state as two tensors, and their kernels hide that h is

@@ -15,12 +15,12 @@ from textgen.sampling.draw import new_seed as new_seed
 from textgen.sampling.generator import Step as Step
 from textgen.sampling.generator import generate as generate
 from textgen.sampling.generator import read_prime as read_prime
-from textgen.sampling.state import Continuation as Continuation
-from textgen.sampling.state import load_continuation as load_continuation
+from textgen.sampling.state import SamplingState as SamplingState
+from textgen.sampling.state import load_state as load_state
 
 __all__ = [
-    "Continuation",
     "Limits",
+    "SamplingState",
     "Step",
     "Text",
     "allowed_ids",
@@ -28,7 +28,7 @@ __all__ = [
     "bias_of",
     "different_texts",
     "generate",
-    "load_continuation",
+    "load_state",
     "make_limits",
     "new_seed",
     "read_prime",

@@ -1,4 +1,4 @@
-"""The states of a regular expression: the search behind `patterns`.
+"""The states of a regular expression: the search behind `regex`.
 
 A parsed pattern becomes nodes, and sets of threads at nodes become the states of a table.
 
@@ -33,7 +33,7 @@ NONE: frozenset[Any] = frozenset()
 FLAGS = {"CASE_INSENSITIVE": re.IGNORECASE, "SINGLE_LINE": re.DOTALL}  # interegular's names
 
 Thread = tuple[int, frozenset[Any]]  # a node, and the open lookaheads: (negated, their threads)
-Threads = frozenset[Thread]
+ThreadSet = frozenset[Thread]
 
 
 class _Node(NamedTuple):
@@ -128,7 +128,7 @@ class Automaton:
 
         State 0 is that without threads; 1 is the first.
         """
-        states: list[Threads] = [NONE, self._closed((self._first, NONE))]
+        states: list[ThreadSet] = [NONE, self._closed((self._first, NONE))]
         numbers = {states[1]: 1} | {NONE: 0}
         rows, before = [], defaultdict(set)
         for state, threads in enumerate(states):  # which grows meanwhile
@@ -145,9 +145,9 @@ class Automaton:
         accepting = [state for state, threads in enumerate(states) if _accepts(threads)]
         return np.stack(rows), _distances(accepting, before, len(states))
 
-    def _follow(self, threads: Threads) -> dict[int, Threads]:
+    def _follow(self, threads: ThreadSet) -> dict[int, ThreadSet]:
         """Return the threads after one more character, for each class that leads on."""
-        parts: dict[int, list[Threads]] = defaultdict(list)
+        parts: dict[int, list[ThreadSet]] = defaultdict(list)
         for node, looks in threads:
             ways, reads, _ = self._nodes[node]
             for one in self._classes[reads] if reads is not None else ():
@@ -158,7 +158,7 @@ class Automaton:
         self._spend(len(threads) + sum(map(len, parts.values())) + united)
         return {one: found[0].union(*found[1:]) for one, found in parts.items()}
 
-    def _close(self, thread: Thread) -> Threads:
+    def _close(self, thread: Thread) -> ThreadSet:
         """Return the threads that read a character next, or end, as far as thread leads."""
         todo, seen, found = [thread], {thread}, []
         while todo:
@@ -187,7 +187,7 @@ class Automaton:
         return UsageError("--match", f"{self._shown} {problem}", fix)
 
 
-def _settle(looks: Iterable[tuple[bool, Threads]]) -> frozenset[Any] | None:
+def _settle(looks: Iterable[tuple[bool, ThreadSet]]) -> frozenset[Any] | None:
     """Return the lookaheads that are still open; None if one has failed."""
     still = set()
     for negated, threads in looks:
@@ -198,7 +198,7 @@ def _settle(looks: Iterable[tuple[bool, Threads]]) -> frozenset[Any] | None:
     return frozenset(still)
 
 
-def _accepts(threads: Threads) -> bool:
+def _accepts(threads: ThreadSet) -> bool:
     """Return whether a text may end here, and with it all open lookaheads."""
     return any(
         node in (END, DONE) and all(negated != _accepts(inner) for negated, inner in looks)

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgen.config import SampleConfig
-from textgen.engine import Stepper, quiet
+from textgen.engine import Stepper, ignore_overflow
 from textgen.sampling.batch import Text
 from textgen.sampling.chain import Context, apply_filters, chain
 from textgen.sampling.constraints import allowed_ids, bias_of
 from textgen.sampling.filters import History
 from textgen.sampling.generator import begin, log_probabilities
-from textgen.sampling.row import Passage, belonging
-from textgen.sampling.state import Continuation
+from textgen.sampling.row import Row, belonging
+from textgen.sampling.state import SamplingState
 from textgen.tokenizers import Tokenizer
 
-Scores = Callable[[np.ndarray, Continuation], np.ndarray]  # of log-probabilities (B, V) at a place
+Scores = Callable[[np.ndarray, SamplingState], np.ndarray]  # of log-probabilities (B, V) at a place
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Beam:
     turn out to belong to its end.
     """
 
-    passage: Passage
+    passage: Row
     length: int = 0
     text: str = ""
     ids: tuple[int, ...] = ()
@@ -46,7 +46,7 @@ class Beam:
         return float(self.score / max(1, self.length) ** penalty)
 
 
-@quiet
+@ignore_overflow
 def beam_search(
     model: Stepper, tokenizer: Tokenizer, prime: str, config: SampleConfig
 ) -> list[Text]:
@@ -58,7 +58,7 @@ def beam_search(
     width, penalty = config.beams, config.length_penalty
     scores = scorer(tokenizer, config)
     place = begin(model, tokenizer, [prime], config)
-    beams = [Beam(Passage(tokenizer, config))]
+    beams = [Beam(Row(tokenizer, config))]
     ended: list[Beam] = []
     while config.length:
         beams, done, parents, ids = _grown(beams, place, tokenizer, scores, width)
@@ -76,7 +76,7 @@ def beam_search(
 
 
 def _grown(
-    beams: list[Beam], place: Continuation, tokenizer: Tokenizer, scores: Scores, width: int
+    beams: list[Beam], place: SamplingState, tokenizer: Tokenizer, scores: Scores, width: int
 ) -> tuple[list[Beam], list[Beam], list[int], np.ndarray]:
     """Return the best beams with one id more, those that ended, and whence they came.
 
@@ -121,7 +121,7 @@ def scorer(tokenizer: Tokenizer, config: SampleConfig) -> Scores:
     bias_V = bias_of(tokenizer, config)
     filters = tuple(one for one in chain(config) if one.shapes)
 
-    def scores(logs_BV: np.ndarray, place: Continuation) -> np.ndarray:
+    def scores(logs_BV: np.ndarray, place: SamplingState) -> np.ndarray:
         history = History(place.ids_BL, config.look_back, tokenizer.size)
         context = Context(bias_V, history, np.zeros(len(logs_BV)))
         return apply_filters(logs_BV + barred_V, config, context, filters)

@@ -19,11 +19,11 @@ from textgen.config import SampleConfig, expand, parse_bias
 from textgen.data import Spans
 from textgen.errors import UsageError
 from textgen.sampling.filters import History
-from textgen.sampling.regex import Pattern
+from textgen.sampling.regex import Regex
 from textgen.tokenizers import MARK, UNKNOWN, ByteTokenizer, CharTokenizer, Spelling, Tokenizer
 
 
-class Limit(Protocol):
+class Constraint(Protocol):
     """A hard limit on what may be written, for as long as the rows of one `generate` grow."""
 
     reason: str  # why a text ends that may not go on
@@ -37,7 +37,7 @@ class Limit(Protocol):
         ...
 
 
-class Whole:
+class WholeCharacters:
     """The limit of models whose ids are no characters: every row remains a text in UTF-8."""
 
     reason = "spelling"
@@ -56,12 +56,12 @@ class Whole:
         self.states_B = self.spelling.next_SV[self.states_B, ids_B]
 
 
-class Matching:
+class MatchesRegex:
     """The limit of `sample --match`: every row is on the way to a match."""
 
     reason = "match"
 
-    def __init__(self, pattern: Pattern, rows: int) -> None:
+    def __init__(self, pattern: Regex, rows: int) -> None:
         self.pattern = pattern
         self.states_B = np.full(rows, pattern.start)
 
@@ -74,7 +74,7 @@ class Matching:
         self.states_B = self.pattern.step(self.states_B, ids_B)
 
 
-class Novel:
+class CopiesNothing:
     """The limit of `sample --novel`: no span of the text is ever completed."""
 
     reason = "novel"
@@ -91,7 +91,7 @@ class Novel:
         """Nothing to note: the history has it."""
 
 
-Limits = Callable[[int], Sequence[Limit]]  # for so many rows
+Limits = Callable[[int], Sequence[Constraint]]  # for so many rows
 
 
 def make_limits(tokenizer: Tokenizer, config: SampleConfig, spans: Spans | None) -> Limits:
@@ -104,12 +104,12 @@ def make_limits(tokenizer: Tokenizer, config: SampleConfig, spans: Spans | None)
             problem = f"works with characters, this model writes {tokenizer.noun}"
             raise UsageError("--match", problem, "leave it out")
         allowed_V = allowed_ids(tokenizer, config)
-        pattern = Pattern.compile(config.match, tokenizer.codepoints, allowed_V)
+        pattern = Regex.compile(config.match, tokenizer.codepoints, allowed_V)
         pattern.reaches(config.length)
-        return lambda rows: [Matching(pattern, rows)]
+        return lambda rows: [MatchesRegex(pattern, rows)]
     if spans is None:
         return lambda rows: []
-    return lambda rows: [Novel(spans)]
+    return lambda rows: [CopiesNothing(spans)]
 
 
 def allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-BLOCK = 256  # uniform numbers made at a time
+NUMBERS_AT_ONCE = 256  # uniform numbers made at a time
 SMALL = 1e-200  # a sum of weights below which they have lost digits
 
 
@@ -34,7 +34,7 @@ def uniforms(seed: int, row: int, position: int) -> Iterator[float]:
     generator.advance(position // 4)  # Philox makes four numbers a count
     skip = position % 4
     while True:
-        raw = generator.random_raw(BLOCK)
+        raw = generator.random_raw(NUMBERS_AT_ONCE)
         yield from ((raw[skip:] >> np.uint64(11)) * 2.0**-53).tolist()
         skip = 0
 
@@ -42,7 +42,7 @@ def uniforms(seed: int, row: int, position: int) -> Iterator[float]:
 def draw(logits_BV: np.ndarray, u_B: Sequence[float]) -> np.ndarray:
     """Return for each row the id at which the cumulative distribution first exceeds u."""
     cumulative_BV, totals = _accumulated(logits_BV)
-    if not safe(totals):  # scores are up to a constant
+    if not without_overflow(totals):  # scores are up to a constant
         largest_BV = np.maximum.reduce(logits_BV, axis=1, keepdims=True)
         cumulative_BV, totals = _accumulated(logits_BV - largest_BV)
     rows = zip(cumulative_BV, totals, u_B, strict=True)
@@ -52,7 +52,7 @@ def draw(logits_BV: np.ndarray, u_B: Sequence[float]) -> np.ndarray:
     )
 
 
-def safe(totals: list[float]) -> bool:
+def without_overflow(totals: list[float]) -> bool:
     """Tell whether sums of e^score have neither overflown nor lost digits."""
     return min(totals, default=1.0) > SMALL and sum(totals) < math.inf
 

@@ -223,20 +223,6 @@ def entropy(logs: np.ndarray) -> np.ndarray:
     return np.asarray(-(np.exp(logs) * finite).sum(axis=-1, keepdims=True))
 
 
-# DOC of history
-# """The latest ids of each row, for filters that look back.
-#
-# Of constant size however long the text grows.
-#
-# Shapes: B rows, L ids looked back on, V vocabulary.
-#
-#     >>> history = History(np.array([[3]]), size=4, vocab=10)
-#     >>> history.add(np.array([7]))
-#     >>> history.ids_BL.tolist()
-#     [[-1, -1, 3, 7]]
-# """
-
-
 NOTHING = -1  # stands where a text is shorter than the look-back
 
 

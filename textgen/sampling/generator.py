@@ -20,14 +20,14 @@ from typing import NamedTuple
 import numpy as np
 
 from textgen.config import SampleConfig
-from textgen.engine import Stepper, first_distribution, log_softmax, quiet
+from textgen.engine import Stepper, first_distribution, ignore_overflow, log_softmax
 from textgen.errors import NumericsError
 from textgen.sampling.chain import Context, apply_filters, chain
-from textgen.sampling.constraints import Limit, Whole, allowed_ids, bias_of
-from textgen.sampling.draw import draw, safe, uniforms
+from textgen.sampling.constraints import Constraint, WholeCharacters, allowed_ids, bias_of
+from textgen.sampling.draw import draw, uniforms, without_overflow
 from textgen.sampling.filters import NOTHING, History
-from textgen.sampling.row import Passage
-from textgen.sampling.state import Continuation, either, join
+from textgen.sampling.row import Row
+from textgen.sampling.state import SamplingState, either, join
 from textgen.tokenizers import Tokenizer
 
 
@@ -43,11 +43,11 @@ class Step(NamedTuple):
     pieces: list[str]
     log_probs_B: np.ndarray
     ends: list[str | None]
-    after: Continuation
+    after: SamplingState
     ids_B: np.ndarray
 
 
-def log_probabilities(place: Continuation) -> np.ndarray:
+def log_probabilities(place: SamplingState) -> np.ndarray:
     """Return the log-probabilities (B, V) of the next characters; raise NumericsError if broken."""
     logs_BV = place.logits_BV.astype(np.float64, order="C")  # sums round by the layout
     # Their squares' sum is the quickest way to look at all of them.
@@ -55,7 +55,7 @@ def log_probabilities(place: Continuation) -> np.ndarray:
         problem = "the model's scores are not finite"
         raise NumericsError("sample", problem, "the checkpoint diverged; use an earlier one")
     totals_B = np.add.reduce(np.exp(logs_BV), axis=1)
-    if not safe(totals_B.tolist()):
+    if not without_overflow(totals_B.tolist()):
         return log_softmax(logs_BV)
     logs_BV -= np.log(totals_B)[:, None]
     return logs_BV
@@ -63,7 +63,7 @@ def log_probabilities(place: Continuation) -> np.ndarray:
 
 def begin(
     model: Stepper, tokenizer: Tokenizer, primes: Sequence[str], config: SampleConfig
-) -> Continuation:
+) -> SamplingState:
     """Return where texts stand that have read their primes, one row a prime.
 
     Raises TextError for unknown characters in a prime.
@@ -75,7 +75,7 @@ def begin(
     places = {text: place for place, text in enumerate(different)}
     if len(parts) == 1:
         return parts[0].take([0] * len(primes))
-    together = Continuation(
+    together = SamplingState(
         join([part.state if part.state is not None else model.initial_state(1) for part in parts]),
         np.concatenate([part.logits_BV for part in parts]),
         np.concatenate([part.ids_BL for part in parts]),
@@ -88,9 +88,9 @@ def read_prime(
     tokenizer: Tokenizer,
     pieces: Iterable[str],
     config: SampleConfig,
-    start: Continuation | None = None,
+    start: SamplingState | None = None,
     before: int = 0,
-) -> Continuation:
+) -> SamplingState:
     """Return where one text stands that has read a prime, which may come in pieces of any number.
 
     With start the prime is read after that text, of which nothing more is written then. before:
@@ -110,21 +110,21 @@ def read_prime(
     return start._replace(state=state, logits_BV=logits_BV, ids_BL=ids_BL)
 
 
-def _beginning(model: Stepper, tokenizer: Tokenizer, look_back: int) -> Continuation:
+def _beginning(model: Stepper, tokenizer: Tokenizer, look_back: int) -> SamplingState:
     """Return where a text begins: in an item after its mark, else with how ids are distributed."""
     state, first = None, np.log(first_distribution(tokenizer.counts))[None]
     if tokenizer.mark is not None:
         first, state = model.read(np.array([tokenizer.mark]), 1, None)
-    return Continuation(state, first, np.full((1, look_back), NOTHING))
+    return SamplingState(state, first, np.full((1, look_back), NOTHING))
 
 
 def generate(
     model: Stepper,
     tokenizer: Tokenizer,
     config: SampleConfig,
-    start: Continuation | None = None,
+    start: SamplingState | None = None,
     rows: range | None = None,
-    limits: Sequence[Limit] = (),
+    limits: Sequence[Constraint] = (),
 ) -> Iterator[Step]:
     """Yield what each step writes, until config.length characters or the end of every row.
 
@@ -134,7 +134,7 @@ def generate(
     set, unless start has one. Raises TextError for unknown characters in the prime, NumericsError
     for broken scores, UsageError where nothing at all may be written.
     """
-    writer = Writer(model, tokenizer, config, start, rows, limits)
+    writer = TextGenerator(model, tokenizer, config, start, rows, limits)
     if config.length == 0:
         yield writer.nothing("length")
         return
@@ -145,7 +145,7 @@ def generate(
             return
 
 
-class Writer:
+class TextGenerator:
     """Rows of text that grow together, one id a step."""
 
     def __init__(
@@ -153,9 +153,9 @@ class Writer:
         model: Stepper,
         tokenizer: Tokenizer,
         config: SampleConfig,
-        start: Continuation | None,
+        start: SamplingState | None,
         rows: range | None,
-        limits: Sequence[Limit],
+        limits: Sequence[Constraint],
     ) -> None:
         start = start or begin(model, tokenizer, [config.prime] * config.num, config)
         self.model, self.config, self.limits = model, config, limits
@@ -167,11 +167,11 @@ class Writer:
         self.rows, rows = np.arange(count), rows or range(count)
         self.draws = zip(*[uniforms(seed, row, start.position) for row in rows], strict=True)
         rests = start.rest or (b"",) * count
-        self.passages = [Passage(tokenizer, config, rest) for rest in rests]
+        self.passages = [Row(tokenizer, config, rest) for rest in rests]
         self.whole = tokenizer.spelling is None  # every id is a character
         if tokenizer.spelling:
             pending = [passage.pending for passage in self.passages]
-            self.limits = [Whole(tokenizer.spelling, pending), *limits]
+            self.limits = [WholeCharacters(tokenizer.spelling, pending), *limits]
         self.ready = [passage.begin() if config.length else "" for passage in self.passages]
         # Ended by a limit or by the rest of a text before.
         self.over = [passage.end is not None for passage in self.passages]
@@ -190,7 +190,7 @@ class Writer:
         rows, after = len(pieces), self._rested(self.after)
         return Step(pieces, np.zeros(rows), self._ends(), after, np.full(rows, NOTHING))
 
-    @quiet
+    @ignore_overflow
     def step(self, made: int) -> Step:
         """Draw one id for each row, the one after `made` others."""
         before = self.after
@@ -202,7 +202,7 @@ class Writer:
         logits_BV, state = self.model.step(ids_B, before.state)
         self.context.history.add(ids_B)
         pieces = self._pieces(ids_B)
-        self.after = Continuation(
+        self.after = SamplingState(
             state,
             logits_BV,
             self.context.history.ids_BL,
@@ -219,7 +219,7 @@ class Writer:
     def _ends(self) -> list[str | None]:
         return [passage.end for passage in self.passages]
 
-    def _rested(self, place: Continuation) -> Continuation:
+    def _rested(self, place: SamplingState) -> SamplingState:
         """Return a place with what the rows have read and not written."""
         if self.whole:
             return place

@@ -40,7 +40,7 @@ import numpy as np
 from textgen.errors import MachineError, UsageError
 from textgen.sampling.automaton import FAR, Automaton
 
-SHOWN = 80  # characters of a pattern that an error repeats
+LONGEST_QUOTED = 80  # characters of a pattern that an error repeats
 
 # interegular 0.3.3 reads some pieces otherwise than `re` without a word ([]x], [\D\W], x{}, \w and
 # (?i) beyond ASCII), and others not at all. So each becomes one character before it parses, and
@@ -55,7 +55,7 @@ PIECES = re.compile(
 )
 
 
-class Pattern:
+class Regex:
     """A regular expression over a model's characters, as a table of states.
 
     start: the state before the first character.
@@ -69,7 +69,7 @@ class Pattern:
         self._table_SK, self._distance_S = table_SK, distance_S
 
     @classmethod
-    def compile(cls, regex: str, codepoints: np.ndarray, allowed_V: np.ndarray) -> Pattern:
+    def compile(cls, regex: str, codepoints: np.ndarray, allowed_V: np.ndarray) -> Regex:
         """Return the states of regex, as a rule in milliseconds.
 
         codepoints: (V-1,) uint32, the characters of ids 1 to V-1. allowed_V: bool, which ids may
@@ -77,7 +77,7 @@ class Pattern:
         Raises UsageError, within seconds where regex is too large; MachineError without
         interegular.
         """
-        shown = f"'{regex}'" if len(regex) <= SHOWN else f"'{regex[:SHOWN]}...'"
+        shown = f"'{regex}'" if len(regex) <= LONGEST_QUOTED else f"'{regex[:LONGEST_QUOTED]}...'"
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # [[ may mean a nested set one day

@@ -16,14 +16,14 @@ import numpy as np
 
 from textgen.config import SampleConfig
 from textgen.sampling.filters import NOTHING
-from textgen.sampling.stopping import Ending
+from textgen.sampling.stopping import StopMatcher
 from textgen.tokenizers import Tokenizer
 
 
-class Passage:
+class Row:
     """One text as it grows.
 
-    end: why it has ended, "length", "item" or what `Ending` says; None while it goes on. left:
+    end: why it has ended, "length", "item" or what `StopMatcher` says; None while it goes on. left:
     characters still to write. rest: bytes that a text before has read without writing them.
     """
 
@@ -32,7 +32,7 @@ class Passage:
         self.left = config.length
         self._mark = tokenizer.mark  # which ends it; None where there is none
         self._decoder = tokenizer.decoder()
-        self._ending = Ending(config)
+        self._ending = StopMatcher(config)
         self._waiting = self._decoder.read(rest) if rest else ""
 
     @property
@@ -61,7 +61,7 @@ class Passage:
         self.end = self.end or reason
         return self._ending.flush()
 
-    def copy(self) -> Passage:
+    def copy(self) -> Row:
         """Return one that grows on its own from here."""
         other = copy.copy(self)
         other._decoder = self._decoder.copy()

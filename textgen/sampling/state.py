@@ -21,7 +21,7 @@ from textgen.files import tensorfile
 from textgen.sampling.filters import NOTHING
 
 
-class Continuation(NamedTuple):
+class SamplingState(NamedTuple):
     """Where B texts stopped: what is needed to go on exactly as if they had not.
 
     state: of the model, None at the beginning of a text. logits_BV: of the character to come.
@@ -39,11 +39,11 @@ class Continuation(NamedTuple):
     mu_B: np.ndarray | None = None
     rest: tuple[bytes, ...] = ()
 
-    def take(self, rows: Sequence[int]) -> Continuation:
+    def take(self, rows: Sequence[int]) -> SamplingState:
         """Return the continuation of some of the texts, each as often as it is named."""
         index = np.asarray(rows, dtype=np.int64)
         mu_B = None if self.mu_B is None else self.mu_B[index]
-        return Continuation(
+        return SamplingState(
             take(self.state, index),
             self.logits_BV[index],
             self.ids_BL[index],
@@ -54,7 +54,7 @@ class Continuation(NamedTuple):
         )
 
     def save(self, path: str | Path, model: ModelConfig) -> None:
-        """Write it to a file, for `load_continuation` with a model of the same sizes."""
+        """Write it to a file, for `load_state` with a model of the same sizes."""
         arrays: dict[str, np.ndarray] = {"logits": self.logits_BV, "ids": self.ids_BL}
         if self.mu_B is not None:
             arrays["mu"] = self.mu_B
@@ -67,12 +67,14 @@ class Continuation(NamedTuple):
                 on_cpu = value.cpu() if hasattr(value, "cpu") else value
                 arrays[f"state.{layer}.{part}"] = np.asarray(on_cpu)
         facts = {"position": self.position, "seed": self.seed, "model": to_json(model)}
-        tensorfile.write(Path(path), arrays, {"format": tensorfile.FORMAT, "continuation": facts})
+        tensorfile.write_tensors(
+            Path(path), arrays, {"format": tensorfile.FORMAT_VERSION, "continuation": facts}
+        )
 
 
-def load_continuation(path: str | Path, model: ModelConfig) -> Continuation:
-    """Return what `Continuation.save` wrote; raise CheckpointError if it does not fit the model."""
-    tensors, meta = tensorfile.read(Path(path))
+def load_state(path: str | Path, model: ModelConfig) -> SamplingState:
+    """Return what `SamplingState.save` wrote; raise CheckpointError if it fits no such model."""
+    tensors, meta = tensorfile.read_tensors(Path(path))
     facts = meta.get("continuation")
     if not isinstance(facts, dict) or facts.get("model") != to_json(model):
         problem = "is not where a text of this model stopped"
@@ -93,7 +95,7 @@ def load_continuation(path: str | Path, model: ModelConfig) -> Continuation:
         if f"state.{layer}.0" in tensors
     )
     logits_BV, ids_BL, mu_B = tensors["logits"], tensors["ids"], tensors.get("mu")
-    return Continuation(state or None, logits_BV, ids_BL, int(position or 0), seed, mu_B, rest)
+    return SamplingState(state or None, logits_BV, ids_BL, int(position or 0), seed, mu_B, rest)
 
 
 def _rest(tensors: dict[str, np.ndarray]) -> tuple[bytes, ...] | None:
@@ -154,7 +156,7 @@ def join(states: Sequence[Any]) -> Any:
     return together
 
 
-def either(one: Continuation, other: Continuation, others_B: np.ndarray) -> Continuation:
+def either(one: SamplingState, other: SamplingState, others_B: np.ndarray) -> SamplingState:
     """Return one with some rows (B,), those that are True, as in other."""
     count = len(others_B)
     index = np.arange(count) + count * others_B

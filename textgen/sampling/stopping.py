@@ -14,11 +14,11 @@ from textgen.config import SampleConfig
 
 FULL_STOPS, WIDE_STOPS = ".!?…。！？", "。！？"  # after the wide ones no white space is needed
 CLOSERS = "\"'”’»)]"  # may follow a full stop within its sentence
-NEWLINES = ("\r\n", "\n")
-MARKS = {"line": NEWLINES, "paragraph": tuple(a + b for a in NEWLINES for b in NEWLINES)}
+LINE_ENDS = ("\r\n", "\n")
+UNIT_ENDS = {"line": LINE_ENDS, "paragraph": tuple(a + b for a in LINE_ENDS for b in LINE_ENDS)}
 
 
-class Ending:
+class StopMatcher:
     """Passes one text on until it ends.
 
     reason: what ended it, "stop", "sentence", "line", "paragraph" or "lines"; None until then.
@@ -54,7 +54,9 @@ class Ending:
             return passed
         if not (self._visible or char.isspace()):
             self._visible = True
-            self._marks.update(dict.fromkeys(MARKS.get(self._until or "", ()), self._until or ""))
+            self._marks.update(
+                dict.fromkeys(UNIT_ENDS.get(self._until or "", ()), self._until or "")
+            )
         keep = max((self._overlap(mark) for mark in self._marks), default=0)
         keep = max(keep, int(self._lines is not None and char == "\r"))  # half a newline
         cut = len(self._held) - keep

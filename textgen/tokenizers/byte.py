@@ -23,12 +23,12 @@ import numpy as np
 
 from textgen.errors import TextError
 from textgen.tokenizers.base import MARK, Ids, marked_too
-from textgen.tokenizers.utf8 import Spelling, characters
+from textgen.tokenizers.utf8 import Spelling, count_characters
 
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-class Units:
+class ByteUnits:
     """A tokenizer whose id i stands for the bytes units[i].
 
     counts: (V,) uint64, how often the training text held each id (default: never). marked: whether
@@ -46,7 +46,7 @@ class Units:
         self.counts = np.zeros(self.size, np.uint64) if counts is None else counts
         self.dtype = np.min_scalar_type(self.size - 1)
         self.units = [*units] + [b""] * marked
-        self.chars_V = np.array([characters(one) for one in self.units])
+        self.chars_V = np.array([count_characters(one) for one in self.units])
         self.spelling: Spelling | None = Spelling(self.symbols(), self.mark)
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
@@ -54,9 +54,9 @@ class Units:
         data = b"".join([self.units[one] for one in np.asarray(ids, dtype=np.int64).tolist()])
         return data.decode("utf-8", "replace")
 
-    def decoder(self) -> UnitDecoder:
+    def decoder(self) -> ByteDecoder:
         """Return what decodes ids that come one by one."""
-        return UnitDecoder(self.units)
+        return ByteDecoder(self.units)
 
     def symbols(self) -> list[bytes]:
         """Return what each id stands for, b"" for <unk>, MARK for the mark."""
@@ -69,7 +69,7 @@ class Units:
         return other
 
 
-class ByteTokenizer(Units):
+class ByteTokenizer(ByteUnits):
     """One id a byte of the text's UTF-8."""
 
     kind, noun = "byte", "bytes"
@@ -93,7 +93,7 @@ class ByteTokenizer(Units):
         return "256 bytes" + marked_too(self.mark)
 
 
-class UnitDecoder:
+class ByteDecoder:
     """Text from the ids of units, in whole characters."""
 
     def __init__(self, units: Sequence[bytes]) -> None:
@@ -119,9 +119,9 @@ class UnitDecoder:
         self._decoder.reset()
         return rest
 
-    def copy(self) -> UnitDecoder:
+    def copy(self) -> ByteDecoder:
         """Return one that goes on from here on its own."""
-        other = UnitDecoder(self._units)
+        other = ByteDecoder(self._units)
         other._decoder.setstate(self._decoder.getstate())
         return other
 

@@ -1,7 +1,7 @@
 """Text to ids and back, without loss.
 
 Text file -> tokenizer, corpus -> ids. Needs numpy only. `Tokenizer` is what all kinds have in
-common; here is the one of characters, `units` and `pieces` have the others.
+common; here is the one of characters, `byte` and `subword` have the others.
 
     >>> tokenizer = CharTokenizer.from_text("hello")
     >>> tokenizer.encode("hole").tolist()
@@ -25,7 +25,9 @@ from textgen.errors import TextError, counted
 from textgen.tokenizers.base import CODE_POINTS, MARK, UNKNOWN, Ids, marked_too
 from textgen.tokenizers.utf8 import Spelling
 
-BLOCK = 1 << 22  # characters handled at a time, so that a long text needs little extra memory
+ENCODED_AT_ONCE = (
+    1 << 22
+)  # characters handled at a time, so that a long text needs little extra memory
 
 
 class CharTokenizer:
@@ -157,8 +159,8 @@ class CharDecoder:
 
 def _blocks(text: str) -> Iterator[np.ndarray]:
     """Yield the code points of text as arrays of at most BLOCK characters."""
-    for start in range(0, len(text), BLOCK):
-        yield code_points(text[start : start + BLOCK])
+    for start in range(0, len(text), ENCODED_AT_ONCE):
+        yield code_points(text[start : start + ENCODED_AT_ONCE])
 
 
 def code_points(text: str) -> np.ndarray:

@@ -33,9 +33,9 @@ LOSSLESS: dict[str, Any] = {
     **{"unk_id": 0, "bos_id": -1, "eos_id": -1, "pad_id": -1},
 }
 
-PIECES, TRAINER, NORMALIZER = 1, 2, 3  # of a model
-TEXT, SCORE, TYPE = 1, 2, 3  # of a piece
-NORMAL, UNKNOWN, OWN, BYTE = 1, 2, 4, 6  # types of a piece
+MODEL_PIECES, MODEL_TRAINER, MODEL_NORMALIZER = 1, 2, 3  # of a model
+PIECE_TEXT, PIECE_SCORE, PIECE_TYPE = 1, 2, 3  # of a piece
+NORMAL, UNKNOWN_PIECE, USER_DEFINED, BYTE = 1, 2, 4, 6  # types of a piece
 MODEL_TYPE, AS_SUFFIX, FALLBACK = 3, 24, 35  # of the trainer
 BYTE_NAMES = {b"<0x%02X>" % byte: byte for byte in range(256)}
 TABLES, PREFIX, SHORTEN, ESCAPE, RULES = 2, 3, 4, 5, 6  # of the normalizer
@@ -49,13 +49,13 @@ def checked_units(model: bytes) -> tuple[str, list[bytes]]:
     pieces: list[tuple[bytes, int]] = []
     others: dict[int, dict[int, Any]] = {}
     for number, value in _fields(model):
-        if not isinstance(value, bytes) or number > NORMALIZER or number in others:
+        if not isinstance(value, bytes) or number > MODEL_NORMALIZER or number in others:
             raise ValueError("its model of pieces has an unexpected part")
-        if number == PIECES:
+        if number == MODEL_PIECES:
             pieces.append(_piece(dict(_fields(value)), len(pieces)))
         else:
             others[number] = dict(_fields(value))
-    trainer, normalizer = others.get(TRAINER, {}), others.get(NORMALIZER, {})
+    trainer, normalizer = others.get(MODEL_TRAINER, {}), others.get(MODEL_NORMALIZER, {})
     model_type = MODEL_TYPES.get(trainer.get(MODEL_TYPE, 1))
     lossless = (
         model_type is not None
@@ -84,14 +84,14 @@ def first_byte_id(units: list[bytes]) -> int:
 
 def _piece(fields: dict[int, Any], place: int) -> tuple[bytes, int]:
     """Return what a piece stands for and its type."""
-    name, kind = fields.get(TEXT, b""), fields.get(TYPE, NORMAL)
-    score = fields.get(SCORE, bytes(4))
+    name, kind = fields.get(PIECE_TEXT, b""), fields.get(PIECE_TYPE, NORMAL)
+    score = fields.get(PIECE_SCORE, bytes(4))
     problem = f"its model of pieces is damaged at piece {place}"
     if not (isinstance(name, bytes) and name and isinstance(score, bytes) and len(score) == 4):
         raise ValueError(problem)
-    if not math.isfinite(struct.unpack("<f", score)[0]) or (kind == UNKNOWN) != (place == 0):
+    if not math.isfinite(struct.unpack("<f", score)[0]) or (kind == UNKNOWN_PIECE) != (place == 0):
         raise ValueError(problem)
-    if kind == UNKNOWN:
+    if kind == UNKNOWN_PIECE:
         return b"", kind
     if kind == BYTE and name in BYTE_NAMES:
         return bytes([BYTE_NAMES[name]]), kind
@@ -99,7 +99,7 @@ def _piece(fields: dict[int, Any], place: int) -> tuple[bytes, int]:
         text = name.decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError(problem) from None
-    if kind not in (NORMAL, OWN) or "\0" in text:
+    if kind not in (NORMAL, USER_DEFINED) or "\0" in text:
         raise ValueError(problem)
     return text.replace(SPACE, " ").encode(), kind
 

@@ -22,21 +22,23 @@ import numpy as np
 
 from textgen.errors import MachineError, UsageError
 from textgen.tokenizers.base import Ids, marked_too
-from textgen.tokenizers.byte import Units, writable
+from textgen.tokenizers.byte import ByteUnits, writable
 from textgen.tokenizers.sentencepiece_model import LOSSLESS, SPACE, checked_units, first_byte_id
 
-LEAST, FEW, MANY = 270, 1000, 4000  # pieces
+FEWEST_PIECES, USUAL_PIECES, MOST_PIECES = 270, 1000, 4000  # pieces
 LONGEST_BLOCK = 4000  # characters of a piece of text that is learnt from
-MOST_BYTES = 3_000_000  # learnt from; more change the pieces little
-ENCODED = 1 << 16  # characters encoded at a time, so that a long text needs little extra memory
+MOST_LEARNT_BYTES = 3_000_000  # learnt from; more change the pieces little
+CHARS_AT_ONCE = (
+    1 << 16
+)  # characters encoded at a time, so that a long text needs little extra memory
 BARRED = re.compile("[\\0\u2581\u2585]+")  # NUL and its own signs, which it cannot learn from
 
 
-class SentencePieceTokenizer(Units):
+class SentencePieceTokenizer(ByteUnits):
     """One id a piece of a SentencePiece model: id 0 is <unk> and never used.
 
     model: the bytes of the model; ValueError says what is wrong with it. counts, marked: as for
-    `Units`.
+    `ByteUnits`.
     """
 
     kind, noun = "sentencepiece", "pieces"
@@ -71,9 +73,9 @@ class SentencePieceTokenizer(Units):
         Raises UsageError where the bytes alone are more, TextError for surrogates.
         """
         blocks, note = _drawn([*_blocks([text] if isinstance(text, str) else text)], seed)
-        if vocab_size and vocab_size < LEAST:
+        if vocab_size and vocab_size < FEWEST_PIECES:
             problem = f"{vocab_size:,} pieces are 256 bytes and hardly a character"
-            raise UsageError("--vocab-size", problem, f"give {LEAST} or more")
+            raise UsageError("--vocab-size", problem, f"give {FEWEST_PIECES} or more")
         blocks, vocab_size = _without_rare(blocks, vocab_size)
         written = io.BytesIO()
         settings = {"model_type": model_type, "vocab_size": vocab_size, **LOSSLESS}
@@ -94,7 +96,7 @@ class SentencePieceTokenizer(Units):
         Long text is cut, at the ends of lines where it has them: there a cut changes no id.
         """
         found = [np.zeros(0, dtype=self.dtype)]
-        for block in cut(writable(text, unknown, subject, before), ENCODED):
+        for block in cut_blocks(writable(text, unknown, subject, before), CHARS_AT_ONCE):
             ids: list[int] = []
             for number, part in enumerate(block.split(SPACE)):
                 ids += self._signs if number else []
@@ -119,13 +121,13 @@ def _without_rare(blocks: list[str], vocab_size: int | None) -> tuple[list[str],
     piece, stands where a character was.
     """
     counts = Counter("".join([*blocks, " "]))
-    size = vocab_size or (FEW if len(counts) <= FEW // 3 else MANY)
+    size = vocab_size or (USUAL_PIECES if len(counts) <= USUAL_PIECES // 3 else MOST_PIECES)
     kept = {char for char, _ in counts.most_common((size - 260) * 3 // 4)}
     rare = {ord(char): "\n" for char in counts.keys() - kept}
     return [block.translate(rare) for block in blocks] if rare else blocks, size
 
 
-def cut(text: str, longest: int) -> Iterator[str]:
+def cut_blocks(text: str, longest: int) -> Iterator[str]:
     """Yield text in blocks, cut behind a newline, else before a space, else anywhere."""
     start = 0
     while len(text) - start > longest:
@@ -142,18 +144,18 @@ def _blocks(texts: Iterable[str]) -> Iterator[str]:
     """Yield what sentencepiece can learn from."""
     for text in texts:
         for part in BARRED.split(writable(text, "error", "text", 0)):
-            yield from cut(part, LONGEST_BLOCK)
+            yield from cut_blocks(part, LONGEST_BLOCK)
 
 
 def _drawn(blocks: list[str], seed: int) -> tuple[list[str], str | None]:
     """Return the blocks that are learnt from, in their order, and what to say of it."""
     sizes = np.array([len(block.encode()) for block in blocks], dtype=np.int64)
     total = int(sizes.sum())
-    if total <= MOST_BYTES:
+    if total <= MOST_LEARNT_BYTES:
         return blocks, None
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(blocks))
-    kept = np.sort(order[np.cumsum(sizes[order]) <= MOST_BYTES])
-    share = f"{MOST_BYTES / 1e6:.0f} of {total / 1e6:,.0f} MB"
+    kept = np.sort(order[np.cumsum(sizes[order]) <= MOST_LEARNT_BYTES])
+    share = f"{MOST_LEARNT_BYTES / 1e6:.0f} of {total / 1e6:,.0f} MB"
     return [blocks[one] for one in kept], f"learnt from {share}, drawn at random"
 
 

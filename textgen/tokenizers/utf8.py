@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-BETWEEN = 0  # the state between two characters
+BETWEEN_CHARACTERS = 0  # the state between two characters
 DEAD = 8  # the state to which no text in UTF-8 leads
 
 # State, first and last byte, state after them. In 1, 2 and 3 so many bytes of the character are to
@@ -46,7 +46,7 @@ def advance(state: int, data: bytes) -> int:
     return state
 
 
-def characters(data: bytes) -> int:
+def count_characters(data: bytes) -> int:
     """Return how many characters begin in data: bytes that continue none."""
     return sum(byte & 0xC0 != 0x80 for byte in data)
 
@@ -63,10 +63,10 @@ class Spelling:
         self.next_SV = np.array(rows, dtype=np.int8)
         if mark is not None:
             self.next_SV[:, mark] = DEAD
-            self.next_SV[BETWEEN, mark] = BETWEEN
+            self.next_SV[BETWEEN_CHARACTERS, mark] = BETWEEN_CHARACTERS
         self.allowed_SV = self.next_SV != DEAD
 
     def state(self, pending: bytes) -> int:
         """Return the state after the bytes of a character that is not whole yet."""
-        state = advance(BETWEEN, pending)
-        return BETWEEN if state == DEAD else state
+        state = advance(BETWEEN_CHARACTERS, pending)
+        return BETWEEN_CHARACTERS if state == DEAD else state

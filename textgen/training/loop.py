@@ -23,20 +23,20 @@ from textgen.checkpoint import Checkpoint, make_engine, runs, with_ngrams
 from textgen.config import SampleConfig, TrainConfig, from_json, to_json
 from textgen.errors import Interrupted, counted
 from textgen.files import locked
-from textgen.nn import TorchStepper, memory_checked, tuned
+from textgen.nn import TorchStepper, cpu_settings, memory_checked
 from textgen.sampling import write_texts
 from textgen.training.log import BITS, RunLog
-from textgen.training.optim import learning_rate
+from textgen.training.optim import scheduled_rate
 from textgen.training.plan import WARMUP, Plan, by_seconds
 from textgen.training.setup import Setup, resume_setup, start_setup
-from textgen.training.validation import HeldOut
+from textgen.training.validation import Validation
 
 SAVE_EVERY = 60.0  # seconds between saves, at most
 EXIT_SECONDS = 0.5  # kept back of a time budget for the end of the process
 THREAD_TRIALS = 4  # steps with each number of threads
-SHARE = 0.3  # of the n-grams where there is no validation part to choose it on
-SAMPLE = SampleConfig(length=160, seed=0)  # what is written at each validation
-SAMPLE_ITEMS = SampleConfig(length=160, seed=0, num=8)
+DEFAULT_NGRAM_WEIGHT = 0.3  # of the n-grams where there is no validation part to choose it on
+VALIDATION_SAMPLE = SampleConfig(length=160, seed=0)  # what is written at each validation
+VALIDATION_RECORDS = SampleConfig(length=160, seed=0, num=8)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Run:
         self.setup, self.folder, self.stop, self.started = setup, folder, stop, started
         self.trainer, self.tokenizer = setup.trainer, setup.material.tokenizer
         self.log = RunLog(folder, quiet)
-        self.held = HeldOut(setup.material, setup.ngrams)
+        self.held = Validation(setup.material, setup.ngrams)
         self.progress = setup.progress
         self.begun = self.saved = time.monotonic()
 
@@ -107,7 +107,7 @@ class Run:
         """Train to the end of the plan, or raise Interrupted with the state saved."""
         runs.remove_leftovers(self.folder)
         self.log.forget_after(self.trainer.step)
-        with tuned(self.setup.threads):
+        with cpu_settings(self.setup.threads):
             try:
                 self.log.report(self.setup.describe(), self.setup.notes)
                 plan = self.setup.plan or self._ramp()
@@ -178,7 +178,7 @@ class Run:
 
     def _update(self, warmup: int, steps: int | None) -> None:
         assert self.setup.config.lr
-        rate = learning_rate(self.trainer.step, self.setup.config.lr, warmup, steps)
+        rate = scheduled_rate(self.trainer.step, self.setup.config.lr, warmup, steps)
         nats = self.trainer.update(rate)
         total, count = self.progress.get("train", (0.0, 0))
         self.progress["train"] = (total + nats, count + 1)
@@ -222,7 +222,7 @@ class Run:
 
     def _sample(self, checkpoint: Checkpoint) -> str:
         engine = make_engine(checkpoint)
-        config = SAMPLE if self.tokenizer.mark is None else SAMPLE_ITEMS
+        config = VALIDATION_SAMPLE if self.tokenizer.mark is None else VALIDATION_RECORDS
         texts = write_texts(engine, self.tokenizer, [""], config)
         return "\n".join(one.text for one in texts)
 
@@ -239,7 +239,7 @@ class Run:
             self.trainer.model.export(),
             facts,
             ngrams=self.setup.ngrams,
-            share=SHARE if share is None else share,
+            share=DEFAULT_NGRAM_WEIGHT if share is None else share,
         )
 
     def _save(self, plan: Plan) -> None:

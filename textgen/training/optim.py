@@ -16,7 +16,7 @@ from textgen.nn import CharRNN
 
 BETAS = (0.9, 0.99)
 CLIP = 1.0  # largest norm of the gradient
-FLOOR = 0.02  # share of the peak learning rate at the end
+FINAL_RATE_SHARE = 0.02  # share of the peak learning rate at the end
 
 
 def make_optimizer(model: CharRNN, weight_decay: float) -> torch.optim.Optimizer:
@@ -32,7 +32,7 @@ def make_optimizer(model: CharRNN, weight_decay: float) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
 
 
-def learning_rate(step: int, peak: float, warmup: int, steps: int | None) -> float:
+def scheduled_rate(step: int, peak: float, warmup: int, steps: int | None) -> float:
     """Return the rate of the update after `step` updates: linear warm-up, then a cosine.
 
     While the number of steps is not known (None) step must lie within the warm-up, whose rates
@@ -42,7 +42,10 @@ def learning_rate(step: int, peak: float, warmup: int, steps: int | None) -> flo
         return peak * (step + 1) / warmup
     assert steps is not None
     progress = (step - warmup) / max(1, steps - warmup)
-    return peak * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+    return peak * (
+        FINAL_RATE_SHARE
+        + (1 - FINAL_RATE_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    )
 
 
 def clip(model: CharRNN) -> float:

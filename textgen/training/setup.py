@@ -21,8 +21,8 @@ import torch
 
 from textgen.checkpoint import Checkpoint, runs
 from textgen.config import ModelConfig, TrainConfig, from_json, option_name, to_json
-from textgen.data import OWN, ItemStreams, Material, Streams, gather
-from textgen.engine import NGrams, longest
+from textgen.data import SEPARATE_PARTS, Dataset, RecordStreams, Streams, load_dataset
+from textgen.engine import NGrams, longest_order
 from textgen.errors import CheckpointError, MachineError, UsageError, counted
 from textgen.files import Tensors
 from textgen.nn import (
@@ -30,9 +30,9 @@ from textgen.nn import (
     available_cores,
     can_pack,
     choose_device,
+    cpu_settings,
+    measure_gflops,
     multiplies_bfloat16,
-    probe,
-    tuned,
 )
 from textgen.tokenizers import Tokenizer
 from textgen.training import sizing
@@ -49,7 +49,7 @@ SIZES = ("cell", "layers", "hidden", "embedding")  # of the network
 class Setup:
     """A run about to start or go on. `config` has every size and rate filled in."""
 
-    material: Material
+    material: Dataset
     config: TrainConfig
     trainer: Trainer
     ngrams: NGrams | None
@@ -99,24 +99,24 @@ def start_setup(
     if config.minutes is config.epochs is config.steps is None:
         config = dataclasses.replace(config, minutes=DEFAULT_MINUTES)
     first = Checkpoint.load(runs.find_checkpoint(config.init)) if config.init else None
-    for name in OWN:  # a run that goes on may be started from another folder
+    for name in SEPARATE_PARTS:  # a run that goes on may be started from another folder
         if path := getattr(config, name):
             config = dataclasses.replace(config, **{name: str(Path(path).resolve())})  # type: ignore[arg-type]
     config = _units(config, first)
     units = first.tokenizer if first else None
-    material = gather(paths, config, first=units, quiet=quiet, verify=verify)
+    material = load_dataset(paths, config, first=units, quiet=quiet, verify=verify)
     device = choose_device(config.device)
     if config.precision == "bfloat16" and not _has_bfloat16(device):
         problem = "this CPU has no products of bfloat16 numbers, which take AVX-512"
         raise MachineError("--precision", problem, "use --precision float32")
     threads = config.threads or available_cores()
-    with tuned(threads):
+    with cpu_settings(threads):
         config = _sizes(config, first, material, device)
     vocab = material.tokenizer.size
     config = _ngram_length(config, vocab)
     model = _model(config, vocab)
     if first:
-        material.notes.append(adopt(model, material.tokenizer, first))
+        material.notes.append(load_matching_weights(model, material.tokenizer, first))
     trainer, notes = _trainer(model.to(device), material, config)
     ngrams = None
     if model.config.ngrams > 1:
@@ -152,7 +152,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def _sizes(
-    config: TrainConfig, first: Checkpoint | None, material: Material, device: torch.device
+    config: TrainConfig, first: Checkpoint | None, material: Dataset, device: torch.device
 ) -> TrainConfig:
     """Return config with sizes from the checkpoint to start from, then from sizing."""
     if first:
@@ -168,17 +168,19 @@ def _sizes(
         budget = config.epochs * characters
     elif config.steps:
         budget = config.steps * float((config.batch or 16) * (config.window or 64))
-    speed = probe(device) if seconds else 0.0
+    speed = measure_gflops(device) if seconds else 0.0
     reduced = multiplies_bfloat16(device) and _has_bfloat16(device)
     vocab, lengths = material.tokenizer.size, material.item_length()
-    facts = sizing.Facts(characters, seconds, budget, device.type, speed, reduced, vocab, lengths)
-    return sizing.fill(config, facts)
+    facts = sizing.SizingInputs(
+        characters, seconds, budget, device.type, speed, reduced, vocab, lengths
+    )
+    return sizing.choose_defaults(config, facts)
 
 
 def _ngram_length(config: TrainConfig, vocab: int) -> TrainConfig:
     """Return config with n-grams no longer than can be counted with so many characters."""
     assert config.ngrams
-    return dataclasses.replace(config, ngrams=min(config.ngrams, longest(vocab)))
+    return dataclasses.replace(config, ngrams=min(config.ngrams, longest_order(vocab)))
 
 
 def _model(config: TrainConfig, vocab: int) -> CharRNN:
@@ -190,11 +192,11 @@ def _model(config: TrainConfig, vocab: int) -> CharRNN:
     return model
 
 
-def _trainer(model: CharRNN, material: Material, config: TrainConfig) -> tuple[Trainer, list[str]]:
+def _trainer(model: CharRNN, material: Dataset, config: TrainConfig) -> tuple[Trainer, list[str]]:
     assert config.batch and config.window and config.weight_decay is not None
     sizes = config.batch, config.window, config.seed
     if (mark := material.tokenizer.mark) is not None:
-        items = ItemStreams(np.asarray(material.train), mark, *sizes)
+        items = RecordStreams(np.asarray(material.train), mark, *sizes)
         return Trainer(model, items, config.seed, config.weight_decay), []
     streams, notes = Streams(material.train, *sizes), []
     if (streams.batch, streams.window) != (config.batch, config.window):
@@ -203,7 +205,7 @@ def _trainer(model: CharRNN, material: Material, config: TrainConfig) -> tuple[T
     return Trainer(model, streams, config.seed, config.weight_decay), notes
 
 
-def adopt(model: CharRNN, tokenizer: Tokenizer, first: Checkpoint) -> str:
+def load_matching_weights(model: CharRNN, tokenizer: Tokenizer, first: Checkpoint) -> str:
     """Take over a checkpoint's weights, rows by what they stand for; say what was kept.
 
     tokenizer has a unit for all that the checkpoint's has, so no row is lost.
@@ -239,7 +241,7 @@ def resume_setup(
     saved = checkpoint.facts["resume"]
     config = from_json(TrainConfig, saved["config"])
     places = paths or runs.texts_of(saved)
-    material = gather(places, config, checkpoint.tokenizer, quiet=quiet, verify=verify)
+    material = load_dataset(places, config, checkpoint.tokenizer, quiet=quiet, verify=verify)
     material.require(checkpoint.facts)
     device = choose_device(config.device)
     notes = [note] if note else []

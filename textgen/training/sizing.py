@@ -19,14 +19,14 @@ from textgen.config import TrainConfig
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
 CHARS_PER_WEIGHT = 5  # characters to train on for each weight in a product, found by ablation
 LONGEST_NGRAM = 8
-WINDOW = 64
+USUAL_WINDOW = 64
 MOST_STREAMS = 512  # side by side, when items are short
 EFFICIENCY = 0.8  # of the probed speed that training reaches; 1 with products in bfloat16
 FULL_WIDTH = 640  # units from which it is reached; smaller products take a share of it
 
 
 @dataclass(frozen=True)
-class Facts:
+class SizingInputs:
     """What sizing depends on. One of seconds and budget_chars is set, the other None.
 
     characters: of the training part; gflops: the probe's rounded speed; bfloat16: whether the CPU
@@ -43,7 +43,7 @@ class Facts:
     item: float | None = None
 
 
-def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
+def choose_defaults(config: TrainConfig, facts: SizingInputs) -> TrainConfig:
     """Return config with every size and rate set."""
     gpu = facts.device != "cpu"
     layers = config.layers or 1
@@ -57,9 +57,10 @@ def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
         "hidden": hidden,
         "embedding": embedding,
         "ngrams": config.ngrams or LONGEST_NGRAM,
-        "batch": config.batch or streams(64 if gpu else 16, config.window or WINDOW, facts.item),
-        "window": config.window or WINDOW,
-        "lr": config.lr or learning_rate(config.cell or "gru", hidden),
+        "batch": config.batch
+        or streams(64 if gpu else 16, config.window or USUAL_WINDOW, facts.item),
+        "window": config.window or USUAL_WINDOW,
+        "lr": config.lr or peak_rate(config.cell or "gru", hidden),
         "precision": config.precision or ("bfloat16" if facts.bfloat16 else "float32"),
         "dropout": dropout(epochs) if config.dropout is None else config.dropout,
         "weight_decay": decay(epochs) if config.weight_decay is None else config.weight_decay,
@@ -67,7 +68,7 @@ def fill(config: TrainConfig, facts: Facts) -> TrainConfig:
     return dataclasses.replace(config, **filled)
 
 
-def width(facts: Facts, layers: int) -> int:
+def width(facts: SizingInputs, layers: int) -> int:
     """Return the rung of the ladder whose weights the budget can feed with characters enough."""
     fitting = [
         rung
@@ -90,7 +91,7 @@ def streams(usual: int, window: int, item: float | None) -> int:
     return min(MOST_STREAMS, round(usual * window / item))
 
 
-def affordable(facts: Facts, hidden: int, layers: int) -> float:
+def affordable(facts: SizingInputs, hidden: int, layers: int) -> float:
     """Return how many characters a network of that size can train on in the budget.
 
     Each costs 6 operations a weight: 2 forwards, 4 backwards.
@@ -103,7 +104,7 @@ def affordable(facts: Facts, hidden: int, layers: int) -> float:
     return efficiency * facts.seconds * facts.gflops * 1e9 / (6 * products)
 
 
-def learning_rate(cell: str, hidden: int) -> float:
+def peak_rate(cell: str, hidden: int) -> float:
     """Return the peak learning rate: lower for wider layers; a GRU's was found by ablation."""
     if cell == "gru":
         return 6e-3 * min(1.0, math.sqrt(384 / hidden))

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textgen.data import IGNORED, ItemStreams, Streams
+from textgen.data import IGNORED, RecordStreams, Streams
 from textgen.errors import NumericsError
+from textgen.files import Tensors
 from textgen.nn import CharRNN, State
 from textgen.training import optim
 
-Tensors = dict[str, np.ndarray]
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -30,7 +29,7 @@ class Trainer:
     def __init__(
         self,
         model: CharRNN,
-        streams: Streams | ItemStreams,
+        streams: Streams | RecordStreams,
         seed: int,
         weight_decay: float = 0.05,
     ) -> None:

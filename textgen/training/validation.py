@@ -3,7 +3,7 @@
 The n-grams' costs are the same at each validation, and the share that they get in the mixture is
 the one that suits the network's costs.
 
-    >>> held = HeldOut(material, ngrams)
+    >>> held = Validation(material, ngrams)
     >>> costs = held.costs(TorchStepper(network), 100_000)
     >>> nats, share = held.mixed(costs)
 """
@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from textgen.data import Material
+from textgen.data import Dataset
 from textgen.engine import NGrams, best_share, mix, stepper
 from textgen.evaluation import protocols
 
 
-class HeldOut:
+class Validation:
     """The ids held out; costs are of the first n of them, in nats."""
 
-    def __init__(self, material: Material, ngrams: NGrams | None) -> None:
+    def __init__(self, material: Dataset, ngrams: NGrams | None) -> None:
         self.ids, self.tokenizer, self.ngrams = material.val, material.tokenizer, ngrams
         self._ngram_costs: np.ndarray | None = None
 
@@ -38,7 +38,7 @@ class HeldOut:
         else:
             marks = np.flatnonzero(np.asarray(self.ids) == mark)
             end = marks[min(len(marks) - 1, max(1, int(np.searchsorted(marks, number - 1))))]
-            costs = protocols.by_items(stepper, self.ids[: end + 1], self.tokenizer)
+            costs = protocols.by_records(stepper, self.ids[: end + 1], self.tokenizer)
         return protocols.finite(costs)
 
     def mixed(self, costs: np.ndarray) -> tuple[float | None, float | None]:
@@ -55,4 +55,4 @@ class HeldOut:
         """Return the mean over characters, of which an id may hold several or a part."""
         if not len(costs):
             return None
-        return float(costs.sum()) / protocols.characters(self.tokenizer, self.ids[: len(costs)])
+        return float(costs.sum()) / protocols.characters_in(self.tokenizer, self.ids[: len(costs)])
