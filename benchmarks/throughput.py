@@ -58,12 +58,11 @@ def bare_update(cell: str, hidden: int, batch: int, ids: np.ndarray) -> Callable
 
 
 def our_update(
-    cell: str, hidden: int, batch: int, ids: np.ndarray, reduced: bool
+    cell: str, hidden: int, batch: int, ids: np.ndarray, use_bfloat16: bool
 ) -> Callable[[], Any]:
     """Return a function that takes one update of textgen's trainer, without dropout."""
-    model = CharRNN(ModelConfig(VOCABULARY, cell, 1, hidden, EMBEDDING))
-    for layer in model.layers:
-        layer.reduced = reduced
+    sizes = ModelConfig(VOCABULARY, cell, 1, hidden, EMBEDDING)
+    model = CharRNN(sizes, use_bfloat16=use_bfloat16)
     trainer = Trainer(model, Streams(ids, batch, WINDOW, seed=0), seed=0)
     return lambda: trainer.update(1e-3)
 
@@ -84,10 +83,10 @@ def measured(cell: str, hidden: int, batch: int, peak: float) -> dict[str, Any]:
     ids = np.random.default_rng(0).integers(0, VOCABULARY, 300_000).astype(np.uint8)
     updates = {
         "bare": bare_update(cell, hidden, batch, ids),
-        "float32": our_update(cell, hidden, batch, ids, reduced=False),
+        "float32": our_update(cell, hidden, batch, ids, use_bfloat16=False),
     }
     if cell == "gru" and multiplies_bfloat16(torch.device("cpu")):
-        updates["bfloat16"] = our_update(cell, hidden, batch, ids, reduced=True)
+        updates["bfloat16"] = our_update(cell, hidden, batch, ids, use_bfloat16=True)
     took = in_turn(updates)
     products = ModelConfig(VOCABULARY, cell, 1, hidden, EMBEDDING).products()
     row: dict[str, Any] = {"cell": cell, "hidden": hidden, "batch": batch}

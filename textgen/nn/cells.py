@@ -3,7 +3,8 @@
 A layer is one of torch.nn's with num_layers=1, so its weights fit torch.nn's; LSTM and RNN run as
 they are. torch.nn.GRU has no fused kernel on the CPU and builds a graph of dozens of nodes a step,
 so `GRU` there runs the steps itself with a hand-written backward: one product and a few operations
-a step, and one product for all weight gradients.
+a step, and one product for all weight gradients. docs/log.md, "speed of the GRU on two cores" and
+"a quicker GRU", has what each of its turns gains.
 
 Shapes: x_TBE -> out_TBH; states h_BH (and c_BH).
 
@@ -21,9 +22,15 @@ from torch import Tensor, nn
 LayerState = tuple[Tensor, ...]
 
 
-def make_layer(cell: str, inputs: int, hidden: int) -> RecurrentLayer:
-    """Return one recurrent layer on the meta device; `to_empty` and an initialisation follow."""
-    return CELL_LAYERS[cell](inputs, hidden, device="meta")
+def make_layer(cell: str, inputs: int, hidden: int, use_bfloat16: bool = False) -> RecurrentLayer:
+    """Return one recurrent layer on the meta device; `to_empty` and an initialisation follow.
+
+    use_bfloat16: see `GRU`; the other cells compute in float32 whatever it says.
+    """
+    layer = CELL_LAYERS[cell](inputs, hidden, device="meta")
+    if isinstance(layer, GRU):
+        layer.use_bfloat16 = use_bfloat16
+    return layer
 
 
 class RNN(nn.RNN):
@@ -47,11 +54,11 @@ class LSTM(nn.LSTM):
 class GRU(nn.GRU):
     """r, z from W_ih x + W_hh h; n = tanh(x_n + r (W_n h + b_n)); h = (1 - z) n + z h (Cho).
 
-    reduced: while training on the CPU, take the factors of the matrix products in bfloat16;
+    use_bfloat16: while training on the CPU, take the inputs of the matrix products in bfloat16;
     sums, gates, state, weights and gradients stay in float32.
     """
 
-    reduced = False
+    use_bfloat16 = False
 
     def forward(self, x_TBE: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:  # type: ignore[override]
         """Return out_TBH and the state after the last step."""
@@ -60,12 +67,12 @@ class GRU(nn.GRU):
             out_TBH, last = super().forward(x_TBE, state[0][None])
             return out_TBH, (last[0],)
         w_ih, w_hh, b_ih, b_hh = self.parameters()
-        reduced = self.reduced and self.training
-        if reduced:
+        use_bfloat16 = self.use_bfloat16 and self.training
+        if use_bfloat16:
             projected = nn.functional.linear(x_TBE.bfloat16(), w_ih.bfloat16())
         else:
             projected = nn.functional.linear(x_TBE, w_ih)
-        out_TBH = GRUSteps.apply(projected, state[0], w_hh, b_ih, b_hh, reduced)  # type: ignore[no-untyped-call]
+        out_TBH = GRUSteps.apply(projected, state[0], w_hh, b_ih, b_hh, use_bfloat16)  # type: ignore[no-untyped-call]
         return out_TBH, (out_TBH[-1],)
 
 
@@ -76,12 +83,31 @@ CELL_LAYERS: dict[str, type[RecurrentLayer]] = {"rnn": RNN, "lstm": LSTM, "gru":
 class GRUSteps(torch.autograd.Function):
     """All time steps of a GRU layer on the CPU, given the projected inputs.
 
-    Inside, the gates stand in the order n, r, z instead of torch's r, z, n. The gradients of the
-    recurrent side (r n, r, z) and of the input side (r, z, n) are then two overlapping runs of one
-    slab of four gates, and each of the two products reads its run without a copy.
+    Forward, for t = 1 ... T, with p = W_ih x_t, sig the sigmoid, and * by elements:
 
-    dG = dh K, where K is known before the backward loop starts, since every gate's derivative is
-    a product of saved values: the loop is one product and three operations on what it gives.
+        r   = sig(p_r + b_ir + W_hr h_{t-1} + b_hr)
+        z   = sig(p_z + b_iz + W_hz h_{t-1} + b_hz)
+        m   = W_hn h_{t-1} + b_hn                        hidden_n in the code
+        n   = tanh(p_n + b_in + r * m)
+        h_t = (1 - z) * n + z * h_{t-1}
+
+    Backward, for t = T ... 1, where dh_t is the loss's whole derivative by h_t and a_r, a_z, a_n
+    are what goes into the three activations:
+
+        da_n     = dh_t * (1 - z) * (1 - n^2)
+        dm       = da_n * r
+        da_r     = dm * m * (1 - r)
+        da_z     = dh_t * (h_{t-1} - n) * z * (1 - z)
+        dh_{t-1} = dout_{t-1} + dh_t * z + W_hn' dm + W_hr' da_r + W_hz' da_z
+
+    and, summed over steps and streams, dW_hn = dm h_{t-1}', dW_hr = da_r h_{t-1}' and
+    dW_hz = da_z h_{t-1}', where ' transposes.
+
+    The four gradients are dh_t times values that the forward pass has saved, so these factors are
+    computed for all steps at once and the backward loop is one product and three operations on
+    what it gives. They stand in the order m, r, z, n: the first three are the gradients of the
+    recurrent side, the last three those of the input side in torch's order of gates, and each
+    product reads its run without a copy. The recurrent weights stand in the order n, r, z for it.
     """
 
     @staticmethod
@@ -92,59 +118,65 @@ class GRUSteps(torch.autograd.Function):
         w_hh: Tensor,
         b_ih: Tensor,
         b_hh: Tensor,
-        reduced: bool,
+        use_bfloat16: bool,
     ) -> Tensor:
-        """Return out_TBH. projected: (T, B, 3H), W_ih x in torch's gate order, in factors' type."""
+        """Return out_TBH. projected: (T, B, 3H), W_ih x in torch's order, as products give it."""
         steps, rows, width = len(projected), *h_BH.shape
         weight = torch.cat([w_hh[2 * width :], w_hh[: 2 * width]])
-        b_n = torch.cat([b_hh[2 * width :], b_hh.new_zeros(2 * width)])
-        product = PackedLinear(weight, rows, reduced, b_n)
+        b_hn = torch.cat([b_hh[2 * width :], b_hh.new_zeros(2 * width)])
+        packed_matmul = PackedLinear(weight, rows, use_bfloat16, b_hn)
         rz = projected[..., : 2 * width] + (b_ih + b_hh)[: 2 * width]
         n = (projected[..., 2 * width :] + b_ih[2 * width :]).mul_(2)
         h = h_BH.new_empty(steps + 1, rows, width)
-        factors = torch.empty_like(h[1:], dtype=torch.bfloat16) if reduced else h[:-1]
+        matmul_inputs = torch.empty_like(h[1:], dtype=torch.bfloat16) if use_bfloat16 else h[:-1]
         recurrent = h.new_empty(steps, rows, 3 * width)
-        inner, r, z = recurrent[..., :width], rz[..., :width], rz[..., width:]
+        hidden_n, r, z = recurrent[..., :width], rz[..., :width], rz[..., width:]
         h[0] = h_BH
         minus_one = h.new_tensor(-1.0)
-        states = _steps(h, h[1:], factors, n)
-        gates = _steps(recurrent, recurrent[..., width:], rz, inner, r, z)
+        states = _steps(h, h[1:], matmul_inputs, n)
+        gates = _steps(recurrent, recurrent[..., width:], rz, hidden_n, r, z)
         for state_views, gate_views in zip(states, gates, strict=True):
-            h_t, next_t, factor_t, n_t = state_views
-            recurrent_t, recurrent_rz_t, rz_t, inner_t, r_t, z_t = gate_views
-            if reduced:
-                factor_t.copy_(h_t)
-            recurrent_t.copy_(product(factor_t))  # in float32: mixed operands are slow
+            h_t, next_t, matmul_input_t, n_t = state_views
+            recurrent_t, recurrent_rz_t, rz_t, hidden_n_t, r_t, z_t = gate_views
+            if use_bfloat16:
+                matmul_input_t.copy_(h_t)
+            # Copied into float32, since operations on operands of two types are slow.
+            recurrent_t.copy_(packed_matmul(matmul_input_t))
             rz_t.add_(recurrent_rz_t).sigmoid_()
-            # tanh(a) = 2 sigmoid(2 a) - 1, and torch's sigmoid is several times as fast
-            n_t.addcmul_(r_t, inner_t, value=2).sigmoid_()
+            # tanh(a) = 2 sigmoid(2 a) - 1, and torch's sigmoid is several times as fast.
+            n_t.addcmul_(r_t, hidden_n_t, value=2).sigmoid_()
             torch.add(minus_one, n_t, alpha=2, out=n_t)
             torch.lerp(n_t, h_t, z_t, out=next_t)
-        ctx.save_for_backward(h, rz, n, inner, weight, factors)
+        ctx.save_for_backward(h, rz, n, hidden_n, weight, matmul_inputs)
         return h[1:]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dout_TBH: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of projected, h_BH, w_hh, b_ih and b_hh."""
-        h, rz, n, inner, weight, factors = ctx.saved_tensors
+        h, rz, n, hidden_n, weight, matmul_inputs = ctx.saved_tensors
         steps, rows, width = n.shape
-        z = rz[..., width:]
-        slab = _gate_derivatives(h[:-1], rz[..., :width], z, n, inner).to(factors.dtype)
-        product = PackedLinear(weight.t(), rows, factors.dtype == torch.bfloat16)
-        flat = slab.view(steps, rows, 4 * width)
-        earlier = torch.cat([torch.zeros_like(dout_TBH[:1]), dout_TBH[:-1]])  # reaches h_{t-1} too
+        r, z = rz[..., :width], rz[..., width:]
+        # Factors of dh_t at first; the loop turns them into gradients, step by step.
+        gate_grads = gate_gradient_factors(h[:-1], r, z, n, hidden_n).to(matmul_inputs.dtype)
+        packed_matmul = PackedLinear(weight.t(), rows, matmul_inputs.dtype == torch.bfloat16)
+        flat = gate_grads.view(steps, rows, 4 * width)
+        # The gradient that reaches h_{t-1} from outside, which is none for the given state.
+        earlier = torch.cat([torch.zeros_like(dout_TBH[:1]), dout_TBH[:-1]])
         dh = dout_TBH[-1]
-        views = list(_steps(slab, flat[..., : 3 * width], z, earlier))
-        for slab_t, recurrent_t, z_t, dout_t in reversed(views):
-            slab_t.mul_(dh.to(slab.dtype)[:, None])
-            dh = torch.addcmul(dout_t, dh, z_t).add_(product(recurrent_t))
+        views = list(_steps(gate_grads, flat[..., : 3 * width], z, earlier))
+        for gate_grads_t, recurrent_t, z_t, dout_t in reversed(views):
+            gate_grads_t.mul_(dh.to(gate_grads.dtype)[:, None])
+            dh = torch.addcmul(dout_t, dh, z_t).add_(packed_matmul(recurrent_t))
         flat = flat.view(steps * rows, 4 * width)
-        dw = (flat[:, : 3 * width].t() @ factors.reshape(steps * rows, width)).to(dh.dtype)
+        dw = flat[:, : 3 * width].t() @ matmul_inputs.reshape(steps * rows, width)
+        # As a product with ones: a sum in float32 would copy everything first.
         db = (flat.new_ones(1, steps * rows) @ flat)[0].to(dh.dtype)
-        back = [torch.cat([g[width : 3 * width], g[:width]]) for g in (dw, db)]
+        dw_hh, db_hh = (
+            torch.cat([grad[width : 3 * width], grad[:width]]) for grad in (dw.to(dh.dtype), db)
+        )
         dprojected = flat[:, width:].view(steps, rows, 3 * width)
-        return dprojected, dh, back[0], db[width:], back[1], None
+        return dprojected, dh, dw_hh, db[width:], db_hh, None
 
 
 def _steps(*tensors: Tensor) -> Any:
@@ -152,37 +184,38 @@ def _steps(*tensors: Tensor) -> Any:
     return zip(*(tensor.unbind(0) for tensor in tensors), strict=False)
 
 
-def _gate_derivatives(h: Tensor, r: Tensor, z: Tensor, n: Tensor, inner: Tensor) -> Tensor:
-    """Return K (T, B, 4, H): the derivative of h_t by each gate's sum, as a factor of dh.
+def gate_gradient_factors(h: Tensor, r: Tensor, z: Tensor, n: Tensor, hidden_n: Tensor) -> Tensor:
+    """Return (T, B, 4, H): dm, da_r, da_z and da_n of `GRUSteps`, each without its factor dh_t.
 
-    For the inner sum of n (what r multiplies), r, z, and the outer sum of n.
+    h: the states before each step, h_{t-1}; all arguments are (T, B, H).
     """
-    slab = n.new_empty(*n.shape[:2], 4, n.shape[2])
-    by_inner, by_r, by_z, by_n = slab.unbind(2)
-    torch.mul(n, n, out=by_n).neg_().add_(1)  # 1 - n^2
-    by_n.addcmul_(by_n, z, value=-1)  # (1 - n^2)(1 - z)
-    torch.mul(by_n, r, out=by_inner)
-    torch.mul(by_inner, inner, out=by_r)
+    factors = n.new_empty(*n.shape[:2], 4, n.shape[2])
+    by_hidden_n, by_r, by_z, by_n = factors.unbind(2)
+    # In place, since these are the largest arrays of a window: a - a b instead of a (1 - b).
+    torch.mul(n, n, out=by_n).neg_().add_(1)
+    by_n.addcmul_(by_n, z, value=-1)
+    torch.mul(by_n, r, out=by_hidden_n)
+    torch.mul(by_hidden_n, hidden_n, out=by_r)
     by_r.addcmul_(by_r, r, value=-1)
     torch.sub(h, n, out=by_z).mul_(z)
     by_z.addcmul_(by_z, z, value=-1)
-    return slab
+    return factors
 
 
 class PackedLinear:
     """x @ weight.t() + bias for one weight (N, K) and many x of `rows` rows, on the CPU.
 
     oneDNN packs the weight once for all steps of a window; where it cannot, as in float64 or, on a
-    CPU without AVX-512, in bfloat16, the plain product serves. reduced: x and weight are bfloat16,
-    and so is the answer.
+    CPU without AVX-512, in bfloat16, the plain product serves. use_bfloat16: x and weight are
+    bfloat16, and so is the answer.
     """
 
     def __init__(
-        self, weight: Tensor, rows: int, reduced: bool, bias: Tensor | None = None
+        self, weight: Tensor, rows: int, use_bfloat16: bool, bias: Tensor | None = None
     ) -> None:
         self.packed = None
-        weight = weight.bfloat16() if reduced else weight
-        self.bias = bias.bfloat16() if reduced and bias is not None else bias
+        weight = weight.bfloat16() if use_bfloat16 else weight
+        self.bias = bias.bfloat16() if use_bfloat16 and bias is not None else bias
         if can_pack(weight.dtype):
             self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
             self.linear = torch.ops.mkldnn._linear_pointwise.default

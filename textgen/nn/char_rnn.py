@@ -30,12 +30,20 @@ class CharRNN(nn.Module):
     With more than one layer the head reads the sum of the layers' outputs (Melis et al., 2020).
     """
 
-    def __init__(self, config: ModelConfig, seed: int = 0, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        seed: int = 0,
+        dropout: float = 0.0,
+        use_bfloat16: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab, config.embedding, device="meta")
         widths = [config.embedding] + [config.hidden] * (config.layers - 1)
-        self.layers = nn.ModuleList(make_layer(config.cell, w, config.hidden) for w in widths)
+        self.layers = nn.ModuleList(
+            make_layer(config.cell, width, config.hidden, use_bfloat16) for width in widths
+        )
         self.head = nn.Linear(config.hidden, config.vocab, device="meta")
         self.dropout = Dropout(dropout)
         self.to_empty(device="cpu")

@@ -186,10 +186,8 @@ def _ngram_length(config: TrainConfig, vocab: int) -> TrainConfig:
 def _model(config: TrainConfig, vocab: int) -> CharRNN:
     """Return a freshly initialised model of the filled config."""
     sizes = ModelConfig(vocab, **{name: getattr(config, name) for name in (*SIZES, "ngrams")})
-    model = CharRNN(sizes, config.seed, config.dropout or 0.0)
-    for layer in model.layers:
-        layer.reduced = config.precision == "bfloat16"  # type: ignore[assignment]
-    return model
+    use_bfloat16 = config.precision == "bfloat16"
+    return CharRNN(sizes, config.seed, config.dropout or 0.0, use_bfloat16)
 
 
 def _trainer(model: CharRNN, material: Dataset, config: TrainConfig) -> tuple[Trainer, list[str]]:
