@@ -32,17 +32,14 @@ from textgen.engine import Threads, sampling_threads
 from textgen.errors import TextError, UsageError
 from textgen.evaluation import Score, adapted, protocols
 from textgen.sampling import (
-    Limits,
+    Constraints,
     SamplingState,
     Step,
     Text,
-    allowed_ids,
     beam_search,
-    bias_of,
     different_texts,
     generate,
     load_state,
-    make_limits,
     new_seed,
     read_prime,
     write_texts,
@@ -69,7 +66,8 @@ class TextModel:
         self.reading = training_text.recorded_format(checkpoint.facts)  # of primes too
         self.state: SamplingState | None = None
         self.seed: int | None = None
-        self._made: tuple[Any, Limits] | None = None  # the last limits, and what they came from
+        # The latest constraints, and the options that they came from.
+        self._made: tuple[Any, Constraints] | None = None
         self._threads = Threads(sampling_threads(checkpoint.model.parameters()))
         self._stepper: Any = stepper_of(checkpoint, device)
 
@@ -161,10 +159,7 @@ class TextModel:
 
     def check(self, **options: Any) -> None:
         """Raise UsageError or TextError for options under which this model can write nothing."""
-        config = make_config(**options)
-        allowed_ids(self.tokenizer, config)
-        bias_of(self.tokenizer, config)
-        self._limits(config)
+        self._constraints(make_config(**options))
 
     def save_state(self, path: str | Path) -> None:
         """Write where the last text stopped to a file."""
@@ -222,9 +217,8 @@ class TextModel:
                 yield step.pieces[0]
 
     def _steps(self, config: SampleConfig, state: SamplingState | None) -> Iterator[Step]:
-        rows = len(state.logits_BV) if state is not None else config.num
-        limits = self._limits(config)(rows)
-        steps = generate(self._stepper, self.tokenizer, config, state, None, limits)
+        constraints = self._constraints(config)
+        steps = generate(self._stepper, self.tokenizer, config, state, constraints=constraints)
         return self._threads.each(steps)
 
     def _texts(self, primes: Sequence[str], config: SampleConfig) -> Iterator[Text]:
@@ -232,15 +226,15 @@ class TextModel:
             for prime in primes:
                 yield from self._different(prime, config)
             return
+        constraints = self._constraints(config)
         if config.beams == 1:
-            limits = self._limits(config)
-            texts = write_texts(self._stepper, self.tokenizer, primes, config, limits)
+            texts = write_texts(self._stepper, self.tokenizer, primes, config, constraints)
             yield from self._threads.each(texts)
             return
         for prime in primes:
             with self._threads:
-                found = beam_search(self._stepper, self.tokenizer, prime, config)
-            yield from found
+                best = beam_search(self._stepper, self.tokenizer, prime, config, constraints)
+            yield from best
 
     def _different(self, prime: str, config: SampleConfig) -> Iterator[Text]:
         """Yield texts that differ from each other, or from the items of the training text."""
@@ -252,16 +246,20 @@ class TextModel:
         if config.unseen:
             path = self.path or Path("checkpoint")
             barred = training_text.known_records(path, self.checkpoint.facts, config.novel_text)
-        limits = self._limits(config)
-        texts = different_texts(self._stepper, self.tokenizer, prime, config, limits, barred)
+        texts = different_texts(
+            self._stepper, self.tokenizer, prime, config, self._constraints(config), barred
+        )
         yield from self._threads.each(texts)
 
-    def _limits(self, config: SampleConfig) -> Limits:
-        """Return what makes the hard limits of so many rows; kept, as patterns and indexes cost."""
-        names = ("match", "novel", "novel_text", "length", "ban", "only")
+    def _constraints(self, config: SampleConfig) -> Constraints:
+        """Return the constraints of a request, those of the last one if its options are the same.
+
+        A regular expression and an index of spans take long to make.
+        """
+        names = ("ban", "only", "bias", "match", "length", "novel", "novel_text")
         key = tuple(getattr(config, name) for name in names)
         if self._made is None or self._made[0] != key:
-            self._made = key, make_limits(self.tokenizer, config, self._spans(config))
+            self._made = key, Constraints.of(self.tokenizer, config, self._spans(config))
         return self._made[1]
 
     def _spans(self, config: SampleConfig) -> Spans | None:

@@ -16,6 +16,7 @@ from textgen.engine.network import Engine
 from textgen.errors import TextError
 from textgen.sampling import batch
 from textgen.sampling.batch import Text, write_texts
+from textgen.sampling.constraints import Constraints
 from textgen.sampling.generator import begin, generate
 from textgen.tokenizers.char import CharTokenizer
 
@@ -96,13 +97,28 @@ def test_texts_do_not_depend_on_how_many_are_written_at_once(most, num, best_of,
         batch.MOST_ROWS = kept
 
 
+class CountedRows:
+    """Constraints that note how many rows are begun at a time."""
+
+    def __init__(self, constraints, begun):
+        self.allowed_V, self.bias_V = constraints.allowed_V, constraints.bias_V
+        self.begun = begun
+
+    @classmethod
+    def of(cls, cfg, begun):
+        return cls(Constraints.of(LETTERS, cfg), begun)
+
+    def for_rows(self, pending):
+        self.begun.append(len(pending))
+        return []
+
+
 def test_no_more_rows_than_the_most_are_written_at_once_unless_the_drafts_are(monkeypatch):
     monkeypatch.setattr(batch, "MOST_ROWS", 6)
 
     def portions(**options):
-        rows = []
-        cfg = config(length=2, **options)
-        list(write_texts(network(), LETTERS, PRIMES, cfg, lambda n: rows.append(n) or ()))
+        rows, cfg = [], config(length=2, **options)
+        list(write_texts(network(), LETTERS, PRIMES, cfg, CountedRows.of(cfg, rows)))
         return rows
 
     assert portions() == [4]
@@ -116,7 +132,7 @@ def test_texts_that_are_not_asked_for_are_not_written(monkeypatch):
     monkeypatch.setattr(batch, "MOST_ROWS", 2)
     begun = []
     primes, cfg = ["ab", "cd", "ef"], config(num=2)
-    found = write_texts(network(), LETTERS, primes, cfg, lambda n: begun.append(n) or ())
+    found = write_texts(network(), LETTERS, primes, cfg, CountedRows.of(cfg, begun))
     assert begun == []
     assert [next(found).prime, next(found).prime] == ["ab", "ab"] and begun == [2]
     assert next(found).prime == "cd" and begun == [2, 2]
@@ -253,7 +269,8 @@ def namer():
 def different(prime="", barred=(), **options):
     engine, tokenizer = namer()
     chosen = config(**options)
-    return list(batch.different_texts(engine, tokenizer, prime, chosen, lambda rows: (), barred))
+    constraints = Constraints.of(tokenizer, chosen)
+    return list(batch.different_texts(engine, tokenizer, prime, chosen, constraints, barred))
 
 
 def test_an_item_ends_with_its_mark():

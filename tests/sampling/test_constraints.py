@@ -19,10 +19,9 @@ from textgen.data import corpus
 from textgen.data.spans import Spans
 from textgen.engine.network import Engine
 from textgen.errors import TextError, UsageError
-from textgen.sampling.constraints import CopiesNothing, MatchesRegex, allowed_ids, bias_of
+from textgen.sampling.constraints import Constraints, CopiesNothing
 from textgen.sampling.filters import NOTHING, History
 from textgen.sampling.generator import begin, generate
-from textgen.sampling.regex import Regex
 from textgen.textmodel import TextModel, load
 from textgen.tokenizers.char import CharTokenizer
 
@@ -43,9 +42,10 @@ def config(**options):
     return SampleConfig(**{"temperature": 1.0, "seed": 1, **options})
 
 
-def written(cfg, limits=(), tokenizer=LETTERS, start=None, rows=None):
+def written(cfg, spans=None, tokenizer=LETTERS, start=None, rows=None):
     """The texts of all rows, and why each ended."""
-    steps = list(generate(network(tokenizer), tokenizer, cfg, start, rows, limits))
+    constraints = Constraints.of(tokenizer, cfg, spans)
+    steps = list(generate(network(tokenizer), tokenizer, cfg, start, rows, constraints))
     pieces = zip(*(step.pieces for step in steps), strict=True)
     return ["".join(one) for one in pieces], steps[-1].ends
 
@@ -58,7 +58,7 @@ def test_what_may_be_drawn_is_what_the_text_held_and_no_option_bars():
     tokenizer = CharTokenizer(np.array([97, 98, 99, 100]), np.array([9, 5, 0, 5, 5]))
 
     def allowed(**options):
-        return allowed_ids(tokenizer, config(**options)).tolist()
+        return Constraints.of(tokenizer, config(**options)).allowed_V.tolist()
 
     assert allowed() == [False, True, False, True, True]
     assert allowed(ban="d") == [False, True, False, True, False]
@@ -74,15 +74,15 @@ def test_what_may_be_drawn_is_what_the_text_held_and_no_option_bars():
 def test_nothing_to_write_names_the_option(options, option):
     tokenizer = CharTokenizer(np.array([97, 98, 99, 100]), np.array([9, 5, 0, 5, 5]))
     with pytest.raises(UsageError, match="none of the model's 4 characters") as caught:
-        allowed_ids(tokenizer, config(**options))
+        Constraints.of(tokenizer, config(**options))
     assert caught.value.subject == option
 
 
 def test_bias_stands_at_the_ids_of_its_characters():
     tokenizer = CharTokenizer.from_text("abcd")
-    added = bias_of(tokenizer, config(bias=("b-c:1.5", "c:-2", "z:9")))
+    added = Constraints.of(tokenizer, config(bias=("b-c:1.5", "c:-2", "z:9"))).bias_V
     assert added.tolist() == [0, 0, 1.5, -2, 0]
-    assert bias_of(tokenizer, config()).tolist() == [0] * 5
+    assert Constraints.of(tokenizer, config()).bias_V.tolist() == [0] * 5
 
 
 # Characters, where ids are bytes or pieces
@@ -139,7 +139,7 @@ def test_only_pieces_that_the_training_used_are_left_by_only():
     """Of a text whose letters stand together, a piece of one letter was never used."""
     tokenizer = units_of("bpe", "thethe" * 50)
     with pytest.raises(UsageError, match="pieces to write"):
-        allowed_ids(tokenizer, config(only="t"))
+        Constraints.of(tokenizer, config(only="t"))
 
 
 @pytest.mark.parametrize("options", [{"ban": "é"}, {"only": "a-é"}, {"bias": ("é:1",)}], ids=str)
@@ -154,7 +154,7 @@ def test_bytes_cannot_be_told_of_characters_beyond_ascii(options):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bias_counts_for_each_character_of_a_piece(kind):
     tokenizer, _ = of_units(kind)
-    added = bias_of(tokenizer, config(bias=("a:1", "t:-3")))
+    added = Constraints.of(tokenizer, config(bias=("a:1", "t:-3"))).bias_V
     for one, value in enumerate(added):
         text = tokenizer.symbols()[one].decode("utf-8", "ignore")
         assert value == text.count("a") - 3 * text.count("t")
@@ -175,20 +175,9 @@ PATTERNS = [
 ]
 
 
-@pytest.fixture
-def interegular():
-    return pytest.importorskip("interegular")
-
-
-def pattern_of(regex, cfg=None):
-    allowed_V = allowed_ids(LETTERS, cfg or config())
-    return Regex.compile(regex, LETTERS.codepoints, allowed_V)
-
-
-def matching(regex, cfg, rows=None):
-    """Texts under a pattern, and why each ended."""
-    limit = MatchesRegex(pattern_of(regex, cfg), rows or cfg.num)
-    return written(cfg, [limit])
+def matching(regex, cfg, **where):
+    """Texts that match a regular expression, and why each ended."""
+    return written(dataclasses.replace(cfg, match=regex), **where)
 
 
 def all_texts(alphabet, longest):
@@ -204,7 +193,6 @@ def complete(regex, alphabet, longest):
 
 @pytest.mark.parametrize("length", [4, 5, 17, 40])
 @pytest.mark.parametrize("regex", PATTERNS)
-@pytest.mark.usefixtures("interegular")
 def test_every_text_is_a_match(regex, length):
     cfg = config(num=8, length=length, prime="dad")
     texts, ends = matching(regex, cfg)
@@ -230,14 +218,12 @@ def test_every_text_is_a_match(regex, length):
     ],
     ids=str,
 )
-@pytest.mark.usefixtures("interegular")
 def test_no_filter_leads_out_of_a_pattern(options):
     for regex in PATTERNS[:6]:
         for text in matching(regex, config(num=3, length=15, **options))[0]:
             assert re.fullmatch(regex, text), (regex, text)
 
 
-@pytest.mark.usefixtures("interegular")
 def test_without_the_limit_no_text_matches():
     texts, _ = written(config(num=8, length=17))
     assert not any(re.fullmatch(PATTERNS[2], text) for text in texts)
@@ -247,36 +233,31 @@ def test_without_the_limit_no_text_matches():
     ("regex", "length"),
     [("a{1,2}b?", 3), ("(ab|a)(c|bcd)?", 4), ("a*(ba)*", 4), ("(?!.*bb)[ab]*a", 3)],
 )
-@pytest.mark.usefixtures("interegular")
 def test_texts_are_the_matches_that_cannot_be_continued_and_all_of_them(regex, length):
     """Against every text of the alphabet there is: with 300 rows each match is found."""
     texts, _ = matching(regex, config(num=300, length=length, temperature=3.0))
     assert set(texts) == complete(regex, "abcd", length)
 
 
-@pytest.mark.usefixtures("interegular")
 def test_a_ban_holds_within_a_pattern():
     texts, _ = matching("[ab]{6}", config(num=4, length=9, ban="a"))
     assert set(texts) == {"bbbbbb"}
 
 
-@pytest.mark.usefixtures("interegular")
 def test_an_empty_text_may_be_the_match():
     assert matching("", config(num=2, length=5)) == (["", ""], ["match", "match"])
 
 
-@pytest.mark.usefixtures("interegular")
 def test_rows_end_when_their_own_match_does():
     cfg = config(num=8, length=12, temperature=2.0)
     texts, ends = matching("a|b{5}|c{9}", cfg)
     assert set(texts) == {"a", "bbbbb", "ccccccccc"} and set(ends) == {"match"}
     for row, text in enumerate(texts):
-        limit = MatchesRegex(pattern_of("a|b{5}|c{9}"), 1)
         start = begin(network(), LETTERS, [""], cfg)
-        assert written(cfg, [limit], start=start, rows=range(row, row + 1))[0] == [text]
+        alone = matching("a|b{5}|c{9}", cfg, start=start, rows=range(row, row + 1))
+        assert alone[0] == [text]
 
 
-@pytest.mark.usefixtures("interegular")
 def test_a_pattern_without_a_match_of_the_length_is_an_error_before_a_character():
     model = TextModel(checkpoint())
     stream = model.stream("a", match=r"\d{9}", length=8)
@@ -288,7 +269,6 @@ def test_a_pattern_without_a_match_of_the_length_is_an_error_before_a_character(
         model.sample(match="a+", ban="a")
 
 
-@pytest.mark.usefixtures("interegular")
 def test_the_model_writes_matches_alone_and_in_batches(monkeypatch):
     monkeypatch.setattr("textgen.sampling.batch.MOST_ROWS", 3)
     model, regex = TextModel(checkpoint()), PATTERNS[2]
@@ -318,7 +298,7 @@ def copied(text, source, length):
 def test_no_span_of_prime_and_text_is_one_of_the_training_text(prime, length):
     source = WORDS[:40] if length > 1 else "abc"
     cfg = config(num=4, length=60, prime=prime)
-    texts, ends = written(cfg, [CopiesNothing(spans_of(source, length))])
+    texts, ends = written(cfg, spans_of(source, length))
     for text in texts:
         beyond = prime[len(prime) - length + 1 :] if length > 1 else ""
         assert not copied(beyond + text, source, length)
@@ -337,11 +317,11 @@ def test_a_copy_that_begins_in_the_prime_counts(prime, likeliest, copy):
     """Of abcdef no three in a row, even where nothing else is likely."""
     letters = CharTokenizer.from_text("abcdef")
     cfg = config(prime=prime, bias=(f"{likeliest}:50",), temperature=0.0, length=len(copy))
-    limit = CopiesNothing(Spans.of(letters.encode("abcdef"), 3))
+    spans = Spans.of(letters.encode("abcdef"), 3)
     if len(copy) == 1:
         assert written(cfg, tokenizer=letters)[0] == [copy]
-    assert written(cfg, [limit], tokenizer=letters)[0] != [copy]
-    for row in written(config(prime=prime, num=40, length=6), [limit], tokenizer=letters)[0]:
+    assert written(cfg, spans, tokenizer=letters)[0] != [copy]
+    for row in written(config(prime=prime, num=40, length=6), spans, tokenizer=letters)[0]:
         assert not copied(prime[-2:] + row, "abcdef", 3)
 
 
@@ -349,11 +329,9 @@ def test_a_text_ends_where_every_character_would_complete_a_copy():
     """All pairs of a and b stand in aabba: after one character there is no way on."""
     letters = CharTokenizer.from_text("ab")
     spans = Spans.of(letters.encode("aabba"), 2)
-    texts, ends = written(config(num=3, length=9), [CopiesNothing(spans)], tokenizer=letters)
+    texts, ends = written(config(num=3, length=9), spans, tokenizer=letters)
     assert set(texts) <= {"a", "b"} and ends == ["novel"] * 3
-    texts, ends = written(
-        config(num=2, length=9, prime="a"), [CopiesNothing(spans)], tokenizer=letters
-    )
+    texts, ends = written(config(num=2, length=9, prime="a"), spans, tokenizer=letters)
     assert (texts, ends) == (["", ""], ["novel"] * 2)
 
 
@@ -361,7 +339,7 @@ def test_a_ban_may_leave_nothing_but_copies():
     """aaab without b: of four a the last would complete aaa."""
     letters = CharTokenizer.from_text("aaab")
     spans = Spans.of(letters.encode("aaab"), 3)
-    texts, ends = written(config(ban="b", length=9), [CopiesNothing(spans)], tokenizer=letters)
+    texts, ends = written(config(ban="b", length=9), spans, tokenizer=letters)
     assert (texts, ends) == (["aa"], ["novel"])
 
 
@@ -369,14 +347,14 @@ def test_a_row_that_ends_leaves_the_others_to_go_on():
     letters = CharTokenizer.from_text("abc")
     spans = Spans.of(letters.encode("aabaca"), 2)  # after a no way on, else a is barred
     cfg = config(num=6, length=12, temperature=9.0)
-    texts, ends = written(cfg, [CopiesNothing(spans)], tokenizer=letters)
+    texts, ends = written(cfg, spans, tokenizer=letters)
     assert {(len(text), end) for text, end in zip(texts, ends, strict=True)} == {
         (1, "novel"),
         (12, "length"),
     }
     for row, text in enumerate(texts):
         start = begin(network(letters), letters, [""], cfg)
-        alone = written(cfg, [CopiesNothing(spans)], letters, start, range(row, row + 1))
+        alone = written(cfg, spans, letters, start, range(row, row + 1))
         assert (alone[0][0], alone[1][0]) == (text, ends[row])
 
 
@@ -384,12 +362,12 @@ def test_text_that_was_held_back_belongs_to_a_text_that_ends():
     letters = CharTokenizer.from_text("aaab")
     spans = Spans.of(letters.encode("aaab"), 3)
     cfg = config(ban="b", length=9, stop=("aab",))
-    assert written(cfg, [CopiesNothing(spans)], tokenizer=letters) == (["aa"], ["novel"])
+    assert written(cfg, spans, tokenizer=letters) == (["aa"], ["novel"])
 
 
 def test_a_look_back_of_just_the_span_is_enough():
     cfg = config(num=3, length=50, novel=4, look_back=4)
-    texts, _ = written(cfg, [CopiesNothing(spans_of(WORDS, 4))])
+    texts, _ = written(cfg, spans_of(WORDS, 4))
     assert not any(copied(text, WORDS, 4) for text in texts)
 
 
@@ -402,12 +380,14 @@ def test_novel_bars_by_the_history_alone():
     assert barred == ["d"]
 
 
-@pytest.mark.usefixtures("interegular")
 def test_limits_hold_together():
+    """The options exclude each other, the constraints do not."""
     cfg = config(num=5, length=24, prime="dad")
-    limits = [MatchesRegex(pattern_of("([a-f]{2} )*"), 5), CopiesNothing(spans_of(WORDS, 3))]
-    texts, _ = written(cfg, limits)
-    for text in texts:
+    constraints = Constraints.of(LETTERS, dataclasses.replace(cfg, match="([a-f]{2} )*"))
+    constraints = dataclasses.replace(constraints, spans=spans_of(WORDS, 3))
+    steps = list(generate(network(), LETTERS, cfg, constraints=constraints))
+    for pieces in zip(*(step.pieces for step in steps), strict=True):
+        text = "".join(pieces)
         assert not copied("ad" + text, WORDS, 3)
         assert re.match("([a-f]{2} )*([a-f]{0,2})$", text)
 
@@ -430,31 +410,27 @@ def test_a_text_that_ended_by_its_length_stands_at_its_end():
     assert_stands_at(step.after, text, cfg)
 
 
-@pytest.mark.usefixtures("interegular")
 def test_a_text_that_ended_by_its_match_stands_at_its_end():
     """What was drawn to find out that there is no way on does not belong to it."""
-    cfg = config(length=9, prime="dad")
-    limits = [MatchesRegex(pattern_of(" bad"), 1)]
-    *_, step = generate(network(), LETTERS, cfg, limits=limits)
+    cfg = config(length=9, prime="dad", match=" bad")
+    *_, step = generate(network(), LETTERS, cfg)
     assert step.ends == ["match"]
     assert_stands_at(step.after, "dad bad", cfg)
 
 
 def test_a_text_that_ended_for_want_of_anything_new_stands_at_its_end():
     cfg = config(length=9, prime="dad", only="a")
-    *_, step = generate(network(), LETTERS, cfg, limits=[CopiesNothing(spans_of("aa", 2))])
+    constraints = Constraints.of(LETTERS, cfg, spans_of("aa", 2))
+    *_, step = generate(network(), LETTERS, cfg, constraints=constraints)
     assert step.ends == ["novel"]
     assert_stands_at(step.after, "dada", cfg)
 
 
-@pytest.mark.usefixtures("interegular")
 def test_rows_that_ended_earlier_stand_at_their_ends_too():
     """However long the others went on."""
-    cfg = config(num=8, length=12, temperature=2.0, prime="dad")
-    *_, step = generate(
-        network(), LETTERS, cfg, limits=[MatchesRegex(pattern_of("a|b{5}|c{9}"), 8)]
-    )
-    texts, _ = matching("a|b{5}|c{9}", cfg)
+    cfg = config(num=8, length=12, temperature=2.0, prime="dad", match="a|b{5}|c{9}")
+    *_, step = generate(network(), LETTERS, cfg)
+    texts, _ = written(cfg)
     assert len(set(map(len, texts))) == 3
     for row, text in enumerate(texts):
         assert_stands_at(step.after.take([row]), "dad" + text, cfg)
@@ -464,10 +440,10 @@ def test_rows_that_ended_earlier_stand_at_their_ends_too():
 def test_a_row_may_end_at_once_whatever_was_looked_back_on_before(look_back):
     """After a nothing new can follow, after b anything but a."""
     letters = CharTokenizer.from_text("abc")
-    limit = CopiesNothing(Spans.of(letters.encode("aabaca"), 2))
+    spans = Spans.of(letters.encode("aabaca"), 2)
     start = begin(network(letters), letters, ["ca", "b"], config(look_back=8))
     cfg = config(look_back=look_back, length=5, mirostat=2.0)
-    texts, ends = written(cfg, [limit], letters, start)
+    texts, ends = written(cfg, spans, letters, start)
     assert (texts[0], len(texts[1]), ends) == ("", 5, ["novel", "length"])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from textgen.config import SampleConfig
 from textgen.engine import Stepper
-from textgen.sampling.constraints import Limits
+from textgen.sampling.constraints import Constraints
 from textgen.sampling.generator import begin, generate
 from textgen.sampling.row import belonging
 from textgen.tokenizers import Tokenizer
@@ -64,19 +64,20 @@ def write_texts(
     tokenizer: Tokenizer,
     primes: Sequence[str],
     config: SampleConfig,
-    limits: Limits = lambda rows: (),
+    constraints: Constraints | None = None,
 ) -> Iterator[Text]:
     """Yield config.num texts for each prime, in order; config.seed must be set.
 
     Of config.best_of drafts a text is the one that the model finds likeliest, a character on
     average. A text depends on its row alone, whatever else is written.
     """
+    constraints = constraints or Constraints.of(tokenizer, config)
     drafts = config.best_of
     wanted = [prime for prime in primes for _ in range(config.num * drafts)]
     together = max(1, MOST_ROWS // drafts) * drafts  # all drafts of a text at once
     for first in range(0, len(wanted), together):
         rows = range(first, min(first + together, len(wanted)))
-        texts = _write(model, tokenizer, wanted[rows.start : rows.stop], rows, config, limits)
+        texts = _write(model, tokenizer, wanted[rows.start : rows.stop], rows, config, constraints)
         for begun in range(0, len(texts), drafts):
             # Of equals the first; a draft without a character is the last to be chosen.
             yield min(
@@ -90,7 +91,7 @@ def different_texts(
     tokenizer: Tokenizer,
     prime: str,
     config: SampleConfig,
-    limits: Limits,
+    constraints: Constraints,
     barred: Container[str],
 ) -> Iterator[Text]:
     """Yield up to config.num texts, in the order of their rows, that are not barred.
@@ -103,7 +104,7 @@ def different_texts(
     while number < config.num and drawn < MOST_DRAWN * config.num:
         rows = range(drawn, drawn + min(MOST_ROWS, max(8, 2 * (config.num - number))))
         drawn = rows.stop
-        for text in _write(model, tokenizer, [prime] * len(rows), rows, config, limits):
+        for text in _write(model, tokenizer, [prime] * len(rows), rows, config, constraints):
             whole = text.prime + text.text
             if number < config.num and whole not in barred and whole not in found:
                 number += 1
@@ -118,14 +119,14 @@ def _write(
     primes: Sequence[str],
     rows: range,
     config: SampleConfig,
-    limits: Limits,
+    constraints: Constraints,
 ) -> list[Text]:
     assert config.seed is not None
     start = begin(model, tokenizer, primes, config)
     pieces: list[list[str]] = []
     log_probs, ids = [], []
     ends: list[str | None] = []
-    for step in generate(model, tokenizer, config, start, rows, limits(len(rows))):
+    for step in generate(model, tokenizer, config, start, rows, constraints):
         pieces.append(step.pieces)
         log_probs.append(step.log_probs_B)
         ids.append(step.ids_B)

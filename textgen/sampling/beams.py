@@ -16,7 +16,7 @@ from textgen.config import SampleConfig
 from textgen.engine import Stepper, ignore_overflow
 from textgen.sampling.batch import Text
 from textgen.sampling.chain import Context, apply_filters, chain
-from textgen.sampling.constraints import allowed_ids, bias_of
+from textgen.sampling.constraints import Constraints
 from textgen.sampling.filters import History
 from textgen.sampling.generator import begin, log_probabilities
 from textgen.sampling.row import Row, belonging
@@ -48,7 +48,11 @@ class Beam:
 
 @ignore_overflow
 def beam_search(
-    model: Stepper, tokenizer: Tokenizer, prime: str, config: SampleConfig
+    model: Stepper,
+    tokenizer: Tokenizer,
+    prime: str,
+    config: SampleConfig,
+    constraints: Constraints | None = None,
 ) -> list[Text]:
     """Return the config.num best texts that a search with config.beams beams finds, best first.
 
@@ -56,7 +60,8 @@ def beam_search(
     search, which also ends like it: when no beginning is better than the worst of the texts kept.
     """
     width, penalty = config.beams, config.length_penalty
-    scores = scorer(tokenizer, config)
+    constraints = constraints or Constraints.of(tokenizer, config)
+    scores = scorer(tokenizer, config, constraints)
     place = begin(model, tokenizer, [prime], config)
     beams = [Beam(Row(tokenizer, config))]
     ended: list[Beam] = []
@@ -115,15 +120,14 @@ def _longer(beam: Beam, one: int, log_prob: float, score: float) -> Beam:
     return Beam(passage, length, text, (*beam.ids, one), (*beam.log_probs, log_prob), score)
 
 
-def scorer(tokenizer: Tokenizer, config: SampleConfig) -> Scores:
+def scorer(tokenizer: Tokenizer, config: SampleConfig, constraints: Constraints) -> Scores:
     """Return what scores all next characters (B, V) by bans, biases and penalties."""
-    barred_V = np.where(allowed_ids(tokenizer, config), 0.0, -np.inf)
-    bias_V = bias_of(tokenizer, config)
+    barred_V = np.where(constraints.allowed_V, 0.0, -np.inf)
     filters = tuple(one for one in chain(config) if one.shapes)
 
     def scores(logs_BV: np.ndarray, place: SamplingState) -> np.ndarray:
         history = History(place.ids_BL, config.look_back, tokenizer.size)
-        context = Context(bias_V, history, np.zeros(len(logs_BV)))
+        context = Context(constraints.bias_V, history, np.zeros(len(logs_BV)))
         return apply_filters(logs_BV + barred_V, config, context, filters)
 
     return scores

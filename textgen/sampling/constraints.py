@@ -1,16 +1,18 @@
 """Hard limits: what may be written at all, whatever the model and the filters say.
 
-Bans, a pattern that the text has to match, spans that it must not copy. A text that may not go on
-has ended.
+Bans, a regular expression that the text has to match, spans that it must not copy. A text that may
+not go on has ended.
 
 Shapes: B rows of text, V vocabulary.
 
-    >>> allowed_V = allowed_ids(tokenizer, SampleConfig(ban="eE"))
+    >>> constraints = Constraints.of(tokenizer, SampleConfig(ban="eE"))
+    >>> steps = generate(engine, tokenizer, config, constraints=constraints)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +28,8 @@ from textgen.tokenizers import MARK, UNKNOWN, ByteTokenizer, CharTokenizer, Spel
 class Constraint(Protocol):
     """A hard limit on what may be written, for as long as the rows of one `generate` grow."""
 
-    reason: str  # why a text ends that may not go on
+    # Why a text ends that may not go on.
+    reason: str
 
     def allowed(self, history: History, remaining: int) -> np.ndarray:
         """Return which ids (B, V) may come next, with so many characters left to write."""
@@ -45,7 +48,7 @@ class WholeCharacters:
     def __init__(self, spelling: Spelling, pending: Sequence[bytes]) -> None:
         """Begin rows after so many bytes of a character that is not whole yet."""
         self.spelling = spelling
-        self.states_B = np.array([spelling.state(one) for one in pending])
+        self.states_B = np.array([spelling.state(begun) for begun in pending])
 
     def allowed(self, history: History, remaining: int) -> np.ndarray:
         """Return which ids (B, V) go on with a character, or begin one where none is begun."""
@@ -61,17 +64,17 @@ class MatchesRegex:
 
     reason = "match"
 
-    def __init__(self, pattern: Regex, rows: int) -> None:
-        self.pattern = pattern
-        self.states_B = np.full(rows, pattern.start)
+    def __init__(self, regex: Regex, rows: int) -> None:
+        self.regex = regex
+        self.states_B = np.full(rows, regex.start)
 
     def allowed(self, history: History, remaining: int) -> np.ndarray:
         """Return which ids (B, V) leave a match within reach of the remaining characters."""
-        return self.pattern.allowed(self.states_B, remaining)
+        return self.regex.allowed(self.states_B, remaining)
 
     def add(self, ids_B: np.ndarray) -> None:
         """Go on to the next states."""
-        self.states_B = self.pattern.step(self.states_B, ids_B)
+        self.states_B = self.regex.step(self.states_B, ids_B)
 
 
 class CopiesNothing:
@@ -91,28 +94,69 @@ class CopiesNothing:
         """Nothing to note: the history has it."""
 
 
-Limits = Callable[[int], Sequence[Constraint]]  # for so many rows
+@dataclass(frozen=True)
+class Constraints:
+    """What the texts of one request may hold, made once and shared by all of them.
 
-
-def make_limits(tokenizer: Tokenizer, config: SampleConfig, spans: Spans | None) -> Limits:
-    """Return what makes the limits that config asks for; spans: what --novel must not complete.
-
-    Raises UsageError where a model cannot have them.
+    allowed_V: bool, which ids may be drawn at all. bias_V: float64, what --bias adds to their
+    scores. spelling: which bytes may follow each other, None where every id is a character.
+    regex: what a text has to match. spans: what no text may complete.
     """
-    if config.match is not None:
-        if not isinstance(tokenizer, CharTokenizer):
-            problem = f"works with characters, this model writes {tokenizer.noun}"
-            raise UsageError("--match", problem, "leave it out")
-        allowed_V = allowed_ids(tokenizer, config)
-        pattern = Regex.compile(config.match, tokenizer.codepoints, allowed_V)
-        pattern.reaches(config.length)
-        return lambda rows: [MatchesRegex(pattern, rows)]
-    if spans is None:
-        return lambda rows: []
-    return lambda rows: [CopiesNothing(spans)]
+
+    allowed_V: np.ndarray
+    bias_V: np.ndarray
+    spelling: Spelling | None = None
+    regex: Regex | None = None
+    spans: Spans | None = None
+
+    @classmethod
+    def of(
+        cls, tokenizer: Tokenizer, config: SampleConfig, spans: Spans | None = None
+    ) -> Constraints:
+        """Return what config asks for.
+
+        Args:
+            tokenizer: of the model that writes.
+            config: of which ban, only, bias, match and length count.
+            spans: those that --novel must not complete, None without --novel.
+
+        Raises:
+            UsageError: where nothing is left to write, or the model cannot do what is asked.
+        """
+        allowed_V = _allowed_ids(tokenizer, config)
+        bias_V = _bias(tokenizer, config)
+        regex = _regex(tokenizer, config, allowed_V)
+        return cls(allowed_V, bias_V, tokenizer.spelling, regex, spans)
+
+    def for_rows(self, pending: Sequence[bytes]) -> list[Constraint]:
+        """Return what steers rows of text as they grow.
+
+        Args:
+            pending: of each row the bytes of a character that is not whole yet.
+        """
+        constraints: list[Constraint] = []
+        if self.spelling is not None:
+            constraints.append(WholeCharacters(self.spelling, pending))
+        if self.regex is not None:
+            constraints.append(MatchesRegex(self.regex, len(pending)))
+        if self.spans is not None:
+            constraints.append(CopiesNothing(self.spans))
+        return constraints
 
 
-def allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
+def _regex(tokenizer: Tokenizer, config: SampleConfig, allowed_V: np.ndarray) -> Regex | None:
+    """Return the states of --match; raise UsageError where no text of --length matches."""
+    if config.match is None:
+        return None
+    if not isinstance(tokenizer, CharTokenizer):
+        problem = f"works with characters, this model writes {tokenizer.noun}"
+        raise UsageError("--match", problem, "leave it out")
+    regex = Regex.compile(config.match, tokenizer.codepoints, allowed_V)
+    regex.reaches(config.length)
+    return regex
+
+
+def _allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
     """Return which ids (V,) may be drawn at all; raise UsageError if none may.
 
     The mark, which ends an item, is among them whatever is banned, but not beside a pattern, which
@@ -152,11 +196,11 @@ def _restrict_units(tokenizer: Tokenizer, config: SampleConfig, allowed: np.ndar
     """
     banned, only = (_named(tokenizer, config, option) for option in ("ban", "only"))
     first_bytes = {char.encode("utf-8", "replace")[:1] for char in banned if not char.isascii()}
-    for one, symbol in enumerate(tokenizer.symbols()):
+    for index, symbol in enumerate(tokenizer.symbols()):
         text = symbol.decode("utf-8", "ignore")
         wrong = not banned.isdisjoint(text) or symbol in first_bytes
         if wrong or not symbol or (config.only and not (text and only.issuperset(text))):
-            allowed[one] = False
+            allowed[index] = False
 
 
 def _named(tokenizer: Tokenizer, config: SampleConfig, option: str) -> set[str]:
@@ -173,7 +217,7 @@ def _refuse_beyond_bytes(tokenizer: Tokenizer, characters: Iterable[str], subjec
         raise UsageError(subject, problem, "name characters of ASCII only")
 
 
-def bias_of(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
+def _bias(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
     """Return what --bias adds to the score of each id (V,): of all characters of its text."""
     added = np.zeros(tokenizer.size)
     biases = parse_bias(config.bias)
@@ -182,7 +226,7 @@ def bias_of(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
             added[tokenizer.encode(char, "skip")] = value
     elif biases:
         _refuse_beyond_bytes(tokenizer, biases, "--bias")
-        for one, symbol in enumerate(tokenizer.symbols()):
+        for index, symbol in enumerate(tokenizer.symbols()):
             text = symbol.decode("utf-8", "ignore")
-            added[one] = sum(biases.get(char, 0.0) for char in text)
+            added[index] = sum(biases.get(char, 0.0) for char in text)
     return added

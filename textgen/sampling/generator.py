@@ -23,7 +23,7 @@ from textgen.config import SampleConfig
 from textgen.engine import Stepper, first_distribution, ignore_overflow, log_softmax
 from textgen.errors import NumericsError
 from textgen.sampling.chain import Context, apply_filters, chain
-from textgen.sampling.constraints import Constraint, WholeCharacters, allowed_ids, bias_of
+from textgen.sampling.constraints import Constraints
 from textgen.sampling.draw import draw, uniforms, without_overflow
 from textgen.sampling.filters import NOTHING, History
 from textgen.sampling.row import Row
@@ -124,17 +124,19 @@ def generate(
     config: SampleConfig,
     start: SamplingState | None = None,
     rows: range | None = None,
-    limits: Sequence[Constraint] = (),
+    constraints: Constraints | None = None,
 ) -> Iterator[Step]:
     """Yield what each step writes, until config.length characters or the end of every row.
 
     start: where the rows stand (default: config.num texts that have read config.prime). rows:
-    their numbers, on which their draws depend (default: 0, 1, ...). A length of 0 yields one empty
-    step. Neither <unk> nor ids that the training text never held are drawn. config.seed must be
-    set, unless start has one. Raises TextError for unknown characters in the prime, NumericsError
-    for broken scores, UsageError where nothing at all may be written.
+    their numbers, on which their draws depend (default: 0, 1, ...). constraints: of the request
+    (default: those of config). A length of 0 yields one empty step. Neither <unk> nor ids that the
+    training text never held are drawn. config.seed must be set, unless start has one. Raises
+    TextError for unknown characters in the prime, NumericsError for broken scores, UsageError where
+    nothing at all may be written.
     """
-    writer = TextGenerator(model, tokenizer, config, start, rows, limits)
+    constraints = constraints or Constraints.of(tokenizer, config)
+    writer = TextGenerator(model, tokenizer, config, start, rows, constraints)
     if config.length == 0:
         yield writer.nothing("length")
         return
@@ -155,11 +157,11 @@ class TextGenerator:
         config: SampleConfig,
         start: SamplingState | None,
         rows: range | None,
-        limits: Sequence[Constraint],
+        constraints: Constraints,
     ) -> None:
         start = start or begin(model, tokenizer, [config.prime] * config.num, config)
-        self.model, self.config, self.limits = model, config, limits
-        self.barred_V = np.where(allowed_ids(tokenizer, config), 0.0, -np.inf)
+        self.model, self.config = model, config
+        self.barred_V = np.where(constraints.allowed_V, 0.0, -np.inf)
         self.filters = chain(config)
         count = len(start.logits_BV)
         seed = start.seed if start.seed is not None else config.seed
@@ -169,16 +171,14 @@ class TextGenerator:
         rests = start.rest or (b"",) * count
         self.passages = [Row(tokenizer, config, rest) for rest in rests]
         self.whole = tokenizer.spelling is None  # every id is a character
-        if tokenizer.spelling:
-            pending = [passage.pending for passage in self.passages]
-            self.limits = [WholeCharacters(tokenizer.spelling, pending), *limits]
+        self.constraints = constraints.for_rows([passage.pending for passage in self.passages])
         self.ready = [passage.begin() if config.length else "" for passage in self.passages]
         # Ended by a limit or by the rest of a text before.
         self.over = [passage.end is not None for passage in self.passages]
         counted = any(one.counts for one in self.filters)
         history = History(start.ids_BL, config.look_back, tokenizer.size, counted)
         mu_B = np.full(count, 2 * (config.mirostat or 0)) if start.mu_B is None else start.mu_B
-        self.context = Context(bias_of(tokenizer, config), history, mu_B)
+        self.context = Context(constraints.bias_V, history, mu_B)
         self.after = start._replace(seed=seed, ids_BL=history.ids_BL)
 
     def nothing(self, reason: str) -> Step:
@@ -228,12 +228,13 @@ class TextGenerator:
     def _allowed(self, logs_BV: np.ndarray, remaining: int) -> np.ndarray:
         """Bar what must not be written; a row for which nothing is left has ended."""
         logits_BV = logs_BV + self.barred_V
-        for limit in self.limits:
-            limited = np.where(limit.allowed(self.context.history, remaining), logits_BV, -np.inf)
+        for constraint in self.constraints:
+            allowed_BV = constraint.allowed(self.context.history, remaining)
+            limited = np.where(allowed_BV, logits_BV, -np.inf)
             empty_B = np.asarray((limited == -np.inf).all(axis=1))
             for row in np.flatnonzero(empty_B):
                 self.over[row] |= self.passages[row].end is None
-                self.ready[row] += self.passages[row].close(limit.reason)
+                self.ready[row] += self.passages[row].close(constraint.reason)
             logits_BV = np.where(empty_B[:, None], logits_BV, limited)
         return logits_BV
 
@@ -247,8 +248,8 @@ class TextGenerator:
             surprise_B = -log_softmax(logits_BV)[self.rows, ids_B] / np.log(2)
             error_B = surprise_B - self.config.mirostat
             self.context.mu_B = self.context.mu_B - self.config.mirostat_rate * error_B
-        for limit in self.limits:
-            limit.add(ids_B)
+        for constraint in self.constraints:
+            constraint.add(ids_B)
         return ids_B
 
     def _progress(self, made: int) -> float | np.ndarray:
