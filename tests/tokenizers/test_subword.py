@@ -13,10 +13,6 @@ from hypothesis import strategies as st
 
 from textgen.errors import MachineError, TextError, UsageError
 from textgen.tokenizers import byte, subword
-from textgen.tokenizers.auto import from_tensors
-from textgen.tokenizers.base import MARK
-from textgen.tokenizers.byte import ByteTokenizer
-from textgen.tokenizers.char import CharTokenizer
 from textgen.tokenizers.subword import SentencePieceTokenizer, cut_blocks
 from textgen.tokenizers.utf8 import BETWEEN_CHARACTERS
 
@@ -210,94 +206,6 @@ def test_a_cut_at_a_newline_or_space_changes_no_id(monkeypatch, model_type):
     assert made(model_type).encode(text).tolist() == whole.tolist()
     monkeypatch.setattr(subword, "CHARS_AT_ONCE", 3)  # within words too
     assert_lossless(made(model_type), text)
-
-
-# From a file
-
-
-KINDS = {
-    "char": CharTokenizer.from_text("abcé"),
-    "byte": ByteTokenizer(np.ones(256, np.uint64)),
-    "sentencepiece": made(),
-}
-
-
-def with_mark(tokenizer):
-    counts = np.append(tokenizer.counts, np.uint64(3))
-    if tokenizer.kind == "char":
-        return CharTokenizer(tokenizer.codepoints, counts, marked=True)
-    if tokenizer.kind == "byte":
-        return ByteTokenizer(counts, marked=True)
-    return SentencePieceTokenizer(tokenizer.model, counts, marked=True)
-
-
-@pytest.mark.parametrize("marked", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_tokenizer_is_its_arrays(kind, marked):
-    tokenizer = with_mark(KINDS[kind]) if marked else KINDS[kind]
-    found = from_tensors(kind, tokenizer.tensors(), tokenizer.size, marked)
-    assert found.kind == kind
-    assert found.symbols() == tokenizer.symbols()
-    assert found.counts.tolist() == tokenizer.counts.tolist()
-    assert (found.size, found.mark) == (tokenizer.size, tokenizer.mark)
-    assert found.encode("abcé").tolist() == tokenizer.encode("abcé").tolist()
-    assert found.describe() == tokenizer.describe()
-    assert len(found.symbols()) == len(found.chars_V) == len(found.counts) == found.size
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_mark_is_the_last_id_and_stands_for_no_text(kind):
-    plain, marked = KINDS[kind], with_mark(KINDS[kind])
-    assert marked.mark == plain.size == marked.size - 1
-    assert marked.symbols() == [*plain.symbols(), MARK]
-    assert marked.chars_V[marked.mark] == 0
-    ids = [*marked.encode("ab"), marked.mark, *marked.encode("c")]
-    assert marked.decode(ids) == "abc"
-    decoder = marked.decoder()
-    assert "".join(decoder.feed(int(one)) for one in ids) == "abc"
-    counts = np.arange(marked.size)
-    assert marked.with_counts(counts).counts.tolist() == counts.tolist()
-    assert marked.with_counts(counts).mark == marked.mark
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_symbols_are_what_the_ids_decode_to(kind):
-    tokenizer = KINDS[kind]
-    for one, symbol in enumerate(tokenizer.symbols()):
-        unknown = one == 0 and kind == "char"
-        expected = "\ufffd" if unknown else symbol.decode("utf-8", "replace")
-        assert tokenizer.decode([one]) == expected
-
-
-@pytest.mark.parametrize(
-    "kind, change",
-    [
-        ("byte", {"counts": np.ones(255, np.uint64)}),
-        ("byte", {"counts": np.ones(256, np.int64)}),
-        ("byte", {"counts": np.zeros(256, np.uint64)}),
-        ("char", {"counts": np.array([5, 0, 0, 0, 0], np.uint64)}),
-        ("sentencepiece", {"counts": np.eye(1, 500, dtype=np.uint64)[0]}),
-        ("sentencepiece", {"model": np.zeros(0, np.uint8)}),
-        ("sentencepiece", {"model": np.zeros(100, np.uint8)}),
-        ("sentencepiece", {"model": np.zeros((10, 10), np.uint8)}),
-        ("sentencepiece", {"model": np.zeros(100, np.int64)}),
-        ("sentencepiece", {"model": None}),
-        ("sentencepiece", {"model": made("bpe", TEXT, 501).tensors()["model"]}),
-        ("char", {"codepoints": None}),
-        ("byte", {"counts": None}),
-    ],
-)
-def test_arrays_that_cannot_be_are_refused(kind, change):
-    tensors = {**KINDS[kind].tensors(), **change}
-    tensors = {name: array for name, array in tensors.items() if array is not None}
-    with pytest.raises(ValueError):
-        from_tensors(kind, tensors, KINDS[kind].size)
-
-
-@pytest.mark.parametrize("kind", [None, "", "word", 5, ["byte"]])
-def test_another_kind_is_refused(kind):
-    with pytest.raises(ValueError, match="alphabet"):
-        from_tensors(kind, KINDS["byte"].tensors(), 256)
 
 
 def test_two_pieces_of_one_name_are_the_library_s_to_refuse():

@@ -20,8 +20,8 @@ from textgen.data import cache, corpus, records
 from textgen.data.corpus import Corpus, MappedIds
 from textgen.data.encodings import text_format_of
 from textgen.data.splits import SEPARATE_PARTS, parts_of, record_parts
-from textgen.errors import TextError, UsageError, counted
-from textgen.tokenizers import ByteTokenizer, CharTokenizer, SentencePieceTokenizer, Tokenizer
+from textgen.errors import TextError, counted
+from textgen.tokenizers import CharTokenizer, Tokenizer, tokenizer_for
 
 MANY_CHARACTERS = 5000  # ids of characters
 DRAWN_PIECES, DRAWN_CHARS = 32, 1 << 18  # pieces of a text to find units in, and characters of each
@@ -152,38 +152,13 @@ def _make(
     alphabet: Callable[[], CharTokenizer],
     pieces: Iterator[str],
 ) -> tuple[Tokenizer, list[str]]:
-    """Return the tokenizer that config asks for, and what there is to say of it.
-
-    alphabet: gives that of characters; pieces: what units are found in. Starting from a checkpoint
-    its units are kept, and characters are added to an alphabet.
-    """
+    """Return the tokenizer that config asks for, and what there is to say of it."""
     marked = config.records is not None
-    if first and first.mark is not None and not marked:
-        raise UsageError("--init", "learnt items, not one text", "give --records too")
-    if isinstance(first, CharTokenizer):
-        return _united(alphabet(), first), []
-    if isinstance(first, SentencePieceTokenizer):
-        return SentencePieceTokenizer(first.model, marked=marked), []
-    if config.tokenizer == "byte":
-        return ByteTokenizer(marked=marked), []
-    if config.tokenizer in (None, "char"):
-        return alphabet(), []
-    kind, size = str(config.tokenizer), config.vocab_size
-    found, note = SentencePieceTokenizer.train(pieces, kind, size, marked=marked)
-    return found, [note] if note else []
+    return tokenizer_for(config.tokenizer, config.vocab_size, marked, first, alphabet, pieces)
 
 
 def _same(tokenizer: Tokenizer, *_: object) -> tuple[Tokenizer, list[str]]:
     return tokenizer, []
-
-
-def _united(own: CharTokenizer, first: CharTokenizer) -> CharTokenizer:
-    """Return an alphabet with the characters of another one added, never counted."""
-    codepoints = np.union1d(own.codepoints, first.codepoints)
-    counts = np.zeros(1 + len(codepoints) + (own.mark is not None), np.uint64)
-    places = 1 + np.searchsorted(codepoints, own.codepoints)
-    counts[places] = own.counts[1 : 1 + len(places)]
-    return CharTokenizer(codepoints, counts, own.mark is not None)
 
 
 def _drawn(text: Corpus, start: int, end: int) -> Iterator[str]:

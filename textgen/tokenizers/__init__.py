@@ -4,6 +4,7 @@ text -> char, byte or subword -> ids
 """
 
 from textgen.tokenizers.auto import from_tensors as from_tensors
+from textgen.tokenizers.auto import tokenizer_for as tokenizer_for
 from textgen.tokenizers.base import CODE_POINTS as CODE_POINTS
 from textgen.tokenizers.base import MARK as MARK
 from textgen.tokenizers.base import UNKNOWN as UNKNOWN
@@ -27,4 +28,5 @@ __all__ = [
     "Tokenizer",
     "code_points",
     "from_tensors",
+    "tokenizer_for",
 ]
