@@ -45,7 +45,7 @@ def smallest_product():
     return (smallest * 0.5).max().item()
 
 
-def test_tuned_sets_threads_and_flushes_denormals_and_puts_both_back():
+def test_cpu_settings_set_threads_and_flush_denormals_and_put_both_back():
     threads = torch.get_num_threads()
     assert smallest_product() > 0
     with device.cpu_settings(threads + 1):
@@ -55,7 +55,7 @@ def test_tuned_sets_threads_and_flushes_denormals_and_puts_both_back():
     assert smallest_product() > 0
 
 
-def test_tuned_puts_everything_back_after_an_error():
+def test_cpu_settings_put_everything_back_after_an_error():
     threads = torch.get_num_threads()
     with pytest.raises(KeyError), device.cpu_settings(threads + 1):
         raise KeyError
@@ -63,7 +63,7 @@ def test_tuned_puts_everything_back_after_an_error():
     assert smallest_product() > 0
 
 
-def test_tuned_works_where_the_c_library_has_no_such_setting(monkeypatch):
+def test_cpu_settings_work_where_the_c_library_has_no_such_setting(monkeypatch):
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: object())
     with device.cpu_settings(1):
         assert torch.get_num_threads() == 1
@@ -122,7 +122,7 @@ def test_probe_rounds_the_median_speed_to_a_power_of_the_root_of_two(
 
 
 @pytest.mark.parametrize(
-    "words, lacking",
+    ("message", "lacking"),
     [
         ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", True),
         ("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes", True),
@@ -131,9 +131,9 @@ def test_probe_rounds_the_median_speed_to_a_power_of_the_root_of_two(
         ("unsupported memory format option", False),
     ],
 )
-def test_only_a_lack_of_memory_is_called_one(words, lacking):
+def test_only_a_lack_of_memory_is_called_one(message, lacking):
     with (
         pytest.raises(MachineError if lacking else RuntimeError, match="memory"),
         device.memory_checked(),
     ):
-        raise RuntimeError(words)
+        raise RuntimeError(message)

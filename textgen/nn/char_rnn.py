@@ -23,11 +23,28 @@ from textgen.nn.cells import LayerState, make_layer
 
 State = tuple[LayerState, ...]
 
+# The embedding's part of the dropout rate, about that of the best run of docs/log.md, "ten minutes,
+# once more": .08 beside .3.
+EMBEDDING_SHARE = 0.25
+# The masks of step k of a run are seeded with its seed times this, plus k, so that two runs share
+# no masks unless they take as many steps.
+STEPS_APART = 1_000_003
+# The logits of a long window fill gigabytes where the vocabulary is large, so that a window is
+# measured in stretches of at most so many logits: 32 MB in float32.
+MOST_LOGITS = 1 << 23
+
 
 class CharRNN(nn.Module):
     """A stacked recurrent language model over ids.
 
     With more than one layer the head reads the sum of the layers' outputs (Melis et al., 2020).
+
+    Args:
+        config: the sizes.
+        seed: of the initial parameters.
+        dropout: the rate behind each layer while training; a quarter of it behind the embedding.
+        use_bfloat16: whether a GRU trained on the CPU takes the inputs of its matrix products in
+            bfloat16.
     """
 
     def __init__(
@@ -56,7 +73,12 @@ class CharRNN(nn.Module):
         return tuple((zeros,) * parts for _ in self.layers)
 
     def forward(self, x_TB: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Return logits_TBV of the characters after x_TB, and the state that has read x_TB."""
+        """Return logits_TBV of the characters after x_TB, and the state that has read x_TB.
+
+        Args:
+            x_TB: ids, int64.
+            state: a tuple of h_BH, or h_BH and c_BH, for each layer; None means zeros.
+        """
         state = state or self.initial_state(x_TB.shape[1])
         features = self.dropout(self.embedding(x_TB), EMBEDDING_SHARE)
         total, after = None, []
@@ -87,10 +109,6 @@ class CharRNN(nn.Module):
         """Return a copy of the parameters under the names of `config.shapes()`."""
         own = dict(self.named_parameters())
         return {n: own[n].detach().cpu().numpy().copy() for n in self.config.shapes()}
-
-
-EMBEDDING_SHARE = 0.25  # of the dropout rate falls on the embedding
-STEPS_APART = 1_000_003  # of two seeds' dropout masks
 
 
 class Dropout(nn.Module):
@@ -135,32 +153,34 @@ def initialise(model: CharRNN, seed: int) -> None:
     for name, parameter in model.named_parameters():
         kind = name.rsplit(".", 1)[-1]
         if kind == "weight_hh_l0":
-            for gate in range(GATES[model.config.cell]):
-                block = torch.empty(width, width).normal_(generator=generator)
-                parameter.data[gate * width : (gate + 1) * width] = orthogonal(block)
+            for block in parameter.detach().chunk(GATES[model.config.cell]):
+                nn.init.orthogonal_(block, generator=generator)
         elif "bias" in kind:
-            parameter.data.zero_()
+            nn.init.zeros_(parameter)
             if model.config.cell != "rnn" and kind == "bias_ih_l0":
-                parameter.data[width : 2 * width] = 1  # the gate that keeps: LSTM's f, GRU's z
+                # The gate that keeps the state: an LSTM's f, a GRU's z.
+                nn.init.ones_(parameter.detach()[width : 2 * width])
         elif name == "embedding.weight":
-            parameter.data.normal_(generator=generator)
+            nn.init.normal_(parameter, generator=generator)
         else:
             bound = parameter.shape[1] ** -0.5
-            parameter.data.uniform_(-bound, bound, generator=generator)
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
 
-def orthogonal(block: Tensor) -> Tensor:
-    """Return the orthogonal factor of a square matrix, with the signs made unique."""
-    q, r = torch.linalg.qr(block)
-    oriented: Tensor = q * r.diagonal().sign()
-    return oriented
-
-
-MOST_LOGITS = 1 << 23  # at a time: with a large vocabulary those of a long window fill gigabytes
+def losses(logits_TBV: Tensor, y_TB: Tensor) -> Tensor:
+    """Return losses_TB, the nats of predicting each of y_TB."""
+    losses_N = nn.functional.cross_entropy(
+        logits_TBV.flatten(0, 1), y_TB.flatten(), reduction="none"
+    )
+    return losses_N.view(y_TB.shape)
 
 
 class TorchStepper:
-    """A CharRNN behind the stepping interface of the numpy engine, on the model's device."""
+    """A CharRNN behind the stepping interface of the numpy engine, on the model's device.
+
+    Args:
+        model: put into evaluation mode.
+    """
 
     def __init__(self, model: CharRNN) -> None:
         self.model = model.eval()
@@ -171,13 +191,17 @@ class TorchStepper:
         return self.model.initial_state(rows)
 
     def forward(self, x_TB: np.ndarray, state: Any) -> tuple[Tensor, Any]:
-        """Return logits_TBV and the state, without a graph."""
-        if state is not None and isinstance(state[0][0], np.ndarray):  # it comes from a file
+        """Return logits_TBV and the state, without a graph.
+
+        state: of this stepper, or one of arrays as it is read from a file.
+        """
+        if state is not None and isinstance(state[0][0], np.ndarray):
             state = tuple(
                 tuple(torch.tensor(part, device=self.device) for part in layer) for layer in state
             )
         with torch.no_grad():
-            return self.model(torch.from_numpy(x_TB).to(self.device), state)  # type: ignore[no-any-return]
+            logits_TBV, after = self.model(torch.from_numpy(x_TB).to(self.device), state)
+        return logits_TBV, after
 
     def step(self, ids_B: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
         """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
@@ -195,12 +219,8 @@ class TorchStepper:
         nats_TB = np.empty(y_TB.shape)
         steps = max(1, MOST_LOGITS // (x_TB.shape[1] * self.model.config.vocab))
         for start in range(0, len(x_TB), steps):
-            part = slice(start, start + steps)
-            logits_TBV, state = self.forward(x_TB[part], state)
-            with torch.no_grad():
-                target = torch.from_numpy(y_TB[part]).to(self.device).flatten()
-                losses = nn.functional.cross_entropy(
-                    logits_TBV.flatten(0, 1), target, reduction="none"
-                )
-            nats_TB[part] = losses.view(y_TB[part].shape).cpu().double().numpy()
+            stretch = slice(start, start + steps)
+            logits_TBV, state = self.forward(x_TB[stretch], state)
+            losses_TB = losses(logits_TBV, torch.from_numpy(y_TB[stretch]).to(self.device))
+            nats_TB[stretch] = losses_TB.cpu().double().numpy()
         return nats_TB, state

@@ -21,14 +21,21 @@ from textgen.errors import MachineError
 
 # What torch says in a RuntimeError; an "illegal memory access" is a bug, not a lack.
 NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+# Parameters of glibc's mallopt, and what both are set to: memory below 1 GiB is kept.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES = 1 << 30
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Return the device for "auto", "cpu", "cuda" or "mps"; raise MachineError if it is not there.
+    """Return the device of a name, never another one than was asked for.
 
-    auto takes CUDA if there is one and the CPU otherwise: for models of this size Apple's GPU is
-    not the faster part of that machine, so mps is taken only when asked for.
+    Args:
+        wanted: "auto", "cpu", "cuda" or "mps". auto takes CUDA where there is one and the CPU
+            otherwise: for models of this size Apple's GPU is not faster than its CPU, so mps must
+            be asked for.
+
+    Raises:
+        MachineError: the device is not there.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         problem = "this torch sees no CUDA device"
@@ -42,18 +49,22 @@ def choose_device(wanted: str) -> torch.device:
 
 @contextlib.contextmanager
 def cpu_settings(threads: int) -> Iterator[None]:
-    """Compute with so many CPU threads, denormal numbers as zero, and memory kept for reuse.
+    """Within it torch has so many CPU threads, takes denormals for zero and keeps freed memory.
 
-    Denormals make float arithmetic tens of times slower. Keeping freed memory saves the page
-    faults that a window's slabs otherwise cost at every step (a fifth of the time at H 512).
+    Denormal numbers make float arithmetic tens of times slower. Keeping freed memory saves the page
+    faults that a window's large arrays otherwise cost at every step: a fifth of the time (the entry
+    of docs/log.md on the speed of the GRU). Threads and denormals are put back at the end.
+
+    Args:
+        threads: how many.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     with contextlib.suppress(OSError, AttributeError):  # glibc only
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
     try:
         yield
     finally:
@@ -63,11 +74,16 @@ def cpu_settings(threads: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def memory_checked() -> Iterator[None]:
-    """Turn a lack of memory into a MachineError."""
+    """Turn a lack of memory within it into an error of one line.
+
+    Raises:
+        MachineError: python, torch or the device ran out of memory.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+        message = str(error)
+        if isinstance(error, RuntimeError) and not any(text in message for text in NO_MEMORY):
             raise
         fix = "use a smaller --hidden, --layers, --batch or --window"
         raise MachineError("training", "not enough memory", fix) from error
@@ -81,18 +97,22 @@ def available_cores() -> int:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Tell whether this CPU has instructions for products of bfloat16 numbers."""
+    """Tell whether a device is a CPU with instructions for products of bfloat16 numbers.
+
+    False for a GPU, where training stays in float32.
+    """
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False
-    abilities = torch.cpu.get_capabilities()
-    return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def measure_gflops(device: torch.device) -> float:
-    """Return the speed of a matrix product in GFLOP/s, rounded to a power of the root of two.
+    """Return the speed of a float32 matrix product in GFLOP/s, rounded to a power of sqrt(2).
 
-    Takes about 0.1 s. Median and rounding make the same machine give the same answer mostly, so
-    that the sizes chosen from it do not change from run to run.
+    It takes about 0.1 s. Thanks to median and rounding the same machine mostly gives the same
+    answer, so that the sizes chosen from it seldom change from run to run; why sqrt(2) and not 2
+    is in docs/log.md, "three seeds of ten minutes".
     """
     side = 1024
     a, b = torch.ones(side, side, device=device), torch.ones(side, side, device=device)

@@ -1,10 +1,14 @@
 """Dynamic evaluation: a model that goes on learning from the text it reads.
 
-Each stretch of text is first predicted and then, once its cost is counted, learnt from, so that
-names and manners of the text itself are used further on (Mikolov et al., 2010; Krause et al.,
-2018). The rule is Adam's without momentum, and a pull back towards the weights that were trained.
+Each stretch of text is first predicted and then, once its nats are counted, learnt from, so that
+the names and the style of the text itself help to predict the rest of it (Mikolov et al., 2010;
+Krause et al., 2018). An update is Adam's without momentum, then a pull towards the trained weights:
 
-    >>> stepper = AdaptiveStepper(model, Rule())
+    v <- 0.999 v + 0.001 g^2
+    w <- w - lr g / (sqrt(v / (1 - 0.999^k)) + 1e-8)    at the k-th update
+    w <- w + decay (w_trained - w)
+
+    >>> stepper = AdaptiveStepper(model, AdaptationRule())
     >>> nats_TB, state = stepper.nats(x_TB, y_TB, None)
 """
 
@@ -15,19 +19,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from textgen.nn.char_rnn import CharRNN, TorchStepper
+from textgen.nn.char_rnn import CharRNN, TorchStepper, losses
 
-CHARS_PER_UPDATE = 64  # characters between two updates
+# The window that networks are trained with unless told otherwise.
+CHARS_PER_UPDATE = 64
 SECOND_MOMENT = 0.999
 
 
 @dataclass(frozen=True)
 class AdaptationRule:
-    """How to learn while reading. The defaults suit where there is no text to choose them on.
+    """How to learn while reading; the defaults serve where there is no text to choose them on.
 
-    lr: learning rate. decay: the share of the way back to the trained weights after each update.
+    Args:
+        lr: the learning rate.
+        decay: the share of the way back to the trained weights that is gone after each update.
     """
 
     lr: float = 3e-4
@@ -35,11 +42,17 @@ class AdaptationRule:
 
 
 class AdaptiveStepper(TorchStepper):
-    """A CharRNN that learns from what it measures; `model` holds the weights it has come to."""
+    """A CharRNN that learns from what it measures.
+
+    Args:
+        model: changed in place; it holds the weights that the stepper has come to.
+        rule: how it learns.
+    """
 
     def __init__(self, model: CharRNN, rule: AdaptationRule) -> None:
         super().__init__(model)
-        self.model.layers.train()  # cuDNN's have no backward otherwise; dropout is not among them
+        # cuDNN's layers have no backward pass in evaluation mode; dropout is a module of its own.
+        self.model.layers.train()
         self.rule = rule
         self._weights: list[Tensor] = list(model.parameters())
         self._trained = [weight.detach().clone() for weight in self._weights]
@@ -53,17 +66,15 @@ class AdaptiveStepper(TorchStepper):
         What is predicted was not yet learnt from.
         """
         x, y = torch.from_numpy(x_TB).to(self.device), torch.from_numpy(y_TB).to(self.device)
-        pieces = []
+        nats_TB = np.empty(y_TB.shape)
         for start in range(0, len(x), CHARS_PER_UPDATE):
-            span = slice(start, start + CHARS_PER_UPDATE)
-            logits_TBV, state = self.model(x[span], state)
-            losses = nn.functional.cross_entropy(
-                logits_TBV.flatten(0, 1), y[span].flatten(), reduction="none"
-            )
-            pieces.append(losses.detach().view(y[span].shape).cpu().double().numpy())
+            stretch = slice(start, start + CHARS_PER_UPDATE)
+            logits_TBV, state = self.model(x[stretch], state)
+            losses_TB = losses(logits_TBV, y[stretch])
+            nats_TB[stretch] = losses_TB.detach().cpu().double().numpy()
             state = tuple(tuple(part.detach() for part in layer) for layer in state)
-            self._learn(losses.mean())
-        return np.concatenate(pieces), state
+            self._learn(losses_TB.mean())
+        return nats_TB, state
 
     def _learn(self, loss: Tensor) -> None:
         self.model.zero_grad()

@@ -16,9 +16,13 @@ from torch import Tensor, nn
 from textgen.nn.cells import LayerState
 from textgen.nn.char_rnn import CharRNN, State
 
-POSITIONS = 64  # of the text at which the loss is taken
-READ_BEFORE = 128  # characters read before the first state that is measured
-MOST_STATE_NUMBERS = 1 << 22  # numbers in the states of one graph; each costs about 60 bytes in all
+# Positions of the text at which the loss is taken: enough for the percentiles 5 and 95.
+POSITIONS = 64
+# Characters read before the first state that is measured, so that it is not near the zero state.
+READ_BEFORE = 128
+# Numbers in the states of one graph. Each costs about 60 bytes with all that autograd keeps for it,
+# so a graph takes at most 250 MB.
+MOST_STATE_NUMBERS = 1 << 22
 
 
 def state_names(cell: str) -> str:
@@ -27,10 +31,14 @@ def state_names(cell: str) -> str:
 
 
 def gradient_norms(network: CharRNN, ids: np.ndarray, lags: int) -> np.ndarray:
-    """Return norms_KSP of a network at positions spread over ids (n,).
+    """Return norms_KSP: how strongly the loss at each position depends on each earlier state.
 
-    n > WARM_UP + lags + POSITIONS. It computes in float64, where a gradient that has shrunk to
-    1e-50 is not yet zero.
+    It computes in float64, where a gradient that has shrunk to 1e-50 is not yet zero.
+
+    Args:
+        network: left as it is.
+        ids: (n,) of a text, n > READ_BEFORE + lags + POSITIONS; positions are spread over it.
+        lags: the largest lag, in characters.
     """
     config, model = network.config, copy.deepcopy(network)
     model.layers = nn.ModuleList(StepwiseLayer(config.cell, layer) for layer in model.layers)
@@ -38,12 +46,12 @@ def gradient_norms(network: CharRNN, ids: np.ndarray, lags: int) -> np.ndarray:
     before = READ_BEFORE + lags + 1
     targets_P = np.linspace(before, len(ids) - 1, POSITIONS).astype(np.int64)
     rows = MOST_STATE_NUMBERS // ((lags + 1) * config.layers * config.hidden)
-    found = []
+    norms_KSB = []
     for first in range(0, POSITIONS, rows):
         indices_TB = targets_P[first : first + rows] + np.arange(-before, 1)[:, None]
-        block_TB = torch.from_numpy(ids[indices_TB].astype(np.int64))
-        found.append(lag_norms(model, block_TB[:-1], block_TB[-1], lags).numpy())
-    return np.concatenate(found, axis=2)
+        ids_TB = torch.from_numpy(ids[indices_TB].astype(np.int64))
+        norms_KSB.append(lag_norms(model, ids_TB[:-1], ids_TB[-1], lags).numpy())
+    return np.concatenate(norms_KSB, axis=2)
 
 
 def lag_norms(model: CharRNN, x_TB: Tensor, y_B: Tensor, lags: int) -> Tensor:
@@ -56,27 +64,30 @@ def lag_norms(model: CharRNN, x_TB: Tensor, y_B: Tensor, lags: int) -> Tensor:
     with torch.no_grad():
         for x_B in x_TB[: -lags - 1]:
             _, state = model(x_B[None], state)
-    for vector in vectors(state):  # a leaf, so that the first step below is part of a graph
+    # A leaf that needs a gradient makes the first step below part of a graph.
+    for vector in vectors(state):
         vector.requires_grad_()
     history = []
     for x_B in x_TB[-lags - 1 :]:
         logits_TBV, state = model(x_B[None], state)
         history.append(vectors(state))
     loss = nn.functional.cross_entropy(logits_TBV[0], y_B, reduction="sum")
-    slopes = torch.autograd.grad(loss, [h for step in reversed(history) for h in step])
-    return torch.stack([slope.norm(dim=1) for slope in slopes]).view(lags + 1, -1, len(y_B))
+    states = [vector for vectors_of_step in reversed(history) for vector in vectors_of_step]
+    gradients = torch.autograd.grad(loss, states)
+    norms = torch.stack([gradient.norm(dim=1) for gradient in gradients])
+    return norms.view(lags + 1, -1, len(y_B))
 
 
 def vectors(state: State) -> list[Tensor]:
-    """Return the h, and c, of every layer, without the ids that n-grams keep."""
-    return [part for layer in state for part in layer if part.is_floating_point()]
+    """Return the h, and c, of every layer."""
+    return [part for layer in state for part in layer]
 
 
 class StepwiseLayer(nn.Module):
     """A layer whose h is one tensor to all that reads it: next step, layer above, head.
 
     torch.nn's layers return output and state as two tensors, and their kernels hide that h is
-    made of c; torch's cells are composed of plain operations, through which a gradient sees that.
+    made from c; torch's cells are composed of plain operations, through which gradients pass.
     """
 
     def __init__(self, cell: str, layer: nn.Module) -> None:
