@@ -191,7 +191,7 @@ class TextModel:
             raise TextError("text", "empty", "give at least 1 character")
         paid = self.tokenizer.unknown_nats
         with self._threads:
-            if self.tokenizer.mark is None:
+            if self.tokenizer.boundary_id is None:
                 ids = protocols.ids_of(self.tokenizer, text)
                 nats = protocols.stateful(self._stepper, ids, self.tokenizer.counts, paid)
             else:
@@ -238,7 +238,7 @@ class TextModel:
 
     def _different(self, prime: str, config: SampleConfig) -> Iterator[Text]:
         """Yield texts that differ from each other, or from the items of the training text."""
-        if self.tokenizer.mark is None:
+        if self.tokenizer.boundary_id is None:
             name = "--unseen" if config.unseen else "--unique"
             problem = "is for items, and this model learnt one text"
             raise UsageError(name, problem, "use --novel, or train with --records")

@@ -145,7 +145,7 @@ def test_a_mark_comes_back_and_stands_in_the_settings(tmp_path):
     made.save(tmp_path / "model")
     assert tensorfile.read_tensors(tmp_path / "model")[1]["marked"] is True
     found = Checkpoint.load(tmp_path / "model")
-    assert (found.tokenizer.size, found.tokenizer.mark) == (257, 256)
+    assert (found.tokenizer.size, found.tokenizer.boundary_id) == (257, 256)
     assert "marked" not in found.facts
 
 

@@ -106,7 +106,7 @@ def test_a_part_without_characters_to_train_on_is_refused():
 
 
 def items_of(found, ids):
-    mark = found.tokenizer.mark
+    mark = found.tokenizer.boundary_id
     assert ids[0] == ids[-1] == mark
     places = np.flatnonzero(ids == mark)
     return [decoded(found, ids[a + 1 : b]) for a, b in pairwise(places)]
@@ -122,7 +122,7 @@ def test_items_are_whole_in_each_part_and_in_one_only(kind):
     assert len(set(train) | set(val)) == 95
     assert set(train) | set(val) < set(NAMES)
     assert train != sorted(train)
-    assert found.tokenizer.counts[found.tokenizer.mark] == 81
+    assert found.tokenizer.counts[found.tokenizer.boundary_id] == 81
     assert found.item_length() == pytest.approx((len(found.train) - 1) / 80)
     ends = 80 + 1  # a mark counts as a character, as a newline would
     chars = sum(map(len, train)) + ends

@@ -262,7 +262,7 @@ def namer():
     tokenizer = NAMED.with_counts(np.array([0, 9, 9, 9]))
     shape = ModelConfig(vocab=tokenizer.size, cell="gru", layers=1, hidden=6, embedding=4)
     found = naive.random_weights(shape, 1, scale=0.8)
-    found["head.bias"][tokenizer.mark] += 0.5
+    found["head.bias"][tokenizer.boundary_id] += 0.5
     return Engine(shape, found), tokenizer
 
 
@@ -284,10 +284,10 @@ def test_an_item_begins_after_its_mark():
     """The first character is drawn from what the network says after the mark."""
     engine, tokenizer = namer()
     start = begin(engine, tokenizer, [""], config())
-    logits_BV, _ = engine.step(np.array([tokenizer.mark]), None)
+    logits_BV, _ = engine.step(np.array([tokenizer.boundary_id]), None)
     np.testing.assert_allclose(start.logits_BV, logits_BV)
     primed = begin(engine, tokenizer, ["a"], config())
-    logits_BV, _ = engine.read(np.array([tokenizer.mark, 1]), 1)
+    logits_BV, _ = engine.read(np.array([tokenizer.boundary_id, 1]), 1)
     np.testing.assert_allclose(primed.logits_BV, logits_BV)
 
 

@@ -299,11 +299,11 @@ def test_a_copy_grows_on_its_own():
 def test_a_mark_is_never_drawn_and_writes_nothing():
     tokenizer = counted(ByteTokenizer(marked=True), WORDS)
     counts = tokenizer.counts.copy()
-    counts[tokenizer.mark] = 10**9
+    counts[tokenizer.boundary_id] = 10**9
     tokenizer = tokenizer.with_counts(counts)
     engine = make_engine(network_of(tokenizer))
     steps = list(generate(engine, tokenizer, config(num=5)))
-    assert all(tokenizer.mark not in step.ids_B for step in steps)
+    assert all(tokenizer.boundary_id not in step.ids_B for step in steps)
     assert [len(text) for text in joined(steps)] == [40] * 5
 
 

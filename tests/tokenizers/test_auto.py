@@ -5,7 +5,7 @@ import pytest
 
 from textgen.errors import UsageError
 from textgen.tokenizers.auto import from_tensors, merge_alphabets, tokenizer_for
-from textgen.tokenizers.base import MARK
+from textgen.tokenizers.base import BOUNDARY
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
 from textgen.tokenizers.subword import SentencePieceTokenizer
@@ -37,7 +37,7 @@ def test_a_run_gets_the_kind_that_it_asks_for(kind, marked):
     names = {None: "char", "bpe": "sentencepiece", "unigram": "sentencepiece"}
     assert tokenizer.kind == names.get(kind, kind)
     assert tokenizer.decode(tokenizer.encode(TEXT)) == TEXT
-    assert (tokenizer.mark is not None) == marked
+    assert (tokenizer.boundary_id is not None) == marked
     if tokenizer.kind == "sentencepiece":
         assert tokenizer.size == 290 + marked
         assert tokenizer.model_type == kind
@@ -68,7 +68,7 @@ def test_merging_counts_only_the_first_alphabet(marked):
     merged = merge_alphabets(own, other)
     assert merged.alphabet == "abcde"
     assert merged.counts.tolist() == [0, 0, 2, 0, 1, 0] + [0] * marked
-    assert merged.mark == (6 if marked else None)
+    assert merged.boundary_id == (6 if marked else None)
 
 
 # From a file
@@ -98,7 +98,7 @@ def test_a_tokenizer_is_its_arrays(kind, marked):
     assert found.kind == kind
     assert found.symbols() == tokenizer.symbols()
     assert found.counts.tolist() == tokenizer.counts.tolist()
-    assert (found.size, found.mark) == (tokenizer.size, tokenizer.mark)
+    assert (found.size, found.boundary_id) == (tokenizer.size, tokenizer.boundary_id)
     assert found.encode("abcé").tolist() == tokenizer.encode("abcé").tolist()
     assert found.describe() == tokenizer.describe()
     assert len(found.symbols()) == len(found.chars_V) == len(found.counts) == found.size
@@ -107,16 +107,16 @@ def test_a_tokenizer_is_its_arrays(kind, marked):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mark_is_the_last_id_and_stands_for_no_text(kind):
     plain, marked = KINDS[kind], with_mark(KINDS[kind])
-    assert marked.mark == plain.size == marked.size - 1
-    assert marked.symbols() == [*plain.symbols(), MARK]
-    assert marked.chars_V[marked.mark] == 0
-    ids = [*marked.encode("ab"), marked.mark, *marked.encode("c")]
+    assert marked.boundary_id == plain.size == marked.size - 1
+    assert marked.symbols() == [*plain.symbols(), BOUNDARY]
+    assert marked.chars_V[marked.boundary_id] == 0
+    ids = [*marked.encode("ab"), marked.boundary_id, *marked.encode("c")]
     assert marked.decode(ids) == "abc"
     decoder = marked.decoder()
     assert "".join(decoder.feed(int(one)) for one in ids) == "abc"
     counts = np.arange(marked.size)
     assert marked.with_counts(counts).counts.tolist() == counts.tolist()
-    assert marked.with_counts(counts).mark == marked.mark
+    assert marked.with_counts(counts).boundary_id == marked.boundary_id
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.errors import TextError
-from textgen.tokenizers.base import MARK
+from textgen.tokenizers.base import BOUNDARY
 from textgen.tokenizers.byte import ByteTokenizer
 
 BYTES = ByteTokenizer()
@@ -68,15 +68,15 @@ def test_half_of_a_surrogate_pair_is_named_dropped_or_replaced():
 
 def test_a_mark_is_one_more_id_that_stands_for_no_text():
     marked = ByteTokenizer(marked=True)
-    assert (marked.size, marked.mark, marked.dtype) == (257, 256, np.uint16)
+    assert (marked.size, marked.boundary_id, marked.dtype) == (257, 256, np.uint16)
     assert len(marked.counts) == 257
     assert marked.decode([97, 256, 98]) == "".join(streamed(marked, [97, 256, 98])) == "ab"
-    assert marked.symbols() == [*BYTES.symbols(), MARK]
+    assert marked.symbols() == [*BYTES.symbols(), BOUNDARY]
     assert marked.chars_V[256] == 0
     assert marked.encode("é").tolist() == [195, 169]
     assert marked.encode("é").dtype == np.uint16
     assert "mark" in marked.describe()
-    assert BYTES.mark is None
+    assert BYTES.boundary_id is None
 
 
 def test_counts_are_those_it_is_given_and_a_copy_has_others():

@@ -77,7 +77,7 @@ def test_the_characters_of_a_text_are_counted_however_it_is_cut(text):
 
 def test_a_spelling_says_which_symbols_may_follow():
     symbols = [b"", b"a", b"th", "é".encode(), b"\xc3", b"\xa9", b"\xe0", b"\xff"]
-    spelling = Spelling(symbols, mark=7)
+    spelling = Spelling(symbols, boundary_id=7)
     between = spelling.allowed_SV[spelling.state(b"")]
     assert between.tolist() == [True, True, True, True, True, False, True, True]
     inside = spelling.allowed_SV[spelling.state(b"\xc3")]

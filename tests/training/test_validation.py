@@ -34,7 +34,7 @@ def test_nats_are_per_character(tmp_path, kind):
 def test_items_are_read_to_their_ends(tmp_path):
     material, held = held_out(tmp_path, records="lines")
     ngrams = NGrams.count(material.train, material.tokenizer.size, 3)
-    mark = material.tokenizer.mark
+    mark = material.tokenizer.boundary_id
     for number in (1, 2, 40, 10**9):
         costs = held.costs(ngrams, number)
         assert material.val[len(costs) - 1] == mark

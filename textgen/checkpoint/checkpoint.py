@@ -47,7 +47,7 @@ class Checkpoint:
             tensors["ngrams.counts"] = self.ngrams.counts
             tensors["ngrams.share"] = np.array([self.share])
         settings: dict[str, Any] = {"format": FORMAT_VERSION, "tokenizer": self.tokenizer.kind}
-        if self.tokenizer.mark is not None:
+        if self.tokenizer.boundary_id is not None:
             settings["marked"] = True
         write_tensors(path, tensors, {**self.facts, **settings, "model": to_json(self.model)})
 

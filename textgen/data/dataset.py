@@ -43,13 +43,13 @@ class Dataset:
 
     def item_length(self) -> float | None:
         """Return how many ids an item has on average, its mark counted; None without items."""
-        if self.tokenizer.mark is None:
+        if self.tokenizer.boundary_id is None:
             return None
-        return (len(self.train) - 1) / int(self.tokenizer.counts[self.tokenizer.mark] - 1)
+        return (len(self.train) - 1) / int(self.tokenizer.counts[self.tokenizer.boundary_id] - 1)
 
     def characters_per_id(self) -> float:
         """Return how many characters an id of the training part stands for on average."""
-        counts, mark = self.tokenizer.counts, self.tokenizer.mark
+        counts, mark = self.tokenizer.counts, self.tokenizer.boundary_id
         ends = 0 if mark is None else int(counts[mark])
         return (float(counts @ self.tokenizer.chars_V) + ends) / float(counts.sum())
 
@@ -139,7 +139,7 @@ def _items(
     joined = "".join(train)
     tokenizer, more = make(lambda: CharTokenizer.from_text(joined, marked=True), iter(train))
     ids = records.framed(train, tokenizer)
-    if not tokenizer.counts[tokenizer.mark]:
+    if not tokenizer.counts[tokenizer.boundary_id]:
         tokenizer = tokenizer.with_counts(_tally(ids, tokenizer.size))
     val = records.framed(parts["val"], tokenizer, "replace") if parts["val"] else ids[:0]
     facts = {"items": {name: len(items) for name, items in parts.items()}}

@@ -50,7 +50,7 @@ def shuffled(items: list[str]) -> list[str]:
 
 def framed(items: list[str], tokenizer: Tokenizer, unknown: str = "error") -> np.ndarray:
     """Return the ids of items with the tokenizer's mark around each."""
-    mark = np.array([tokenizer.mark], tokenizer.dtype)
+    mark = np.array([tokenizer.boundary_id], tokenizer.dtype)
     parts = [mark]
     for item in items:
         parts += [tokenizer.encode(item, unknown), mark]
@@ -68,9 +68,9 @@ class Records:
     lengths: np.ndarray
 
     @classmethod
-    def of(cls, ids: np.ndarray, mark: int) -> Records:
+    def of(cls, ids: np.ndarray, boundary_id: int) -> Records:
         """Return the items that marks frame."""
-        places = np.flatnonzero(np.asarray(ids) == mark)
+        places = np.flatnonzero(np.asarray(ids) == boundary_id)
         return cls(places[:-1], np.diff(places))
 
     def window(

@@ -27,9 +27,9 @@ class RecordStreams:
     too. So the rows of a window end almost together, and an epoch has always as many windows.
     """
 
-    def __init__(self, ids: Ids, mark: int, batch: int, window: int, seed: int) -> None:
+    def __init__(self, ids: Ids, boundary_id: int, batch: int, window: int, seed: int) -> None:
         self.ids, self.seed = ids, seed
-        self.items = Records.of(ids, mark)
+        self.items = Records.of(ids, boundary_id)
         lengths = np.sort(self.items.lengths)
         self.window = min(window, int(lengths[-1]))
         self.batch = min(batch, len(lengths))

@@ -221,8 +221,8 @@ def by_records(model: Scorer, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarr
 
     The first mark costs nothing. Items of like length are read side by side.
     """
-    assert tokenizer.mark is not None
-    items = Records.of(ids, tokenizer.mark)
+    assert tokenizer.boundary_id is not None
+    items = Records.of(ids, tokenizer.boundary_id)
     order = np.argsort(items.lengths, kind="stable")
     costs = np.zeros(len(ids))
     for first in range(0, len(order), RECORDS_AT_ONCE):
@@ -241,7 +241,7 @@ def by_records(model: Scorer, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarr
 
 def characters_in(tokenizer: Tokenizer, ids: np.ndarray) -> int:
     """Return how many characters ids stand for; the mark that ends an item counts as one."""
-    ends = 0 if tokenizer.mark is None else int((ids == tokenizer.mark).sum()) - 1
+    ends = 0 if tokenizer.boundary_id is None else int((ids == tokenizer.boundary_id).sum()) - 1
     return int(tokenizer.chars_V[ids].sum()) + ends
 
 

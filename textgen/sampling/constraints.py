@@ -22,7 +22,7 @@ from textgen.data import Spans
 from textgen.errors import UsageError
 from textgen.sampling.filters import History
 from textgen.sampling.regex import Regex
-from textgen.tokenizers import MARK, UNKNOWN, ByteTokenizer, CharTokenizer, Spelling, Tokenizer
+from textgen.tokenizers import BOUNDARY, UNKNOWN, ByteTokenizer, CharTokenizer, Spelling, Tokenizer
 
 
 class Constraint(Protocol):
@@ -163,8 +163,8 @@ def _allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
     ends a text itself.
     """
     allowed = np.asarray(tokenizer.counts > 0)
-    if tokenizer.mark is not None:
-        allowed[tokenizer.mark] = False
+    if tokenizer.boundary_id is not None:
+        allowed[tokenizer.boundary_id] = False
     if tokenizer.spelling is None:
         allowed[UNKNOWN] = False
         _restrict_characters(tokenizer, config, allowed)
@@ -172,11 +172,11 @@ def _allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
         _restrict_units(tokenizer, config, allowed)
     if not allowed.any():
         option = "--only" if config.only else "--ban"
-        number = sum(symbol not in (b"", MARK) for symbol in tokenizer.symbols())
+        number = sum(symbol not in (b"", BOUNDARY) for symbol in tokenizer.symbols())
         known = f"none of the model's {number} {tokenizer.noun}"
         raise UsageError(option, f"leaves {known} to write", "allow some of them")
-    if tokenizer.mark is not None:
-        allowed[tokenizer.mark] = config.match is None
+    if tokenizer.boundary_id is not None:
+        allowed[tokenizer.boundary_id] = config.match is None
     return allowed
 
 

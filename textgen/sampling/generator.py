@@ -113,8 +113,8 @@ def read_prime(
 def _beginning(model: Stepper, tokenizer: Tokenizer, look_back: int) -> SamplingState:
     """Return where a text begins: in an item after its mark, else with how ids are distributed."""
     state, first = None, np.log(first_distribution(tokenizer.counts))[None]
-    if tokenizer.mark is not None:
-        first, state = model.read(np.array([tokenizer.mark]), 1, None)
+    if tokenizer.boundary_id is not None:
+        first, state = model.read(np.array([tokenizer.boundary_id]), 1, None)
     return SamplingState(state, first, np.full((1, look_back), NOTHING))
 
 

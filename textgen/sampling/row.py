@@ -30,7 +30,7 @@ class Row:
     def __init__(self, tokenizer: Tokenizer, config: SampleConfig, rest: bytes = b"") -> None:
         self.end: str | None = None
         self.left = config.length
-        self._mark = tokenizer.mark  # which ends it; None where there is none
+        self._mark = tokenizer.boundary_id  # which ends it; None where there is none
         self._decoder = tokenizer.decoder()
         self._ending = StopMatcher(config)
         self._waiting = self._decoder.read(rest) if rest else ""

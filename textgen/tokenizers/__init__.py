@@ -5,8 +5,8 @@ text -> char, byte or subword -> ids
 
 from textgen.tokenizers.auto import from_tensors as from_tensors
 from textgen.tokenizers.auto import tokenizer_for as tokenizer_for
+from textgen.tokenizers.base import BOUNDARY as BOUNDARY
 from textgen.tokenizers.base import CODE_POINTS as CODE_POINTS
-from textgen.tokenizers.base import MARK as MARK
 from textgen.tokenizers.base import UNKNOWN as UNKNOWN
 from textgen.tokenizers.base import Ids as Ids
 from textgen.tokenizers.base import Tokenizer as Tokenizer
@@ -17,8 +17,8 @@ from textgen.tokenizers.subword import SentencePieceTokenizer as SentencePieceTo
 from textgen.tokenizers.utf8 import Spelling as Spelling
 
 __all__ = [
+    "BOUNDARY",
     "CODE_POINTS",
-    "MARK",
     "UNKNOWN",
     "ByteTokenizer",
     "CharTokenizer",

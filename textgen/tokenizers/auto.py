@@ -50,7 +50,7 @@ def tokenizer_for(
         TextError: the text holds half of a surrogate pair, which pieces cannot write.
         MachineError: sentencepiece is needed and missing.
     """
-    if first and first.mark is not None and not marked:
+    if first and first.boundary_id is not None and not marked:
         raise UsageError("--init", "learnt items, not one text", "give --records too")
     if isinstance(first, CharTokenizer):
         return merge_alphabets(alphabet(), first), []
@@ -67,10 +67,10 @@ def tokenizer_for(
 def merge_alphabets(own: CharTokenizer, other: CharTokenizer) -> CharTokenizer:
     """Return `own` with the characters of another alphabet added, which it has never counted."""
     codepoints = np.union1d(own.codepoints, other.codepoints)
-    counts = np.zeros(1 + len(codepoints) + (own.mark is not None), np.uint64)
+    counts = np.zeros(1 + len(codepoints) + (own.boundary_id is not None), np.uint64)
     own_ids = 1 + np.searchsorted(codepoints, own.codepoints)
     counts[own_ids] = own.counts[1 : 1 + len(own_ids)]
-    return CharTokenizer(codepoints, counts, own.mark is not None)
+    return CharTokenizer(codepoints, counts, own.boundary_id is not None)
 
 
 def from_tensors(

@@ -15,7 +15,8 @@ from textgen.tokenizers.utf8 import Spelling
 UNKNOWN = 0  # the id of <unk>
 CODE_POINTS = 0x110000  # of Unicode; an unknown character is one of these
 
-MARK = b"\xff\xff"  # what stands for the mark among symbols: never in UTF-8, and no single byte
+# What stands for the id between records among symbols: never part of UTF-8, and no single byte.
+BOUNDARY = b"\xff\xff"
 
 Ids = np.ndarray
 
@@ -50,7 +51,7 @@ class Tokenizer(Protocol):
 
     kind: as checkpoints name it; noun: what its ids stand for, in the plural. size: V. counts: (V,)
     uint64, how often the training text held each id. dtype: the smallest unsigned type of an id.
-    mark: the id between texts, the last one, or None; no text is encoded to it.
+    boundary_id: the id between records, the last one, or None; no text is encoded to it.
     chars_V: how many characters begin with each id, so that their sum is a text's length.
     spelling: which ids may follow which, None where every id is a character.
     unknown_nats: what it costs to say which character an id 0 stood for, where 0 is <unk>.
@@ -62,7 +63,7 @@ class Tokenizer(Protocol):
     size: int
     counts: np.ndarray
     dtype: Any
-    mark: int | None
+    boundary_id: int | None
     chars_V: np.ndarray
     spelling: Spelling | None
 
@@ -81,7 +82,7 @@ class Tokenizer(Protocol):
         ...
 
     def symbols(self) -> list[bytes]:
-        """Return what each id stands for: UTF-8, b"" for <unk>, MARK for the mark."""
+        """Return what each id stands for: UTF-8, b"" for <unk>, BOUNDARY for the boundary."""
         ...
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -97,6 +98,6 @@ class Tokenizer(Protocol):
         ...
 
 
-def marked_too(mark: int | None) -> str:
-    """Return what a description says of the mark."""
-    return "" if mark is None else ", and a mark between texts"
+def describe_boundary(boundary_id: int | None) -> str:
+    """Return what a description says of the id between records."""
+    return "" if boundary_id is None else ", and a mark between texts"

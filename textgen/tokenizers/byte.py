@@ -22,7 +22,7 @@ from typing import Self
 import numpy as np
 
 from textgen.errors import TextError
-from textgen.tokenizers.base import MARK, Ids, marked_too
+from textgen.tokenizers.base import BOUNDARY, Ids, describe_boundary
 from textgen.tokenizers.utf8 import Spelling, count_characters
 
 SURROGATES = re.compile("[\ud800-\udfff]")
@@ -32,7 +32,7 @@ class ByteUnits:
     """A tokenizer whose id i stands for the bytes units[i].
 
     counts: (V,) uint64, how often the training text held each id (default: never). marked: whether
-    there is an id more, the mark between texts.
+    there is an id more, the boundary between records.
     """
 
     kind = noun = ""
@@ -41,16 +41,16 @@ class ByteUnits:
     def __init__(
         self, units: Sequence[bytes], counts: np.ndarray | None = None, marked: bool = False
     ) -> None:
-        self.mark = len(units) if marked else None
+        self.boundary_id = len(units) if marked else None
         self.size = len(units) + marked
         self.counts = np.zeros(self.size, np.uint64) if counts is None else counts
         self.dtype = np.min_scalar_type(self.size - 1)
         self.units = [*units] + [b""] * marked
         self.chars_V = np.array([count_characters(one) for one in self.units])
-        self.spelling: Spelling | None = Spelling(self.symbols(), self.mark)
+        self.spelling: Spelling | None = Spelling(self.symbols(), self.boundary_id)
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
-        """Return the text of ids; bytes that are no UTF-8 become U+FFFD, the mark nothing."""
+        """Return the text of ids; bytes that are no UTF-8 become U+FFFD, the boundary nothing."""
         data = b"".join([self.units[one] for one in np.asarray(ids, dtype=np.int64).tolist()])
         return data.decode("utf-8", "replace")
 
@@ -59,8 +59,8 @@ class ByteUnits:
         return ByteDecoder(self.units)
 
     def symbols(self) -> list[bytes]:
-        """Return what each id stands for, b"" for <unk>, MARK for the mark."""
-        return [*self.units] if self.mark is None else [*self.units[:-1], MARK]
+        """Return what each id stands for, b"" for <unk>, BOUNDARY for the boundary."""
+        return [*self.units] if self.boundary_id is None else [*self.units[:-1], BOUNDARY]
 
     def with_counts(self, counts: np.ndarray) -> Self:
         """Return the same tokenizer with other counts (V,)."""
@@ -90,7 +90,7 @@ class ByteTokenizer(ByteUnits):
 
     def describe(self) -> str:
         """Return what its ids are, in words."""
-        return "256 bytes" + marked_too(self.mark)
+        return "256 bytes" + describe_boundary(self.boundary_id)
 
 
 class ByteDecoder:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from textgen.errors import TextError, counted
-from textgen.tokenizers.base import CODE_POINTS, MARK, UNKNOWN, Ids, marked_too
+from textgen.tokenizers.base import BOUNDARY, CODE_POINTS, UNKNOWN, Ids, describe_boundary
 from textgen.tokenizers.utf8 import Spelling
 
 ENCODED_AT_ONCE = (
@@ -35,7 +35,7 @@ class CharTokenizer:
 
     codepoints: sorted uint32; the character of id i is codepoints[i - 1], and id 0 is <unk>.
     counts: (V,) uint64, how often the training text held each id. marked: whether there is an id
-    more, the mark between texts.
+    more, the boundary between records.
     """
 
     kind, noun = "char", "characters"
@@ -46,7 +46,7 @@ class CharTokenizer:
         self.codepoints = np.asarray(codepoints, dtype=np.uint32)
         self.counts = np.asarray(counts, dtype=np.uint64)
         known = len(self.codepoints) + 1
-        self.mark = known if marked else None
+        self.boundary_id = known if marked else None
         self.size = known + marked
         self.dtype = np.min_scalar_type(self.size - 1)
         self.chars_V = np.arange(self.size) < known
@@ -90,22 +90,22 @@ class CharTokenizer:
         raise self._unknown_error(text, int(np.argmin(ids != UNKNOWN)), subject, before)
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
-        """Return the text of ids; <unk> becomes U+FFFD, the mark nothing."""
+        """Return the text of ids; <unk> becomes U+FFFD, the boundary nothing."""
         places = np.asarray(ids, dtype=np.int64)
-        if self.mark is not None:
-            places = places[places != self.mark]
+        if self.boundary_id is not None:
+            places = places[places != self.boundary_id]
         return self._characters[places].tobytes().decode("utf-32-le", "surrogatepass")
 
     def decoder(self) -> CharDecoder:
         """Return what decodes ids that come one by one."""
         if self._texts is None:
-            self._texts = [*"\ufffd", *self.alphabet] + [""] * (self.mark is not None)
+            self._texts = [*"\ufffd", *self.alphabet] + [""] * (self.boundary_id is not None)
         return CharDecoder(self._texts)
 
     def symbols(self) -> list[bytes]:
-        """Return what each id stands for: UTF-8, b"" for <unk>, MARK for the mark."""
+        """Return what each id stands for: UTF-8, b"" for <unk>, BOUNDARY for the boundary."""
         known = [char.encode("utf-8", "surrogatepass") for char in self.alphabet]
-        return [b"", *known] + [MARK] * (self.mark is not None)
+        return [b"", *known] + [BOUNDARY] * (self.boundary_id is not None)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the arrays from which `pieces.from_tensors` makes it again."""
@@ -113,12 +113,12 @@ class CharTokenizer:
 
     def with_counts(self, counts: np.ndarray) -> CharTokenizer:
         """Return the same tokenizer with other counts (V,)."""
-        return CharTokenizer(self.codepoints, counts, self.mark is not None)
+        return CharTokenizer(self.codepoints, counts, self.boundary_id is not None)
 
     def describe(self) -> str:
         """Return what its ids are, in words."""
         number = counted(len(self.codepoints), "character")
-        return f"{number}: {self.alphabet!r}" + marked_too(self.mark)
+        return f"{number}: {self.alphabet!r}" + describe_boundary(self.boundary_id)
 
     def _unknown_error(self, text: str, index: int, subject: str, before: int) -> TextError:
         char = text[index]

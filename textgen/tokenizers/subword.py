@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from textgen.errors import MachineError, UsageError
-from textgen.tokenizers.base import Ids, marked_too
+from textgen.tokenizers.base import Ids, describe_boundary
 from textgen.tokenizers.byte import ByteUnits, writable
 from textgen.tokenizers.sentencepiece_model import LOSSLESS, SPACE, checked_units, first_byte_id
 
@@ -65,12 +65,24 @@ class SentencePieceTokenizer(ByteUnits):
         seed: int = 0,
         marked: bool = False,
     ) -> tuple[SentencePieceTokenizer, str | None]:
-        """Return the tokenizer learnt from text, and what there is to say of it.
+        """Learn a tokenizer from text.
 
-        model_type: "bpe" or "unigram". vocab_size: ids, the mark not counted, fewer where the text
-        has no more pieces (default: 1,000, for a large alphabet 4,000). Of a large alphabet the
-        rarer characters are spelled in bytes. seed: which blocks of a long text are learnt from.
-        Raises UsageError where the bytes alone are more, TextError for surrogates.
+        Args:
+            text: the text, whole or in pieces.
+            model_type: "bpe" or "unigram".
+            vocab_size: how many pieces, the boundary not counted; fewer where the text has no
+                more. Default: 1,000, for a large alphabet 4,000. Of a large alphabet the rarer
+                characters are spelled in bytes.
+            seed: decides which blocks of a long text are learnt from.
+            marked: whether an id stands between records.
+
+        Returns:
+            The tokenizer, and a sentence for the user about it or None.
+
+        Raises:
+            UsageError: vocab_size is too small for the 256 bytes.
+            TextError: the text holds half of a surrogate pair.
+            MachineError: sentencepiece is missing.
         """
         blocks, note = _drawn([*_blocks([text] if isinstance(text, str) else text)], seed)
         if vocab_size and vocab_size < FEWEST_PIECES:
@@ -110,8 +122,10 @@ class SentencePieceTokenizer(ByteUnits):
 
     def describe(self) -> str:
         """Return what its ids are, in words."""
-        pieces = len(self.units) - (self.mark is not None)
-        return f"{pieces:,} pieces (sentencepiece, {self.model_type})" + marked_too(self.mark)
+        pieces = len(self.units) - (self.boundary_id is not None)
+        return f"{pieces:,} pieces (sentencepiece, {self.model_type})" + describe_boundary(
+            self.boundary_id
+        )
 
 
 def _without_rare(blocks: list[str], vocab_size: int | None) -> tuple[list[str], int]:

@@ -5,7 +5,7 @@ id is a character needs none.
 
 Shapes: S states, V ids.
 
-    >>> spelling = Spelling([b"a", b"\xc3", b"\xa9"], mark=None)
+    >>> spelling = Spelling([b"a", b"\xc3", b"\xa9"], boundary_id=None)
     >>> spelling.allowed_SV[spelling.state(b"\xc3")].tolist()
     [False, False, True]
 """
@@ -55,15 +55,15 @@ class Spelling:
     """What each id does to a text in UTF-8.
 
     next_SV: the state after each id in each state and in DEAD; allowed_SV: whether it is not DEAD.
-    symbols: what each id stands for; mark: the id that stands between texts, if there is one.
+    symbols: what each id stands for; boundary_id: the id between records, if there is one.
     """
 
-    def __init__(self, symbols: Sequence[bytes], mark: int | None) -> None:
+    def __init__(self, symbols: Sequence[bytes], boundary_id: int | None) -> None:
         rows = [[advance(state, one) for one in symbols] for state in range(DEAD + 1)]
         self.next_SV = np.array(rows, dtype=np.int8)
-        if mark is not None:
-            self.next_SV[:, mark] = DEAD
-            self.next_SV[BETWEEN_CHARACTERS, mark] = BETWEEN_CHARACTERS
+        if boundary_id is not None:
+            self.next_SV[:, boundary_id] = DEAD
+            self.next_SV[BETWEEN_CHARACTERS, boundary_id] = BETWEEN_CHARACTERS
         self.allowed_SV = self.next_SV != DEAD
 
     def state(self, pending: bytes) -> int:

@@ -222,7 +222,7 @@ class Run:
 
     def _sample(self, checkpoint: Checkpoint) -> str:
         engine = make_engine(checkpoint)
-        config = VALIDATION_SAMPLE if self.tokenizer.mark is None else VALIDATION_RECORDS
+        config = VALIDATION_SAMPLE if self.tokenizer.boundary_id is None else VALIDATION_RECORDS
         texts = write_texts(engine, self.tokenizer, [""], config)
         return "\n".join(one.text for one in texts)
 

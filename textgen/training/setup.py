@@ -193,7 +193,7 @@ def _model(config: TrainConfig, vocab: int) -> CharRNN:
 def _trainer(model: CharRNN, material: Dataset, config: TrainConfig) -> tuple[Trainer, list[str]]:
     assert config.batch and config.window and config.weight_decay is not None
     sizes = config.batch, config.window, config.seed
-    if (mark := material.tokenizer.mark) is not None:
+    if (mark := material.tokenizer.boundary_id) is not None:
         items = RecordStreams(np.asarray(material.train), mark, *sizes)
         return Trainer(model, items, config.seed, config.weight_decay), []
     streams, notes = Streams(material.train, *sizes), []

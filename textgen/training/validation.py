@@ -31,7 +31,7 @@ class Validation:
         """Return what a model pays for each of the first ids; the last item is read to its end."""
         if not len(self):
             return np.zeros(0)
-        if (mark := self.tokenizer.mark) is None:
+        if (mark := self.tokenizer.boundary_id) is None:
             ids = self.ids[:number]
             unknown = self.tokenizer.unknown_nats
             costs = protocols.streamed(stepper, ids, self.tokenizer.counts, unknown)
