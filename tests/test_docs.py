@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 
 import textgen
-from textgen.cli.app import main, make_parser
+from textgen.cli.app import make_parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("corpora/*.md")])
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def blocks(language):
-    """The fenced code blocks of the README in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.S | re.M)
+def blocks(page, language):
+    """Return the fenced code blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+
+
+def pages_with(language):
+    return [page for page in PAGES if blocks(page, language)]
 
 
 @pytest.mark.parametrize("page", ["cli", "sampling"])
@@ -36,23 +40,32 @@ def test_links_inside_the_repository_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-def test_commands_of_the_readme_are_understood():
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    words = [shlex.split(line, comments=True) for line in lines if line.startswith("textgen ")]
-    assert len(words) >= 8
-    for command in words:
-        make_parser().parse_args(command[1:])
+@pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.name)
+def test_commands_of_a_page_are_understood(page):
+    for line in "".join(blocks(page, "sh")).replace("\\\n", "").splitlines():
+        for command in line.split(" | "):
+            if command.startswith("textgen "):
+                make_parser().parse_args(shlex.split(command, comments=True)[1:])
 
 
-def test_python_of_the_readme_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def folder_with_a_run(tmp_path_factory):
+    """A folder that holds a text and a run in checkpoints/corpus."""
+    folder = tmp_path_factory.mktemp("docs")
     text = "The quick brown fox jumps over the lazy dog.\nROMEO: and JULIET:\n" * 40
-    (tmp_path / "corpus.txt").write_text(text)
-    options = ["--steps=3", "--hidden=8", "--batch=2", "--window=8", "--threads=1"]
-    assert main(["train", "corpus.txt", *options]) == 0
-    for block in blocks("python"):
+    (folder / "corpus.txt").write_text(text)
+    options = {"steps": 3, "hidden": 8, "batch": 2, "window": 8, "threads": 1}
+    textgen.train(folder / "corpus.txt", out=str(folder / "checkpoints" / "corpus"), **options)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", pages_with("python"), ids=lambda page: page.name)
+def test_python_of_a_page_runs(page, folder_with_a_run, monkeypatch):
+    monkeypatch.chdir(folder_with_a_run)
+    for block in blocks(page, "python"):
         quick = re.sub(r"minutes=\d+", "steps=2, hidden=8, threads=1", block)
-        exec(compile(quick, "README.md", "exec"), {})
+        exec(compile(quick, page.name, "exec"), {})
 
 
 def test_changelog_and_package_agree_on_the_version():
