@@ -104,7 +104,14 @@ def test_a_byte_that_has_changed_is_noticed(kind):
 def test_what_follows_a_packed_text_is_not_dropped_in_silence(kind):
     data = PACKERS[kind](TEXT)
     assert f"is a damaged {kind} file" in failing(data + b"and so on, for some more bytes").problem
-    assert joined(data + bytes(1000)) == TEXT  # archives on tapes are filled up so
+
+
+@kinds
+def test_zeros_may_fill_up_a_file_behind_any_member(kind):
+    """Archives on tapes are filled up so."""
+    data = PACKERS[kind](TEXT)
+    assert joined(data + bytes(1000)) == TEXT
+    assert joined(data + bytes(8) + data + bytes(3)) == TEXT * 2
 
 
 def test_frames_that_zstd_skips_are_skipped():
@@ -129,10 +136,10 @@ def test_other_programs_files_are_read():
 @kinds
 def test_a_bomb_is_refused_with_both_numbers(kind, monkeypatch):
     data = PACKERS[kind](bytes(3_000_000))
-    monkeypatch.setattr(compression, "RATIO", 100)
-    monkeypatch.setattr(compression, "TRUSTED", 3_000_000)
+    monkeypatch.setattr(compression, "HIGHEST_RATIO", 100)
+    monkeypatch.setattr(compression, "TRUSTED_BYTES", 3_000_000)
     assert joined(data) == bytes(3_000_000)
-    monkeypatch.setattr(compression, "TRUSTED", 1_000_000)
+    monkeypatch.setattr(compression, "TRUSTED_BYTES", 1_000_000)
     error = failing(data)
     read, made = [int(word.replace(",", "")) for word in error.problem.split() if word[0].isdigit()]
     assert made > 1_000_000 and made > 100 * read and read <= len(data)
@@ -141,14 +148,14 @@ def test_a_bomb_is_refused_with_both_numbers(kind, monkeypatch):
 
 @kinds
 def test_what_unpacks_well_but_not_too_well_is_read(kind, monkeypatch):
-    monkeypatch.setattr(compression, "TRUSTED", 1000)
-    monkeypatch.setattr(compression, "RATIO", 2 * len(TEXT) // len(PACKERS[kind](TEXT)) + 1)
+    monkeypatch.setattr(compression, "TRUSTED_BYTES", 1000)
+    monkeypatch.setattr(compression, "HIGHEST_RATIO", 2 * len(TEXT) // len(PACKERS[kind](TEXT)) + 1)
     assert joined(PACKERS[kind](TEXT)) == TEXT
 
 
 @kinds
 def test_more_than_the_most_is_refused_however_it_is_packed(kind, monkeypatch):
-    monkeypatch.setattr(compression, "UNPACKED", len(TEXT))
+    monkeypatch.setattr(compression, "MOST_UNPACKED", len(TEXT))
     assert joined(PACKERS[kind](TEXT)) == TEXT
     assert "unpack it first" in failing(PACKERS[kind](TEXT + b"!")).fix
 
@@ -157,7 +164,7 @@ def test_a_dictionary_of_xz_cannot_take_all_memory(monkeypatch):
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 26}]
     data = lzma.compress(TEXT, filters=filters)
     assert joined(data) == TEXT
-    monkeypatch.setattr(compression, "MEMORY", 1 << 24)
+    monkeypatch.setattr(compression, "MOST_MEMORY", 1 << 24)
     assert "emory" in failing(data).problem
 
 

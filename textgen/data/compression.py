@@ -12,22 +12,31 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Protocol
 
 from textgen.errors import TextError
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-READ_AT_ONCE = 1 << 20  # bytes that are handed on at a time, or somewhat more
-SLICE = 512  # packed bytes given to a decoder at a time: zstd makes up to 32,768 of each
-UNPACKED = 1 << 37  # bytes that one file may unpack to
-RATIO = 1000  # bytes that a packed byte may stand for ...
-TRUSTED = 1 << 30  # ... once so many have come out
-MEMORY = 1 << 28  # bytes that xz may ask for
+# Bytes that are handed on at a time, or somewhat more.
+READ_AT_ONCE = 1 << 20
+# Packed bytes given to a decoder at a time: zstd can make 32,768 bytes of each, and what comes out
+# of one slice is held in memory.
+SLICE = 512
+# Bytes that one file may unpack to: more than any text that a character model is trained on.
+MOST_UNPACKED = 1 << 37
+# A packed byte stands for at most so many bytes of a real text, however repetitive, once more than
+# the trusted bytes have come out; a bomb's stands for more.
+HIGHEST_RATIO = 1000
+TRUSTED_BYTES = 1 << 30
+# Bytes of memory that xz may ask for: its strongest preset takes a quarter of it, and a header can
+# claim up to 4 GiB.
+MOST_MEMORY = 1 << 28
 REPAIR = "fetch or pack it again"
 
 
-class _Member(Protocol):
-    """The decoder of one member of a packed file, of which several may follow each other."""
+class _Decoder(Protocol):
+    """What unpacks one member of a packed file, of which several may follow each other."""
 
     @property
     def eof(self) -> bool:
@@ -44,9 +53,13 @@ class _Member(Protocol):
 def unpacked(name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the bytes of a file, unpacked if they are packed; all members of it, if several.
 
-    blocks: the file's bytes as they lie on the disk, in any pieces. Raises TextError, naming name,
-    when the packed bytes are damaged, end too early, unpack to too much, or need a package that is
-    not installed.
+    Args:
+        name: of the file, for errors.
+        blocks: the file's bytes as they lie on the disk, in any pieces.
+
+    Raises:
+        TextError: the packed bytes are damaged, end too early or unpack to too much, or the package
+            that unpacks them is not installed.
     """
     head, longest = b"", max(map(len, MAGIC))
     for block in blocks:
@@ -54,57 +67,72 @@ def unpacked(name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
         if len(head) >= longest:
             break
     kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
-    if kind is not None:
-        yield from _gathered(_unpacked(name, kind, head, blocks))
-        return
-    if head:
-        yield head
-    yield from blocks
+    everything = chain([head] if head else [], blocks)
+    yield from everything if kind is None else _joined(_decompressed(name, kind, everything))
 
 
-def _unpacked(name: str, kind: str, head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _decompressed(name: str, kind: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield what each slice of the packed bytes unpacks to."""
-    new, fault = _decoder(name, kind)
-    read = made = 0
-    try:
-        member = new()
-        for data in _slices(head, blocks):
-            read += len(data)
-            while data:
-                if member.eof:  # zeros may fill up a gzip or xz file
-                    if not (data := data.lstrip(b"\0")):
-                        break
-                    member = new()
-                piece = member.decompress(data)
-                data = member.unused_data if member.eof else b""
-                made += len(piece)
-                if made > UNPACKED or made > max(TRUSTED, RATIO * read):
-                    problem = f"{read:,} packed bytes unpack to {made:,} or more"
-                    raise TextError(name, problem, "unpack it first, if that is right")
-                yield piece
-        if not member.eof:
-            problem = f"is a {kind} file that ends too early, after {read:,} bytes"
-            raise TextError(name, problem, REPAIR)
-    except fault as error:
-        problem = f"is a damaged {kind} file: {error} (in the first {read:,} bytes)"
-        raise TextError(name, problem, REPAIR) from None
-
-
-def _slices(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    block: bytes | None = head
-    while block is not None:
+    unpacker = _Unpacker(name, kind)
+    for block in blocks:
         for start in range(0, len(block), SLICE):
-            yield block[start : start + SLICE]
-        block = next(blocks, None)
+            yield from unpacker.feed(block[start : start + SLICE])
+    unpacker.check_end()
 
 
-def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield parts joined to pieces of at least PIECE bytes, and what remains."""
+class _Unpacker:
+    """Unpacks the members of a file one after the other, and refuses damage and bombs.
+
+    The file objects of the standard library and of zstandard would do the same in fewer lines, but
+    less strictly: xz's drops what follows zeros or damage behind a member and knows no limit of
+    memory, and zstandard's takes a file that is cut off for a whole one.
+    """
+
+    def __init__(self, name: str, kind: str) -> None:
+        self._name, self._kind = name, kind
+        self._new_decoder, self._damage = _decoder_of(name, kind)
+        self._decoder = self._new_decoder()
+        self._read = self._made = 0
+
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """Yield what further packed bytes unpack to."""
+        self._read += len(packed)
+        while packed:
+            if self._decoder.eof:
+                # Zeros may fill up a file, between its members and at its end.
+                if not (packed := packed.lstrip(b"\0")):
+                    return
+                self._decoder = self._new_decoder()
+            yield self._decompress(packed)
+            packed = self._decoder.unused_data if self._decoder.eof else b""
+
+    def check_end(self) -> None:
+        """Raise TextError unless the last member has ended."""
+        if not self._decoder.eof:
+            problem = f"is a {self._kind} file that ends too early, after {self._read:,} bytes"
+            raise TextError(self._name, problem, REPAIR)
+
+    def _decompress(self, packed: bytes) -> bytes:
+        try:
+            piece = self._decoder.decompress(packed)
+        except self._damage as error:
+            where = f"in the first {self._read:,} bytes"
+            problem = f"is a damaged {self._kind} file: {error} ({where})"
+            raise TextError(self._name, problem, REPAIR) from None
+        self._made += len(piece)
+        if self._made > min(MOST_UNPACKED, max(TRUSTED_BYTES, HIGHEST_RATIO * self._read)):
+            problem = f"{self._read:,} packed bytes unpack to {self._made:,} or more"
+            raise TextError(self._name, problem, "unpack it first, if that is right")
+        return piece
+
+
+def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield pieces joined to blocks of at least READ_AT_ONCE bytes, and what remains."""
     held: list[bytes] = []
     size = 0
-    for part in parts:
-        held.append(part)
-        size += len(part)
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
         if size >= READ_AT_ONCE:
             yield b"".join(held)
             held, size = [], 0
@@ -112,15 +140,15 @@ def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _decoder(name: str, kind: str) -> tuple[Callable[[], _Member], type[Exception]]:
-    """Return what makes a member's decoder, and the exception that it raises on damage."""
+def _decoder_of(name: str, kind: str) -> tuple[Callable[[], _Decoder], type[Exception]]:
+    """Return what makes the decoder of a member, and the exception that it raises on damage."""
     try:
         if kind == "gzip":
             return lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), zlib.error
         if kind == "xz":
             import lzma
 
-            return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, MEMORY), lzma.LZMAError
+            return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_MEMORY), lzma.LZMAError
         import zstandard
 
         return lambda: zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError
