@@ -16,10 +16,10 @@ settings.load_profile("suite")
 @pytest.fixture
 def small(tmp_path):
     """The path of a small checkpoint with every kind of content."""
-    from samples import tiny
+    from factories import full_checkpoint
 
     path = tmp_path / "model.safetensors"
-    tiny().save(path)
+    full_checkpoint().save(path)
     assert path.stat().st_size < 2500
     return path
 

@@ -8,13 +8,12 @@ import sys
 import naive
 import numpy as np
 import pytest
-from samples import network_of, units_of
+from factories import learn_tokenizer, random_checkpoint
 from threadpoolctl import ThreadpoolController
 
 import textgen
-from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.loading import make_engine
-from textgen.config.model import CELLS, ModelConfig
+from textgen.config.model import CELLS
 from textgen.engine.network import Engine
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError
 from textgen.evaluation import protocols
@@ -24,9 +23,7 @@ LETTERS = CharTokenizer.from_text("abcdefgh\n " * 3)
 
 
 def checkpoint(cell="gru"):
-    config = ModelConfig(vocab=LETTERS.size, cell=cell, layers=2, hidden=8, embedding=4)
-    weights = naive.random_weights(config, seed=0, scale=0.7)
-    return Checkpoint(config, LETTERS, {n: w.astype(np.float32) for n, w in weights.items()})
+    return random_checkpoint(LETTERS, cell=cell, layers=2, scale=0.7)
 
 
 @pytest.fixture
@@ -424,7 +421,7 @@ def test_scoring_and_sampling_do_not_disturb_each_other(model):
 @pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
 def test_a_score_by_bytes_or_pieces_is_one_by_characters(kind):
     text = "the cat sat: é\0"
-    found = network_of(units_of(kind, text * 9))
+    found = random_checkpoint(learn_tokenizer(kind, text * 9))
     score = textgen.TextModel(found).score(text)
     evaluated = protocols.measure_text(make_engine(found), found.tokenizer, text, "stateful")
     assert len(score.nats) == len(found.tokenizer.encode(text)) != len(text)
@@ -475,7 +472,7 @@ KINDS = ["byte", "bpe", "unigram"]
 
 
 def of_units(kind):
-    return textgen.TextModel(network_of(units_of(kind, WORDS)))
+    return textgen.TextModel(random_checkpoint(learn_tokenizer(kind, WORDS)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

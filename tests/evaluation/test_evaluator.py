@@ -7,10 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
+from factories import call
 
 import textgen
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.cli.app import main
 from textgen.errors import TextError, UsageError
 from textgen.evaluation import dynamic as dynamic_module
 from textgen.evaluation import evaluator
@@ -59,13 +59,6 @@ def asked(monkeypatch):
 
 
 RUN = "checkpoints/run"
-
-
-def call(capsys, *words):
-    """Run the command line in this process; return its code, stdout and stderr."""
-    code = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def encoded(text):

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from factories import learn_tokenizer, with_counts_of
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import counted, units_of
 
 from textgen.data import records
 from textgen.errors import TextError
@@ -280,7 +280,7 @@ def test_every_protocol_hands_the_model_what_an_index_needs(protocol):
 
 def test_bytes_cost_their_nats_and_are_divided_by_characters():
     text = "né€\U0001d11e"  # 1 + 2 + 3 + 4 bytes
-    result = measure_text(Uniform(256), counted(ByteTokenizer(), "nn"), text, "stateful")
+    result = measure_text(Uniform(256), with_counts_of(ByteTokenizer(), "nn"), text, "stateful")
     nats = math.log((2 + 256) / 3) + 9 * math.log(256)  # n was counted twice, of 2 + 256
     assert result.nats_per_char == pytest.approx(nats / 4)
     assert result.bits_per_byte == pytest.approx(nats / math.log(2) / 10)
@@ -290,7 +290,7 @@ def test_bytes_cost_their_nats_and_are_divided_by_characters():
 @pytest.mark.parametrize("protocol", ["stateful", "streamed", "nanogpt"])
 def test_the_byte_0_is_a_byte_like_any_other(protocol):
     text = "\0a" * 200
-    result = measure_text(Uniform(256), counted(ByteTokenizer(), text), text, protocol)
+    result = measure_text(Uniform(256), with_counts_of(ByteTokenizer(), text), text, protocol)
     assert result.nats_per_char < math.log(256) + 0.01
     assert result.unknown_chars == 0
 
@@ -298,7 +298,7 @@ def test_the_byte_0_is_a_byte_like_any_other(protocol):
 @pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
 def test_the_costs_of_all_ids_are_shared_among_the_characters(kind):
     text = "the cat, the hat: é 日本 😀\n" * 30
-    tokenizer = units_of(kind, text)
+    tokenizer = learn_tokenizer(kind, text)
     text += "new: ß\u2581"
     ids = tokenizer.encode(text)
     expected = one_at_a_time(Counting(), ids.astype(int), tokenizer.counts)
@@ -313,7 +313,7 @@ def test_the_costs_of_all_ids_are_shared_among_the_characters(kind):
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 def test_nanogpt_counts_the_characters_that_begin_in_its_windows(kind):
     text = "the cat, the hat: é 日本 😀\n" * 60
-    tokenizer = units_of(kind, text)
+    tokenizer = learn_tokenizer(kind, text)
     recorder = Recorder(tokenizer.size)
     result = measure_text(recorder, tokenizer, text, "nanogpt")
     symbols = tokenizer.symbols()

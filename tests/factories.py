@@ -1,0 +1,98 @@
+"""What the tests of several folders build: tokenizers, models of random weights, commands run.
+
+>>> checkpoint = random_checkpoint(learn_tokenizer("char", "abba"), hidden=4)
+"""
+
+import dataclasses
+import unicodedata
+
+import naive
+import numpy as np
+import pytest
+
+from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.cli.app import main
+from textgen.config.model import ModelConfig
+from textgen.engine.network import Engine
+from textgen.engine.ngrams import NGrams
+from textgen.errors import CheckpointError
+from textgen.files.tensorfile import read_tensors
+from textgen.tokenizers.byte import ByteTokenizer
+from textgen.tokenizers.char import CharTokenizer
+from textgen.tokenizers.subword import SentencePieceTokenizer
+
+
+def learn_tokenizer(kind, text):
+    """A tokenizer of a kind, learnt from a text."""
+    if kind == "char":
+        return CharTokenizer.from_text(text)
+    if kind == "byte":
+        return with_counts_of(ByteTokenizer(), text)
+    return with_counts_of(SentencePieceTokenizer.train(text, kind, 400)[0], text)
+
+
+def with_counts_of(tokenizer, text):
+    """The tokenizer with the counts of a training text."""
+    return tokenizer.with_counts(np.bincount(tokenizer.encode(text), minlength=tokenizer.size))
+
+
+def small_sizes(tokenizer, **sizes):
+    """The config of a network for a tokenizer: a GRU layer of 8 units where nothing else is said.
+
+    sizes: fields of ModelConfig.
+    """
+    sizes = {"cell": "gru", "layers": 1, "hidden": 8, "embedding": 4, **sizes}
+    return ModelConfig(vocab=tokenizer.size, **sizes)
+
+
+def random_engine(tokenizer, seed=0, scale=0.8, dtype=np.float64, **sizes):
+    """An engine of random weights, in float64 unless told otherwise, without a checkpoint."""
+    config = small_sizes(tokenizer, **sizes)
+    weights = naive.random_weights(config, seed, scale)
+    return Engine(config, {name: array.astype(dtype) for name, array in weights.items()})
+
+
+def random_checkpoint(tokenizer, facts=None, seed=0, scale=1.0, **sizes):
+    """A checkpoint of random weights, in the float32 of a file. sizes: of `small_sizes`."""
+    config = small_sizes(tokenizer, **sizes)
+    weights = naive.random_weights(config, seed, scale)
+    weights = {name: array.astype(np.float32) for name, array in weights.items()}
+    return Checkpoint(config, tokenizer, weights, facts or {})
+
+
+def full_checkpoint(cell="gru", **changes):
+    """A checkpoint of under 2,500 bytes with every kind of content. changes: of its fields."""
+    tokenizer = CharTokenizer.from_text("abba\u00e9")
+    ngrams = NGrams.count(tokenizer.encode("abba\u00e9"), tokenizer.size, 3)
+    sizes = {"cell": cell, "hidden": 2, "embedding": 2, "ngrams": 3}
+    plain = random_checkpoint(tokenizer, {"split": "0.9,0.1"}, **sizes)
+    return dataclasses.replace(plain, **{"ngrams": ngrams, "share": 0.25, **changes})
+
+
+def call(capsys, *words):
+    """Run the command line in this process; return its code, stdout and stderr."""
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def refused(path, *words, load=read_tensors):
+    """The error that reading path raises, checked to be one harmless line with code 4."""
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    error = caught.value
+    assert error.exit_code == 4
+    assert error.fix
+    assert not [c for c in str(error) if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs")]
+    for word in words:
+        assert word in str(error)
+    return error
+
+
+def assert_equal_tensors(found, expected):
+    """Compare named arrays to the byte."""
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes()
