@@ -13,7 +13,7 @@ import textgen
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.loading import make_engine, with_ngrams
 from textgen.config.model import CELLS, ModelConfig
-from textgen.engine.mixture import Mixture, best_share, mix
+from textgen.engine.mixture import Mixture, best_ngram_weight, mix
 from textgen.engine.network import Engine
 from textgen.engine.ngrams import NGrams
 from textgen.errors import NumericsError
@@ -40,8 +40,8 @@ def network(cell="gru"):
     return Engine(sizes(cell), naive.random_weights(sizes(cell), seed=3))
 
 
-def mixture(cell="gru", share=0.3):
-    return Mixture(network(cell), counted(), share)
+def mixture(cell="gru", weight=0.3):
+    return Mixture(network(cell), counted(), weight)
 
 
 def checkpoint(share=0.3, ngrams=None, scale=0.7):
@@ -77,7 +77,7 @@ def test_the_mean_of_logarithms_is_that_of_probabilities(share, seed):
     np.testing.assert_allclose(np.exp(mixed), (1 - share) * one + share * other, rtol=1e-12)
 
 
-def test_a_share_of_nothing_or_all_leaves_one_model_without_a_warning():
+def test_a_weight_of_nothing_or_all_leaves_one_model_without_a_warning():
     one, other = np.log([0.2, 0.8]), np.array([-2000.0, 0.0])
     assert np.array_equal(mix(one, other, 0.0), one)
     assert np.array_equal(mix(one, other, 1.0), other)
@@ -153,7 +153,7 @@ def test_streams_of_a_mixture_begin_like_one_stream_of_it():
     np.testing.assert_allclose(streamed[1050:], stateful[1050:], rtol=1e-3)
 
 
-# The share
+# The weight
 
 
 def mean_cost(network, ngrams, share):
@@ -167,35 +167,35 @@ COSTS = st.lists(
 
 
 @given(COSTS)
-def test_no_other_share_makes_a_text_likelier(costs):
+def test_no_other_weight_makes_a_text_likelier(costs):
     network, ngrams = np.array(costs).T
-    share = best_share(network, ngrams)
+    share = best_ngram_weight(network, ngrams)
     assert 0 <= share <= 1
     grid = min(mean_cost(network, ngrams, other) for other in np.linspace(0, 1, 201))
     assert mean_cost(network, ngrams, share) <= grid + 1e-9
 
 
-def test_the_share_is_that_of_a_fine_grid():
+def test_the_weight_is_that_of_a_fine_grid():
     draws = np.random.default_rng(0)
     network, ngrams = draws.gamma(1, 1.5, 4000), draws.gamma(1, 1.7, 4000)
     grid = np.linspace(0, 1, 2001)
     best = grid[np.argmin([mean_cost(network, ngrams, share) for share in grid])]
     assert 0.1 < best < 0.9
-    assert best_share(network, ngrams) == pytest.approx(best, abs=5e-4)
+    assert best_ngram_weight(network, ngrams) == pytest.approx(best, abs=5e-4)
 
 
 def test_two_models_of_which_each_knows_some_characters_share_by_how_many():
-    # With costs of 0 and of thousands, the share is that of the characters the n-grams know.
+    # With costs of 0 and of thousands, the weight is that of the characters the n-grams know.
     knows = np.arange(10) < 3
-    share = best_share(np.where(knows, 5000.0, 0.0), np.where(knows, 0.0, 5000.0))
+    share = best_ngram_weight(np.where(knows, 5000.0, 0.0), np.where(knows, 0.0, 5000.0))
     assert share == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("more", [1e-3, 1.0, 700.0, 1e5])
 def test_a_model_that_is_always_better_gets_it_all(more):
     costs = np.random.default_rng(1).gamma(1, 2, 50)
-    assert best_share(costs, costs + more) == pytest.approx(0, abs=1e-6)
-    assert best_share(costs + more, costs) == pytest.approx(1, abs=1e-6)
+    assert best_ngram_weight(costs, costs + more) == pytest.approx(0, abs=1e-6)
+    assert best_ngram_weight(costs + more, costs) == pytest.approx(1, abs=1e-6)
 
 
 # Where it comes from

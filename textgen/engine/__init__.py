@@ -4,7 +4,7 @@ ids -> network, ngrams -> mixture -> log-probabilities
 """
 
 from textgen.engine.mixture import Mixture as Mixture
-from textgen.engine.mixture import best_share as best_share
+from textgen.engine.mixture import best_ngram_weight as best_ngram_weight
 from textgen.engine.mixture import mix as mix
 from textgen.engine.network import Engine as Engine
 from textgen.engine.network import ignore_overflow as ignore_overflow
@@ -25,7 +25,7 @@ __all__ = [
     "Scorer",
     "Stepper",
     "Threads",
-    "best_share",
+    "best_ngram_weight",
     "first_distribution",
     "fits_model",
     "ignore_overflow",

@@ -18,9 +18,14 @@ from textgen.config import ModelConfig
 LayerArrays = tuple[np.ndarray, ...]
 NetworkState = tuple[LayerArrays, ...]
 
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer
-PADDING = 16  # numbers after each row of a table
-CACHE_LINE = 64  # bytes
+# Of a layer, in torch's order.
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# Numbers after each row of a table of inputs: adding columns that are a power of two apart takes
+# several times as long, since they evict each other from the cache (docs/log.md, "sampling,
+# quicker").
+PADDING = 16
+# In bytes: arrays that begin at one are multiplied 4 to 5 % faster (the same entry).
+CACHE_LINE = 64
 
 # For what steps on and on: the sampler reports what is not finite. A single step is not silenced.
 ignore_overflow = np.errstate(over="ignore", invalid="ignore")
@@ -29,7 +34,9 @@ ignore_overflow = np.errstate(over="ignore", invalid="ignore")
 class Engine:
     """Steps a network over B rows of text at once.
 
-    weights: the parameters of model.shapes(); their dtype is the dtype of the arithmetic.
+    Args:
+        model: the sizes.
+        weights: the parameters of `model.shapes()`; their dtype is that of the arithmetic.
     """
 
     @ignore_overflow
@@ -48,20 +55,20 @@ class Engine:
     def initial_state(self, rows: int) -> NetworkState:
         """Return the zero state of B rows."""
         parts = 2 if self.model.cell == "lstm" else 1
-        zeros = np.zeros((rows, self.model.hidden), dtype=self.dtype)
-        return tuple((zeros,) * parts for _ in range(self.model.layers))
+        zeros_BH = np.zeros((rows, self.model.hidden), dtype=self.dtype)
+        return tuple((zeros_BH,) * parts for _ in range(self.model.layers))
 
     def step(
         self, ids_B: np.ndarray, state: NetworkState | None
     ) -> tuple[np.ndarray, NetworkState]:
-        """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
+        """Return logits_BV of the id after ids_B, and the state that has read ids_B."""
         state = state or self.initial_state(len(ids_B))
         after = [self._layers[0].step(ids_B, state[0])]
-        total = after[0][0]
+        features_BH = after[0][0]
         for layer, before in zip(self._layers[1:], state[1:], strict=True):
             after.append(layer.step(after[-1][0], before))
-            total = total + after[-1][0]
-        logits_VB = self._head.dot(total.T)
+            features_BH = features_BH + after[-1][0]
+        logits_VB = self._head.dot(features_BH.T)
         logits_VB += self._head_bias
         return logits_VB.T, tuple(after)
 
@@ -71,8 +78,8 @@ class Engine:
     ) -> tuple[np.ndarray, NetworkState]:
         """Feed the same ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
         logits_BV = np.zeros((rows, self.model.vocab), dtype=self.dtype)
-        for one in ids:
-            logits_BV, state = self.step(np.full(rows, one), state)
+        for next_id in ids:
+            logits_BV, state = self.step(np.full(rows, next_id), state)
         return logits_BV, state or self.initial_state(rows)
 
     @ignore_overflow
@@ -91,7 +98,7 @@ class Engine:
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Return log-probabilities over the last axis, in float64."""
-    # ufuncs' own reductions: for one row the methods' wrappers cost more than the work
+    # The ufuncs' own reductions: for one row the methods' wrappers cost more than the work.
     largest = np.maximum.reduce(logits, axis=-1, keepdims=True)
     shifted = np.subtract(logits, largest, dtype=np.float64)
     total = np.add.reduce(np.exp(shifted), axis=-1, keepdims=True)
@@ -106,43 +113,43 @@ class Layer:
     tanh(a) / 2 + 1/2: one tanh then serves all gates. The first layer's inputs are ids, whose
     projections stand in a table; a later layer's stand beside its state, so one matrix holds both.
     Features come first within a step, (H, B), so that each gate is one block of memory. A state is
-    laid out anew for it, whoever put its rows together, since products round by the layout.
+    copied into this layout whoever put its rows together, since products round by the layout.
+    What each of these gains is in docs/log.md, "sampling, quicker".
+
+    order: the gates' places in torch's rows, those with a sigmoid first; sigmoids: how many.
     """
 
-    order: tuple[int, ...] = (0,)  # the gates' places in torch's rows, sigmoid ones first
+    order: tuple[int, ...] = (0,)
     sigmoids = 0
 
     def __init__(self, weights: dict[str, np.ndarray], embedding: np.ndarray | None) -> None:
-        gates, width = weights["weight_hh"].shape
-        self.cut = self.sigmoids * width
+        gate_rows, width = weights["weight_hh"].shape
+        self.sigmoid_rows = self.sigmoids * width
+        # An array, since numpy multiplies by one faster than by a Python number.
         self.half = np.array(0.5, dtype=weights["weight_hh"].dtype)
-        w_ih, w_hh, b_ih, b_hh = (self._arranged(weights[name]) for name in PARAMETERS)
-        bias = self._bias(b_ih, b_hh)
+        w_ih, w_hh, b_ih, b_hh = (self._arrange(weights[name]) for name in PARAMETERS)
+        bias = self._input_bias(b_ih, b_hh)
         self.bias, self.table = bias[:, None], None
         if embedding is not None:
-            # Rows a power of two apart would take each other's place in the cache.
-            self.table = np.zeros((len(embedding), gates + PADDING), dtype=self.half.dtype)
-            self.table[:, :gates] = embedding @ w_ih.T + bias
-        self._place(w_ih, w_hh)
+            self.table = np.zeros((len(embedding), gate_rows + PADDING), dtype=self.half.dtype)
+            self.table[:, :gate_rows] = embedding @ w_ih.T + bias
+        self._lay_out(w_ih, w_hh)
 
-    def _arranged(self, rows: np.ndarray) -> np.ndarray:
-        blocks = np.split(rows, len(self.order))
-        arranged = np.concatenate([blocks[place] for place in self.order])
-        arranged[: self.cut] *= 0.5
+    def _arrange(self, parameter: np.ndarray) -> np.ndarray:
+        """Return a parameter with its gates in our order, those with a sigmoid halved."""
+        blocks = np.split(parameter, len(self.order))
+        arranged = np.concatenate([blocks[gate] for gate in self.order])
+        arranged[: self.sigmoid_rows] *= 0.5
         return arranged
 
-    def _bias(self, b_ih: np.ndarray, b_hh: np.ndarray) -> np.ndarray:
+    def _input_bias(self, b_ih: np.ndarray, b_hh: np.ndarray) -> np.ndarray:
+        """Return what is added to the projected inputs."""
         return np.asarray(b_ih + b_hh)
 
-    def _place(self, w_ih: np.ndarray, w_hh: np.ndarray) -> None:
-        first = self.table is not None
-        self.weight = aligned(w_hh if first else np.concatenate([w_ih, w_hh], axis=1))
-
-    def projections(self, ids_B: np.ndarray) -> np.ndarray:
-        """Return what the ids add to the gates (G H, B), biases included."""
-        assert self.table is not None
-        rows: np.ndarray = self.table.take(ids_B, axis=0)
-        return rows[:, :-PADDING].T
+    def _lay_out(self, w_ih: np.ndarray, w_hh: np.ndarray) -> None:
+        """Keep the matrices that a step multiplies with."""
+        reads_ids = self.table is not None
+        self.weight = aligned(w_hh if reads_ids else np.concatenate([w_ih, w_hh], axis=1))
 
     def gates(self, x: np.ndarray, h_HB: np.ndarray) -> np.ndarray:
         """Return what goes into the activations (G, H, B), in a new array.
@@ -152,7 +159,7 @@ class Layer:
         gates: np.ndarray
         if self.table is not None:
             gates = self.weight.dot(h_HB)
-            gates += self.projections(x)
+            gates += projections(self.table, x)
         else:
             gates = self.weight.dot(np.concatenate((x.T, h_HB)))
             gates += self.bias
@@ -181,16 +188,16 @@ class LSTMLayer(Layer):
 
     def step(self, x: np.ndarray, state: LayerArrays) -> LayerArrays:
         """Return (h, c) after x."""
-        h, c = (np.ascontiguousarray(part.T) for part in state)
-        gates = self.gates(x, h)
+        h_HB, c_HB = (np.ascontiguousarray(part.T) for part in state)
+        gates = self.gates(x, h_HB)
         self.activate(gates)
         i, f, o, g = gates
         g *= i
-        c = f * c
-        c += g
-        h = np.tanh(c)
-        h *= o
-        return h.T, c.T
+        c_HB = f * c_HB
+        c_HB += g
+        h_HB = np.tanh(c_HB)
+        h_HB *= o
+        return h_HB.T, c_HB.T
 
 
 class GRULayer(Layer):
@@ -202,45 +209,52 @@ class GRULayer(Layer):
     order = (0, 1, 2)
     sigmoids = 2
 
-    def _bias(self, b_ih: np.ndarray, b_hh: np.ndarray) -> np.ndarray:
-        self.inner_bias = b_hh[self.cut :, None]
+    def _input_bias(self, b_ih: np.ndarray, b_hh: np.ndarray) -> np.ndarray:
+        self.hidden_n_bias = b_hh[self.sigmoid_rows :, None]
         bias = b_ih.copy()
-        bias[: self.cut] += b_hh[: self.cut]
+        bias[: self.sigmoid_rows] += b_hh[: self.sigmoid_rows]
         return bias
 
-    def _place(self, w_ih: np.ndarray, w_hh: np.ndarray) -> None:
-        self.inputs, self.weight = aligned(w_ih), aligned(w_hh)
+    def _lay_out(self, w_ih: np.ndarray, w_hh: np.ndarray) -> None:
+        self.input_weight, self.weight = aligned(w_ih), aligned(w_hh)
 
     def step(self, x: np.ndarray, state: LayerArrays) -> LayerArrays:
         """Return (h,) after x."""
         h_HB = np.ascontiguousarray(state[0].T)
         recurrent = self.weight.dot(h_HB).reshape(3, *h_HB.shape)
         if self.table is not None:
-            gates = self.projections(x)
+            gates = projections(self.table, x)
         else:
-            gates = self.inputs.dot(x.T)
+            gates = self.input_weight.dot(x.T)
             gates += self.bias
         gates = gates.reshape(3, *h_HB.shape)
         rz = gates[:2]
         rz += recurrent[:2]
         self.activate(rz)
         r, z, n = gates
-        inner = recurrent[2]
-        inner += self.inner_bias
-        inner *= r
-        n += inner
+        hidden_n = recurrent[2]
+        hidden_n += self.hidden_n_bias
+        hidden_n *= r
+        n += hidden_n
         np.tanh(n, n)
-        after = h_HB - n
-        after *= z
-        after += n
-        return (after.T,)
+        # n + z (h - n), in place.
+        after_HB = h_HB - n
+        after_HB *= z
+        after_HB += n
+        return (after_HB.T,)
+
+
+def projections(table: np.ndarray, ids_B: np.ndarray) -> np.ndarray:
+    """Return what ids add to the gates (G H, B), biases included, from a padded table."""
+    rows: np.ndarray = table.take(ids_B, axis=0)
+    return rows[:, :-PADDING].T
 
 
 def aligned(array: np.ndarray) -> np.ndarray:
-    """Return a copy that begins at a cache line: a product reads it a twentieth faster."""
-    room = np.empty(array.nbytes + CACHE_LINE, dtype=np.uint8)
-    begin = -room.ctypes.data % CACHE_LINE
-    copy: np.ndarray = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    """Return a copy that begins at a cache line."""
+    buffer = np.empty(array.nbytes + CACHE_LINE, dtype=np.uint8)
+    start = -buffer.ctypes.data % CACHE_LINE
+    copy: np.ndarray = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[:] = array
     return copy
 

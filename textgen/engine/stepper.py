@@ -11,35 +11,47 @@ from typing import Any, Protocol
 
 import numpy as np
 
+# What a stepper keeps of the text that it has read: a tuple with a tuple for each layer, of arrays
+# (or tensors) with one row a text. Whoever carries it may pick rows and put rows together, and
+# need not know what is in it; None stands for the beginning of a text.
+StepperState = Any
+
 
 class Scorer(Protocol):
     """What can be measured: a model that carries its state from call to call."""
 
-    def nats(self, x_TB: np.ndarray, y_TB: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+    def nats(
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: StepperState
+    ) -> tuple[np.ndarray, StepperState]:
         """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
         ...
-
-
-def first_distribution(counts: np.ndarray) -> np.ndarray:
-    """Return the probabilities (V,) of a text's first character: training counts plus one.
-
-    The one keeps the cost of a character that the training text never held finite.
-    """
-    smoothed = counts.astype(np.float64) + 1
-    return np.asarray(smoothed / smoothed.sum())
 
 
 class Stepper(Scorer, Protocol):
     """What writes text: the numpy engine, a torch model on its device, n-grams, or a mixture."""
 
-    def initial_state(self, rows: int) -> Any:
+    def initial_state(self, rows: int) -> StepperState:
         """Return the state of B rows that have read nothing."""
         ...
 
-    def step(self, ids_B: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
+    def step(self, ids_B: np.ndarray, state: StepperState) -> tuple[np.ndarray, StepperState]:
+        """Return logits_BV of the id after ids_B, and the state that has read ids_B."""
         ...
 
-    def read(self, ids: np.ndarray, rows: int, state: Any) -> tuple[np.ndarray, Any]:
+    def read(
+        self, ids: np.ndarray, rows: int, state: StepperState
+    ) -> tuple[np.ndarray, StepperState]:
         """Feed ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
         ...
+
+
+def first_distribution(counts: np.ndarray) -> np.ndarray:
+    """Return the probabilities (V,) of a text's first id: training counts plus one.
+
+    The one keeps the cost of an id that the training text never held finite.
+
+    Args:
+        counts: (V,) how often each id occurs in the training text.
+    """
+    smoothed = counts.astype(np.float64) + 1
+    return np.asarray(smoothed / smoothed.sum())

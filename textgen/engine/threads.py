@@ -19,21 +19,29 @@ from threadpoolctl import ThreadpoolController
 
 Produced = TypeVar("Produced")
 
-ONE_THREAD = 600_000  # parameters of a model below which one thread is taken
+# Parameters of a model below which one thread is taken (docs/log.md, "sampling, quicker").
+ONE_THREAD = 600_000
 
 
 def sampling_threads(parameters: int) -> int:
-    """Return the threads that a model of so many parameters is stepped with.
+    """Return how many threads a model is stepped with.
 
     A rule and not a timing, so that the same machine always gives the same text. A second thread
     gains nothing up to 550 thousand parameters, 1.3 times at 720 thousand and 1.4 times above a
-    million (docs/log.md), but loses more than that when another program holds the core.
+    million, but loses more than that when another program holds the core.
+
+    Args:
+        parameters: of the network.
     """
     return 1 if parameters < ONE_THREAD else min(2, os.cpu_count() or 1)
 
 
 class Threads:
-    """So many threads while it is entered, those of the caller otherwise."""
+    """So many BLAS threads while it is entered, those of the caller otherwise.
+
+    Args:
+        number: of threads.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from textgen.data import Dataset
-from textgen.engine import NGrams, best_share, mix, stepper
+from textgen.engine import NGrams, best_ngram_weight, mix, stepper
 from textgen.evaluation import protocols
 
 
@@ -47,7 +47,7 @@ class Validation:
         if self.ngrams and len(costs):
             if self._ngram_costs is None:
                 self._ngram_costs = self.costs(self.ngrams, len(costs))
-            share = best_share(costs, self._ngram_costs)
+            share = best_ngram_weight(costs, self._ngram_costs)
             costs = -mix(-costs, -self._ngram_costs, share)
         return self.per_character(costs), share
 
