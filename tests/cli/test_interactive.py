@@ -129,7 +129,6 @@ def test_every_continuation_goes_on_from_the_text_that_is_shown(model, options):
 
 
 def test_a_pattern_is_matched_by_each_continuation(model):
-    pytest.importorskip("interegular")
     session = session_of(model, match="[ab]{3}")
     assert say(session, "h").removeprefix("h").strip("ab") == "\n"
     text = session.text
@@ -451,8 +450,6 @@ def test_an_error_changes_nothing(line, error, model, tmp_path, monkeypatch):
 @pytest.mark.parametrize("line", ["", "cd", ":3"])
 def test_options_under_which_nothing_can_be_written_change_nothing_either(model, options, line):
     """Whether they are refused when they are set or when they are used."""
-    if "match" in options:
-        pytest.importorskip("interegular")
     session, calm = session_of(model), session_of(model)
     for one in (session, calm):
         say(one, "ab")

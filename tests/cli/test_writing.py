@@ -499,7 +499,6 @@ def test_values_that_cannot_be_are_refused(sample, words, named):
     "words", [["--prime", "a"], ["--num", 2], ["--format", "jsonl"], ["--best-of", 2]], ids=str
 )
 def test_a_pattern_without_a_match_is_refused_before_any_output(sample, words):
-    pytest.importorskip("interegular")
     result = sample("--match", r"\d{31}", *words)
     refused(result, 2, "--match", "needs 31 characters", "--length is 30")
     refused(sample("--match", "(xyz)+", *words), 2, "--match", "no text of this model's")
@@ -507,18 +506,15 @@ def test_a_pattern_without_a_match_is_refused_before_any_output(sample, words):
 
 
 def test_a_pattern_without_a_match_is_refused_before_a_prime_is_shown(sample, prime_file):
-    pytest.importorskip("interegular")
     refused(sample("--match", r"\d{31}", "--prime-file", prime_file("It was")), 2, "--match")
 
 
 def test_a_refused_pattern_leaves_no_folder_behind(home, sample):
-    pytest.importorskip("interegular")
     refused(sample("--match", r"\d{31}", "--out-dir", "texts"), 2, "--match")
     assert not (home / "texts").exists()
 
 
 def test_every_text_matches_the_pattern(wrote):
-    pytest.importorskip("interegular")
     out = wrote("--match", r"[a-f]+ \d\d?", "--num", 6, "--format", "jsonl", "--prime", "It was ")
     for line in out.splitlines():
         assert re.fullmatch(r"[a-f]+ \d\d?", json.loads(line)["text"])

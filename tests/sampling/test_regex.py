@@ -3,7 +3,6 @@
 import random
 import re
 import string
-import sys
 import warnings
 from itertools import product
 
@@ -12,11 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from textgen.errors import MachineError, UsageError
-from textgen.sampling.automaton import STATES
+from textgen.errors import UsageError
+from textgen.sampling.automaton import MOST_STATES
 from textgen.sampling.regex import Regex
-
-pytest.importorskip("interegular")
 
 FEW = "\n-1ab"
 
@@ -58,7 +55,7 @@ def written(pattern, length, characters, seed):
     """A text drawn at random from what is allowed, until nothing is."""
     alphabet, chance = sorted(set(characters)), random.Random(seed)
     text, state = "", pattern.start
-    pattern.reaches(length)
+    pattern.check_length(length)
     for remaining in range(length, -1, -1):
         ids = np.flatnonzero(pattern.allowed(np.array([state]), remaining)[0])
         if not len(ids):
@@ -118,8 +115,35 @@ def test_walks_are_the_beginnings_of_matches(regex, length):
         # flags
         *("(?i)A", "(?i)[A-B]", "(?i)É", "(?i)k", "(?i)[^k]", "(?i)ς", "(?i:A)B", "(?i)A(?-i:B)"),
         *("(?i)((?-i:A))", "(?i)(?s)A.", "(?si)A.", "(?i-s:A)", "(?m)a", "(?i)ß", "(?s-i:.)"),
+        *(
+            r"(?a)\w",
+            r"(?a:\w)\w",
+            r"(?a)(?u:\w)\w",
+            r"(?ai)k",
+            "(?u)a",
+            "(?x) a b # c",
+            "(?x: a)b",
+        ),
+        *("(?i)(?a:k)", r"(?i)[\W\d]", r"(?a)[^\w]"),
+        # a count of lookaheads, a name beyond ASCII, many brackets
+        *("(?=a)*a", "(?=a)+.", "(?!a)?.", "(?P<é>a)", "(" * 50 + "a" + ")" * 50),
         # anchors and comments
-        *("^a", "a$", "^a|b$", "^$", "^", "$", r"a\$", r"\^a", "a(?#b)*", "(?#[)a]", "(?#a)b"),
+        *(
+            "^a",
+            "a$",
+            "^a|b$",
+            "^$",
+            "^",
+            "$",
+            "^a|^b",
+            "a$|b$",
+            "(?i)^A",
+            r"a\$",
+            r"\^a",
+            "a(?#b)*",
+            "(?#[)a]",
+            "(?#a)b",
+        ),
     ],
 )
 def test_syntax_means_what_it_means_to_re(regex):
@@ -163,7 +187,7 @@ def test_random_walks_end_in_a_match_within_the_length(regex, length):
 def test_random_walks_through_any_pattern_end_in_a_match(regex, length, seed):
     pattern = compiled(regex)
     try:
-        pattern.reaches(length)
+        pattern.check_length(length)
     except UsageError:
         return
     text = written(pattern, length, FEW, seed)
@@ -184,15 +208,15 @@ def test_reaches_knows_the_length_of_the_shortest_match(regex):
     shortest = min((len(text) for text, matches in judged.items() if matches), default=5)
     for length in range(5):
         if length >= shortest:
-            pattern.reaches(length)
+            pattern.check_length(length)
         else:
             with pytest.raises(UsageError, match="--match"):
-                pattern.reaches(length)
+                pattern.check_length(length)
 
 
 def test_too_small_a_length_is_said_with_the_one_that_is_needed():
     with pytest.raises(UsageError) as caught:
-        compiled(r"\d{4}-\d{2}-\d{2}").reaches(9)
+        compiled(r"\d{4}-\d{2}-\d{2}").check_length(9)
     assert caught.value.problem == r"'\d{4}-\d{2}-\d{2}' needs 10 characters, --length is 9"
     assert caught.value.fix == "give --length 10 or more"
 
@@ -200,14 +224,14 @@ def test_too_small_a_length_is_said_with_the_one_that_is_needed():
 @pytest.mark.parametrize("regex", ["x", "a+x", "[^-\n1ab]", "(?!a)a", "(?!)", r"[^\s\S]"])
 def test_a_pattern_that_no_text_of_the_model_matches_is_said_at_once(regex):
     with pytest.raises(UsageError, match="no text of this model's characters") as caught:
-        compiled(regex).reaches(10**9)
+        compiled(regex).check_length(10**9)
     assert caught.value.exit_code == 2
 
 
 def test_the_shortest_way_counts_only_characters_that_may_be_drawn():
-    compiled("ab|1{5}").reaches(2)
+    compiled("ab|1{5}").check_length(2)
     with pytest.raises(UsageError, match="needs 5 characters"):
-        compiled("ab|1{5}", barred="b").reaches(4)
+        compiled("ab|1{5}", barred="b").check_length(4)
 
 
 @given(st.recursive(pieces, larger, max_leaves=6), st.sampled_from(FEW))
@@ -247,8 +271,8 @@ def test_many_states_of_a_large_alphabet():
 
 
 def test_states_up_to_the_limit():
-    pattern = compiled(f"a{{{STATES - 2}}}")
-    pattern.reaches(STATES - 2)
+    pattern = compiled(f"a{{{MOST_STATES - 2}}}")
+    pattern.check_length(MOST_STATES - 2)
 
 
 # Errors
@@ -273,18 +297,18 @@ def test_states_up_to_the_limit():
         ("a{" + "9" * 5000 + "}", "malformed"),
         ("(?<=a)b", "looks behind"),
         ("(?<!a)b", "looks behind"),
-        (r"(a)\1", "Group references"),
-        ("(?P<n>a)(?P=n)", "Group references"),
-        ("(a)?(?(1)b|1)", "Conditional"),
-        ("(?>a)b", "not supported"),
-        ("(?=a)*a", "not supported"),
-        ("(?P<é>a)", "not supported"),
-        *((f"(?{flag})a", f"Flag {flag}") for flag in "aux"),
+        (r"(a)\1", "not supported: a reference to a group"),
+        ("(?P<n>a)(?P=n)", "not supported: a reference to a group"),
+        ("(a)?(?(1)b|1)", "not supported: a condition"),
+        ("(?>a)b", "not supported: an atomic group"),
+        ("(?L)a", "malformed: bad inline flags"),
         *((f"a{count}+a", "possessive") for count in ("*", "+", "?", "{1,2}")),
-        *((f"a{anchor}b", "not supported") for anchor in (r"\b", r"\B", r"\A", r"\Z", "^", "$")),
+        *(
+            (f"a{anchor}b", "not supported: an anchor")
+            for anchor in (r"\b", r"\B", r"\A", r"\Z", "^", "$")
+        ),
         (r"\Aa", "not supported"),
         ("(^a)", "not supported"),
-        ("(" * 300 + ")" * 300, "nested too deeply"),
         ("(" * 5000 + ")" * 5000, "nested too deeply"),
     ],
 )
@@ -303,7 +327,7 @@ def test_what_cannot_be_understood_is_refused_in_one_line(regex, words):
 @pytest.mark.parametrize(
     "regex",
     [
-        f"a{{{STATES - 1}}}",
+        f"a{{{MOST_STATES - 1}}}",
         "a{100000}",
         "(a{1000}){1000}",
         "(){4000000000}",
@@ -331,11 +355,3 @@ def test_an_error_stays_one_line_for_a_pattern_of_several():
     with pytest.raises(UsageError, match=r"'a\\n\(' is malformed") as caught:
         compiled("a\n(")
     assert "\n" not in str(caught.value)
-
-
-def test_without_interegular_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "interegular", None)
-    monkeypatch.delitem(sys.modules, "interegular.patterns", raising=False)
-    with pytest.raises(MachineError, match="interegular") as caught:
-        compiled("a")
-    assert caught.value.fix == "pip install 'textgen-rnn[match]'"

@@ -152,7 +152,7 @@ def _regex(tokenizer: Tokenizer, config: SampleConfig, allowed_V: np.ndarray) ->
         problem = f"works with characters, this model writes {tokenizer.noun}"
         raise UsageError("--match", problem, "leave it out")
     regex = Regex.compile(config.match, tokenizer.codepoints, allowed_V)
-    regex.reaches(config.length)
+    regex.check_length(config.length)
     return regex
 
 
