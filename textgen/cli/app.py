@@ -8,7 +8,6 @@ It imports numpy and torch only inside the commands that need them.
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 
 from textgen.cli import corpus, eval, info, inspect, sample, train
 from textgen.cli.parser import Parser
+from textgen.config import did_you_mean
 from textgen.errors import Interrupted, TextgenError, UsageError
 from textgen.version import __version__
 
@@ -101,6 +101,5 @@ def make_parser() -> Parser:
 def check_command(argv: Sequence[str]) -> None:
     """Raise UsageError when the first word is not a command, naming the nearest one."""
     if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
-        close = difflib.get_close_matches(argv[0], COMMANDS, 1)
-        fix = f"did you mean {close[0]}?" if close else "choose " + ", ".join(COMMANDS)
+        fix = did_you_mean(argv[0], COMMANDS, "choose " + ", ".join(COMMANDS))
         raise UsageError(argv[0], "unknown command", fix)

@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from textgen.config import SCHEDULE, SampleConfig, option_name, schedule, unescape
+from textgen.config import (
+    SCHEDULE,
+    SampleConfig,
+    did_you_mean,
+    field_types,
+    option_name,
+    schedule,
+    unescape,
+)
 from textgen.errors import UsageError
 
 
@@ -37,8 +44,7 @@ class Parser(argparse.ArgumentParser):
         parsed, extra = super().parse_known_args(args, namespace)
         for word in extra:
             known = [text for text in self._option_string_actions if text.startswith("--")]
-            close = difflib.get_close_matches(word.partition("=")[0], known, 1)
-            fix = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
+            fix = did_you_mean(word.partition("=")[0], known, f"see {self.prog} --help")
             kind = "unknown option" if word.startswith("-") else "unexpected argument"
             raise UsageError(word, kind, fix)
         return parsed, extra
@@ -54,14 +60,15 @@ def add_fields(parser: Parser, config: type, names: Sequence[str] = ()) -> dict[
     Returns the groups of --help by their titles.
     """
     groups: dict[str | None, Any] = {None: parser}
+    kinds = field_types(config)
     for one in dataclasses.fields(config):
         if names and one.name not in names:
             continue
         title = one.metadata.get("group")
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        kind = str(one.type).removesuffix(" | None")
-        if kind == "bool":
+        kind = kinds[one.name]
+        if kind is bool:
             switch = {"action": "store_const", "const": True, "help": one.metadata["help"]}
             groups[title].add_argument(option_name(one.name), **switch)
             continue
@@ -71,7 +78,7 @@ def add_fields(parser: Parser, config: type, names: Sequence[str] = ()) -> dict[
         metavar = "|".join(one.metadata.get("choices", ())) or METAVARS[kind]
         groups[title].add_argument(
             option_name(one.name),
-            action="append" if kind.startswith("tuple") else "store",
+            action="append" if kind == tuple[str, ...] else "store",
             type=TYPES[kind],
             metavar=one.metadata.get("metavar", metavar),
             help=help.replace("%", "%%"),
@@ -105,11 +112,17 @@ def sample_options(words: Sequence[str] | argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-METAVARS = {"int": "N", "float": "X", "str": "TEXT", "tuple[str, ...]": "TEXT", SCHEDULE: "X[:Y]"}
-TYPES: dict[str, Callable[[str], Any]] = {
-    "int": int,
-    "float": float,
-    "str": str,
-    "tuple[str, ...]": str,
+METAVARS: dict[Any, str] = {
+    int: "N",
+    float: "X",
+    str: "TEXT",
+    tuple[str, ...]: "TEXT",
+    SCHEDULE: "X[:Y]",
+}
+TYPES: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    tuple[str, ...]: str,
     SCHEDULE: schedule,
 }

@@ -6,6 +6,8 @@ options -> notations, fields -> ModelConfig, TrainConfig, SampleConfig
 from textgen.config.fields import SCHEDULE as SCHEDULE
 from textgen.config.fields import check_choice as check_choice
 from textgen.config.fields import conflict as conflict
+from textgen.config.fields import did_you_mean as did_you_mean
+from textgen.config.fields import field_types as field_types
 from textgen.config.fields import from_json as from_json
 from textgen.config.fields import option_name as option_name
 from textgen.config.fields import to_json as to_json
@@ -36,7 +38,9 @@ __all__ = [
     "TrainConfig",
     "check_choice",
     "conflict",
+    "did_you_mean",
     "expand",
+    "field_types",
     "from_json",
     "make_config",
     "option_name",

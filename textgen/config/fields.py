@@ -12,15 +12,29 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import operator
-from collections.abc import Callable, Mapping
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from typing import Any, TypeVar
 
 from textgen.errors import UsageError
 
 Config = TypeVar("Config")
+
+# One number, or from one to another.
+SCHEDULE = float | tuple[float, float]
+# What a value may be an instance of, where a field is of a type.
+INSTANCES: dict[Any, tuple[type, ...]] = {float: (int, float), tuple[str, ...]: (tuple,)}
+COMPARISONS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "low": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "high": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
 
 
 def option(default: Any, help: str, **extra: Any) -> Any:
@@ -30,9 +44,6 @@ def option(default: Any, help: str, **extra: Any) -> Any:
     `metavar`; `group`, the heading that it stands under in --help.
     """
     return field(default=default, metadata={"help": help, **extra})
-
-
-SCHEDULE = "float | tuple[float, float]"  # one number, or from one to another
 
 
 def option_name(name: str) -> str:
@@ -46,33 +57,61 @@ def conflict(name: str, other: str) -> UsageError:
     return UsageError(option_name(name), problem, "keep one")
 
 
+def did_you_mean(word: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:
+    """Return the question whether the nearest of the known words was meant, or `otherwise`.
+
+    Args:
+        word: what was written.
+        known: what could have been written.
+        otherwise: the fix where nothing known is near.
+        cutoff: how alike two words must be, from 0 to 1.
+    """
+    close = difflib.get_close_matches(word, list(known), 1, cutoff)
+    return f"did you mean {close[0]}?" if close else otherwise
+
+
+def field_types(kind: type) -> Mapping[str, Any]:
+    """Return the type of each field of a config by its name: int where it is `int | None`."""
+    return _read_types(kind)
+
+
+@functools.cache
+def _read_types(kind: type) -> Mapping[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {one.name: _without_none(hints[one.name]) for one in dataclasses.fields(kind)}
+
+
+def _without_none(hint: Any) -> Any:
+    parts = [part for part in typing.get_args(hint) if part is not types.NoneType]
+    return functools.reduce(operator.or_, parts) if isinstance(hint, types.UnionType) else hint
+
+
 def check_fields(config: Any) -> None:
     """Check every field's type and range by its metadata; raise UsageError naming the option."""
+    kinds = field_types(type(config))
     for one in dataclasses.fields(config):
         value = getattr(config, one.name)
         if value is None and one.default is None:
             continue
-        kind = str(one.type)
-        ends = kind == SCHEDULE and isinstance(value, tuple) and len(value) == 2
-        for part in value if ends else (value,):
-            _check_type(option_name(one.name), part, kind)
+        kind = kinds[one.name]
+        has_ends = kind == SCHEDULE and isinstance(value, tuple) and len(value) == 2
+        for part in value if has_ends else (value,):
+            _check_type(option_name(one.name), part, float if kind == SCHEDULE else kind)
             _check_range(option_name(one.name), part, one.metadata)
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise UsageError for name, with the nearest choice, when value is none of the choices."""
     if value not in choices:
-        close = difflib.get_close_matches(str(value), choices, 1, 0.3)
-        fix = f"did you mean {close[0]}?" if close else "choose one of them"
+        fix = did_you_mean(str(value), choices, "choose one of them", 0.3)
         raise UsageError(name, f"{value!r} is not one of {', '.join(choices)}", fix)
 
 
-def _check_type(name: str, value: Any, annotation: str) -> None:
-    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
-    kinds |= {"str": (str,), "tuple[str, ...]": (tuple,)}
-    wanted = annotation.removesuffix(" | None").replace(SCHEDULE, "float")
-    if isinstance(value, bool) != (wanted == "bool") or not isinstance(value, kinds[wanted]):
-        raise UsageError(name, f"{value!r} is not of type {wanted}", f"give a {wanted}")
+def _check_type(name: str, value: Any, kind: Any) -> None:
+    instances = INSTANCES.get(kind) or (kind,)
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, instances):
+        shown = kind.__name__ if isinstance(kind, type) else str(kind)
+        raise UsageError(name, f"{value!r} is not of type {shown}", f"give a {shown}")
     if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
         raise UsageError(name, f"{value!r} is not all text", "give texts")
 
@@ -82,17 +121,10 @@ def _check_range(name: str, value: Any, limits: Mapping[str, Any]) -> None:
         check_choice(name, value, limits["choices"])
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(name, f"{value} is not a finite number", "give a finite number")
-    for key, (words, fits) in COMPARISONS.items():
+    for key, (comparison, fits) in COMPARISONS.items():
         if key in limits and not fits(value, limits[key]):
-            raise UsageError(name, f"{value} is not {words} {limits[key]}", f"give {words} that")
-
-
-COMPARISONS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "low": ("at least", operator.ge),
-    "above": ("above", operator.gt),
-    "high": ("at most", operator.le),
-    "below": ("below", operator.lt),
-}
+            problem = f"{value} is not {comparison} {limits[key]}"
+            raise UsageError(name, problem, f"give {comparison} that")
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -102,10 +134,9 @@ def to_json(config: Any) -> dict[str, Any]:
 
 def from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
     """Return a config of that kind; raise UsageError for a name it does not have."""
-    known = [one.name for one in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    known = field_types(kind)
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            fix = f"did you mean {close[0]}?" if close else "leave it out"
+            fix = did_you_mean(name, known, "leave it out")
             raise UsageError(option_name(name), "unknown setting", fix)
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -2,19 +2,21 @@
 
 Each takes what the user wrote and returns what it means.
 
-    >>> expand("a-e!", "--only")
-    'abcde!'
+    >>> expand("c-e!a-d", "--only")
+    '!abcde'
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 
 from textgen.errors import UsageError
 
-LARGEST_BIAS = 1000  # e to that power is beyond any ratio of probabilities
+# e to that power is beyond any ratio of probabilities.
+LARGEST_BIAS = 1000
 
 
 def split_shares(split: str) -> tuple[Decimal, ...]:
@@ -35,40 +37,44 @@ def split_shares(split: str) -> tuple[Decimal, ...]:
 
 
 def expand(characters: str, subject: str) -> str:
-    """Return characters with ranges such as a-z written out; a - at either end stands for itself.
+    """Return the characters that are named, each once and in the order of their code points.
 
-    Raises UsageError, naming subject, for a range that runs backwards.
+    a-z is a range; a - at either end stands for itself. Raises UsageError, naming subject, for a
+    range that runs backwards.
     """
-    found, place = [], 0
-    while place < len(characters):
-        first = characters[place]
-        if characters[place + 1 : place + 2] == "-" and place + 2 < len(characters):
-            last = characters[place + 2]
-            if last < first:
-                problem = f"the range {first}-{last} runs backwards"
-                raise UsageError(subject, problem, f"write {last}-{first}")
-            found += [chr(code) for code in range(ord(first), ord(last) + 1)]
-            place += 3
-        else:
-            found.append(first)
-            place += 1
-    return "".join(found)
+    expanded: list[str] = []
+    # Ranges that overlap are written out once: hundreds of them may name all of Unicode.
+    unwritten = 0
+    for first, last in sorted(_ranges(characters, subject)):
+        expanded += map(chr, range(max(first, unwritten), last + 1))
+        unwritten = max(unwritten, last + 1)
+    return "".join(expanded)
+
+
+def _ranges(characters: str, subject: str) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last code point of each range; a character is a range of one."""
+    for match in re.finditer(".-.|.", characters, re.DOTALL):
+        first, last = match[0][0], match[0][-1]
+        if last < first:
+            problem = f"the range {first}-{last} runs backwards"
+            raise UsageError(subject, problem, f"write {last}-{first}")
+        yield ord(first), ord(last)
 
 
 def parse_bias(biases: tuple[str, ...]) -> dict[str, float]:
     """Return what to add to the score of each character; later entries win; raise UsageError."""
-    found = {}
-    for one in biases:
-        characters, colon, number = one.rpartition(":")
+    added = {}
+    for bias in biases:
+        characters, colon, number = bias.rpartition(":")
         try:
             value = float(number) if colon and characters else math.nan
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or abs(value) > LARGEST_BIAS:
-            problem = f"{one!r} is not CHARS:X with X from -{LARGEST_BIAS} to {LARGEST_BIAS}"
+            problem = f"{bias!r} is not CHARS:X with X from -{LARGEST_BIAS} to {LARGEST_BIAS}"
             raise UsageError("--bias", problem, 'write for example "a-z:-1.5"')
-        found.update(dict.fromkeys(expand(characters, "--bias"), value))
-    return found
+        added.update(dict.fromkeys(expand(characters, "--bias"), value))
+    return added
 
 
 def unescape(text: str) -> str:
