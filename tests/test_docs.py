@@ -33,11 +33,19 @@ def test_page_is_what_the_code_says(page):
     assert written == render(), f"run: python docs/{maker}"
 
 
+def anchors(page):
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)", page.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_inside_the_repository_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
         if "://" not in target:
-            assert (page.parent / target).exists(), target
+            path = (page.parent / target) if target else page
+            assert path.exists(), target
+            assert not anchor or anchor in anchors(path), anchor
 
 
 @pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.name)
