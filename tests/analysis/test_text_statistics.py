@@ -1,4 +1,4 @@
-"""The anatomy of a text against str methods, loops over its characters, and unicodedata."""
+"""What a text is made of, against str methods, loops over its characters, and unicodedata."""
 
 import json
 import re
@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from textgen.analysis.text_statistics import (
     UNICODE_FORMS,
     Items,
-    characters_of,
-    code_of,
-    described,
-    items_between_blanks,
-    lines_of,
-    name_of,
-    newlines_of,
-    normalisation_of,
-    segments,
-    statistics_of,
+    code_points_of,
+    count_newlines,
+    count_segments,
+    describe_characters,
+    measure_characters,
+    measure_items,
+    measure_lines,
+    measure_normalisation,
+    measure_statistics,
+    names_of,
 )
 
 KINDS = ["LF", "CRLF", "CR", "VT", "FF", "NEL", "U+2028", "U+2029"]
@@ -45,7 +45,7 @@ def naive_lines(text):
 
 
 def normalisation(text):
-    return normalisation_of(text, Counter(text))
+    return measure_normalisation(text, Counter(text))
 
 
 @given(texts)
@@ -61,7 +61,7 @@ def test_lines_are_counted_as_a_loop_over_them_does(text):
     for line in full:
         repeated += line in seen
         seen.add(line)
-    found = lines_of(text)
+    found = measure_lines(text)
     assert found.number == len(lines)
     assert found.empty == len(lines) - len(full)
     assert found.repeated == repeated
@@ -91,20 +91,20 @@ def test_newlines_are_counted_as_a_walk_over_the_characters_does(text):
         if kind:
             wanted[kind] += 1
         place += 1 + both
-    assert newlines_of(text) == wanted
+    assert count_newlines(text) == wanted
 
 
 @pytest.mark.parametrize(
     "text, final", [("", False), ("a", False), ("a\n", True), ("a\r\n", True), ("a\r", True)]
 )
 def test_a_newline_at_the_end_is_told(text, final):
-    assert statistics_of(text).final_newline is final
+    assert measure_statistics(text).final_newline is final
 
 
 @pytest.mark.slow
 @given(st.text(max_size=60))
 def test_characters_are_counted_and_the_rarest_come_first(text):
-    found = characters_of(text)
+    found = measure_characters(text)
     assert found.number == len(text)
     assert found.counts == Counter(text)
     order = [(count, one) for one, count in found.counts.items()]
@@ -112,14 +112,14 @@ def test_characters_are_counted_and_the_rarest_come_first(text):
 
 
 def test_rare_characters_are_those_below_ten():
-    found = characters_of("a" * 80 + "b" * 10 + "c" * 9 + "d")
+    found = measure_characters("a" * 80 + "b" * 10 + "c" * 9 + "d")
     assert found.rare == 2
     assert found.rare_share == 0.1
-    assert characters_of("").rare_share == 0
+    assert measure_characters("").rare_share == 0
 
 
 def test_controls_are_c0_and_c1_without_what_lays_out_text():
-    found = characters_of("a\t\t\n\r\0\0\0\x1b\x7f\x85\x0c\u200b\u2028")
+    found = measure_characters("a\t\t\n\r\0\0\0\x1b\x7f\x85\x0c\u200b\u2028")
     assert (found.tabs, found.nuls, found.controls) == (2, 3, 7)
 
 
@@ -131,9 +131,9 @@ def test_items_are_what_stands_between_blank_lines(text):
     items = [item for one in re.split(r"(?m)^[ \t]*(?:\n|\Z)", lines) if (item := one.strip("\n"))]
     sizes = [len(item) for item in items]
     if not items:
-        assert items_between_blanks(text) == Items(0, 0, 0, 0, 0)
+        assert measure_items(text) == Items(0, 0, 0, 0, 0)
         return
-    found = items_between_blanks(text)
+    found = measure_items(text)
     assert found.number == len(items)
     assert found.median == statistics.median(sizes)
     assert (found.short, found.long) == tuple(np.percentile(sizes, [10, 90]))
@@ -147,7 +147,7 @@ def test_items_are_what_stands_between_blank_lines(text):
 @example("q\u0323\u0301q\u0301\u0323")
 def test_the_form_of_a_text_is_made_of_the_forms_of_its_segments(text):
     """Of every form, in the order of the text; so nothing that belongs together is cut."""
-    counted = segments(text, Counter(text))
+    counted = count_segments(text, Counter(text))
     assert sum(len(one) * number for one, number in counted.items()) == len(text)
     rest, pieces = text, []
     while rest:
@@ -172,7 +172,7 @@ def test_nfc_is_what_unicodedata_says(text):
 def test_segments_are_not_longer_than_they_must_be():
     text = "ae\u0301\u0323 \uac00\u11a8x\n\u00e9e"
     wanted = ["a", "e\u0301\u0323", " ", "\uac00\u11a8", "x", "\n", "\u00e9", "e"]
-    assert segments(text, Counter(text)) == Counter(wanted)
+    assert count_segments(text, Counter(text)) == Counter(wanted)
 
 
 def test_every_changed_character_counts_once_with_its_marks():
@@ -196,8 +196,8 @@ def test_what_is_written_in_one_way_is_not_listed(text):
 
 
 def test_names_and_code_points_are_those_of_unicode():
-    assert (code_of("e\u0301"), code_of("\U0001f917")) == ("U+0065 U+0301", "U+1F917")
-    assert name_of("e\u0301") == "LATIN SMALL LETTER E, COMBINING ACUTE ACCENT"
+    assert (code_points_of("e\u0301"), code_points_of("\U0001f917")) == ("U+0065 U+0301", "U+1F917")
+    assert names_of("e\u0301") == "LATIN SMALL LETTER E, COMBINING ACUTE ACCENT"
     kinds = {
         "\n": "control",
         "\ue000": "private use",
@@ -205,13 +205,13 @@ def test_names_and_code_points_are_those_of_unicode():
         "\uffff": "unassigned",
     }
     for character, kind in kinds.items():
-        assert name_of(character) == f"<{kind}>"
+        assert names_of(character) == f"<{kind}>"
 
 
 def test_json_holds_a_hundred_examples_at_most():
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))
     text += "".join(chr(code) + unicodedata.normalize("NFD", chr(code)) for code in range(192, 198))
-    made = statistics_of(text + "x" * 3000 + "\n" + "x" * 3000).to_json()
+    made = measure_statistics(text + "x" * 3000 + "\n" + "x" * 3000).to_json()
     assert json.loads(json.dumps(made)) == made
     assert made["characters"]["distinct"] == len(set(text)) + 2
     assert len(made["characters"]["rarest"]) == 100
@@ -219,12 +219,14 @@ def test_json_holds_a_hundred_examples_at_most():
     assert made["normalisation"]["in_several_spellings"] == 6
     assert len(made["normalisation"]["spellings"]) == 6
     assert made["newlines"]["LF"] == 1
-    assert len(statistics_of("x" * 3000 + "\n" + "x" * 3000).lines.most_repeated) == 3000
-    assert len(statistics_of(("x" * 3000 + "\n") * 2).to_json()["lines"]["most_repeated"]) == 1000
+    assert len(measure_statistics("x" * 3000 + "\n" + "x" * 3000).lines.most_repeated) == 3000
+    assert (
+        len(measure_statistics(("x" * 3000 + "\n") * 2).to_json()["lines"]["most_repeated"]) == 1000
+    )
 
 
 def test_a_described_character_has_its_name_code_and_count():
-    assert described({"e\u0301": 3}) == [
+    assert describe_characters({"e\u0301": 3}) == [
         {
             "text": "e\u0301",
             "code": "U+0065 U+0301",

@@ -3,8 +3,8 @@
 Two kinds: counted n-grams of several lengths, and file compressors, which learn from the training
 part and are measured on the validation part. So that a text of any length takes a bounded time,
 n-grams are counted in the last 4 million characters of the training part (`ngrams.MOST_CHARS`),
-compressors read its last `MOST_BYTES`, and of the validation part only the first `MOST_MEASURED`
-characters are measured.
+compressors read its last `MOST_COMPRESSED_BYTES`, and of the validation part only the first
+`MOST_MEASURED` characters are measured.
 
     >>> measure_baselines(train, val, whole).ngrams[2]  # bits a character after 2 others
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import importlib
 import lzma
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,11 +26,16 @@ import numpy as np
 
 from textgen.engine import NGrams, ngrams
 from textgen.evaluation import streamed
-from textgen.tokenizers import CharTokenizer
+from textgen.tokenizers import CharTokenizer, utf8
 
-ORDERS = range(6)  # characters of context
-MOST_MEASURED = 500_000  # characters of the validation part
-MOST_COMPRESSED_BYTES = 2_000_000  # of the training part, and of the whole text, for compressors
+# Characters of context. Longer ones gain little: n-grams of seven characters beat those of six by
+# 0.006 nats (docs/log.md, "n-grams beside the network").
+ORDERS = range(6)
+# Characters of the validation part.
+MOST_MEASURED = 500_000
+# Of the training part, and of the whole text: some seconds for both compressors.
+MOST_COMPRESSED_BYTES = 2_000_000
+# xz's own default, and the highest of zstd's levels that needs no --ultra.
 XZ_PRESET, ZSTD_LEVEL = 6, 19
 
 Compressor = Callable[[bytes], bytes]
@@ -63,55 +68,64 @@ class Baselines:
     def to_json(self) -> dict[str, Any]:
         """Return all figures, those of the validation part in bits a byte too."""
         ngrams = {str(order): bits for order, bits in self.ngrams.items()}
-        made = asdict(self) | {"ngrams": ngrams}
-        made["ngrams_per_byte"] = {order: self.per_byte(bits) for order, bits in ngrams.items()}
-        made["compressors_per_byte"] = {
+        figures = asdict(self) | {"ngrams": ngrams}
+        figures["ngrams_per_byte"] = {order: self.per_byte(bits) for order, bits in ngrams.items()}
+        figures["compressors_per_byte"] = {
             name: None if bits is None else self.per_byte(bits)
             for name, bits in self.compressors.items()
         }
-        return made
+        return figures
 
 
 def measure_baselines(train: str, val: str, whole: str) -> Baselines | None:
     """Return the baselines of a validation part; None when it or the training part is empty."""
     if not train or not val:
         return None
-    tokenizer = CharTokenizer.from_text(train)
     val = val[:MOST_MEASURED]
-    ids, others = tokenizer.encode(train), tokenizer.encode(val, "replace")
-    known, new = _bytes(train[-MOST_COMPRESSED_BYTES:])[-MOST_COMPRESSED_BYTES:], _bytes(val)
-    beginning = _bytes(whole[:MOST_COMPRESSED_BYTES])[:MOST_COMPRESSED_BYTES]
+    train_bytes, val_bytes = _encode(train[-MOST_COMPRESSED_BYTES:]), _encode(val)
+    train_bytes = train_bytes[-MOST_COMPRESSED_BYTES:]
+    beginning = _encode(whole[:MOST_COMPRESSED_BYTES])[:MOST_COMPRESSED_BYTES]
+    beginning_chars = utf8.count_characters(beginning)
     compressors = {"xz": xz, "zstd": zstd()}
     return Baselines(
-        ngrams={
-            order: ngram_bits(ids, others, tokenizer.counts, order)
-            for order in ORDERS
-            if order < ngrams.longest_order(tokenizer.size)
-        },
+        ngrams=dict(_measure_ngrams(train, val)),
         compressors={
-            name: compress and 8 * (len(compress(known + new)) - len(compress(known))) / len(val)
+            name: compress and _bits_added(compress, train_bytes, val_bytes) / len(val)
             for name, compress in compressors.items()
         },
         whole={
-            name: compress and 8 * len(compress(beginning)) / _characters(beginning)
+            name: compress and 8 * len(compress(beginning)) / beginning_chars
             for name, compress in compressors.items()
         },
         train_chars=min(len(train), ngrams.MOST_CHARS),
-        train_bytes=len(known),
+        train_bytes=len(train_bytes),
         val_chars=len(val),
-        val_bytes=len(new),
+        val_bytes=len(val_bytes),
         whole_bytes=len(beginning),
     )
 
 
-def ngram_bits(ids: np.ndarray, others: np.ndarray, counts: np.ndarray, order: int) -> float:
-    """Return bits a character of others (m,) by the n-grams of order + 1 characters in ids (n,).
+def _measure_ngrams(train: str, val: str) -> Iterator[tuple[int, float]]:
+    """Yield each order of which the n-grams are whole numbers, and its bits a character."""
+    tokenizer = CharTokenizer.from_text(train)
+    train_ids, val_ids = tokenizer.encode(train), tokenizer.encode(val, "replace")
+    for order in ORDERS:
+        if order < ngrams.longest_order(tokenizer.size):
+            yield order, ngram_bits(train_ids, val_ids, tokenizer.counts, order)
+
+
+def _bits_added(compress: Compressor, train_bytes: bytes, val_bytes: bytes) -> int:
+    return 8 * (len(compress(train_bytes + val_bytes)) - len(compress(train_bytes)))
+
+
+def ngram_bits(train: np.ndarray, val: np.ndarray, counts: np.ndarray, order: int) -> float:
+    """Return bits a character of ids val (m,) by the n-grams of order + 1 ids in train (n,).
 
     counts: (V,) of each id in the whole training part, for the first character. n-grams forget
     what is further back, so that 16 streams give the figure of a single one.
     """
-    model = NGrams.count(ids, len(counts), order + 1)
-    return float(streamed(model, others, counts).mean()) / math.log(2)
+    model = NGrams.count(train, len(counts), order + 1)
+    return float(streamed(model, val, counts).mean()) / math.log(2)
 
 
 def xz(data: bytes) -> bytes:
@@ -129,10 +143,5 @@ def zstd() -> Compressor | None:
     return compress
 
 
-def _bytes(text: str) -> bytes:
+def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _characters(data: bytes) -> int:
-    """Return how many characters begin in UTF-8 data."""
-    return int(((np.frombuffer(data, np.uint8) & 0xC0) != 0x80).sum())

@@ -7,7 +7,7 @@ it and the head. It is what backpropagation through time carries from step to st
 explodes or lasts.
 
 An LSTM's state is two vectors and gives two curves: by h, with c held, and by c, with the h that
-is made of it. h alone would miss the path that the cell was invented for.
+is made from it. h alone would miss the path that the cell was invented for.
 
 Shapes: K lags 0 ... N, S states (each layer's h, and c), P positions, B of them at a time; x_TB.
 
@@ -28,7 +28,8 @@ from textgen.checkpoint import Checkpoint, network_of, runs, training_text
 from textgen.data import corpus
 from textgen.errors import NumericsError, TextError, UsageError, counted, visible
 
-GONE_SHARE = 0.01  # of the norm at lag 0, below which the gradient counts as gone
+# Of the norm at lag 0: below it the gradient counts as gone.
+GONE_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -76,70 +77,96 @@ class Gradients:
 
 
 def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradients:
-    """Return how far back gradients reach in a checkpoint file or run folder, on a text file.
+    """Return how far back gradients reach in a model, on a text.
 
-    Takes about 3 s of one core for an LSTM of 512 units. Raises TextgenError subclasses.
+    It takes about 3 s of one core for an LSTM of 512 units.
+
+    Args:
+        checkpoint: a checkpoint file or a run folder.
+        text: a text file.
+        lags: the largest lag, in characters.
+
+    Raises:
+        UsageError: the model does not read characters, or there is no room for so many lags.
+        TextError: the text is too short.
+        NumericsError: a gradient is not finite.
     """
-    from textgen.nn import (
-        MOST_STATE_NUMBERS,
-        POSITIONS,
-        READ_BEFORE,
-        cpu_settings,
-        gradient_norms,
-        state_names,
-    )
+    from textgen.nn import cpu_settings, gradient_norms, state_names
 
     loaded = Checkpoint.load(runs.find_checkpoint(checkpoint))
-    model, training = loaded.model, loaded.facts.get("training", {})
+    model = loaded.model
     if loaded.tokenizer.spelling:
         problem = f"lags are counted in characters, this model reads {loaded.tokenizer.noun}"
         raise UsageError(str(checkpoint), problem, "inspect a model of characters")
-    most = MOST_STATE_NUMBERS // (model.layers * model.hidden) - 1
-    if not 1 <= lags <= most:
-        problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"
-        raise UsageError("--lags", problem, "give a number in between")
-    words = corpus.read(text, reading=training_text.recorded_format(loaded.facts)).text
-    least = READ_BEFORE + lags + 1 + POSITIONS
-    if len(words) < least:
-        problem = f"{len(words):,} characters are too few for {lags:,} lags"
-        raise TextError(str(text), problem, f"give at least {least:,}, or fewer --lags")
-    with cpu_settings(1):  # products this small are slower with more
-        norms_KSP = gradient_norms(
-            network_of(loaded), loaded.tokenizer.encode(words, "replace"), lags
-        )
+    ids = _encode_text(text, loaded, lags)
+    # Products this small are slower with more threads.
+    with cpu_settings(1):
+        norms_KSP = gradient_norms(network_of(loaded), ids, lags)
     if not (finite_K := np.isfinite(norms_KSP).all(axis=(1, 2))).all():
         problem = f"the gradient at lag {finite_K.argmin()} is not finite"
         raise NumericsError(str(checkpoint), problem, "give fewer --lags, or another checkpoint")
-    names = [(layer + 1, s) for layer in range(model.layers) for s in state_names(model.cell)]
+    states = [
+        (layer + 1, name) for layer in range(model.layers) for name in state_names(model.cell)
+    ]
     percentiles = np.percentile(norms_KSP, (50, 5, 95), axis=2).transpose(2, 0, 1).tolist()
-    curves = (Curve(*name, *map(tuple, p)) for name, p in zip(names, percentiles, strict=True))
-    sizes = (model.cell, model.layers, model.hidden, training.get("window"))
-    return Gradients(str(checkpoint), *sizes, lags, norms_KSP.shape[2], tuple(curves))
+    return Gradients(
+        checkpoint=str(checkpoint),
+        cell=model.cell,
+        layers=model.layers,
+        hidden=model.hidden,
+        window=loaded.facts.get("training", {}).get("window"),
+        lags=lags,
+        positions=norms_KSP.shape[2],
+        curves=tuple(
+            Curve(*state, *map(tuple, bands))
+            for state, bands in zip(states, percentiles, strict=True)
+        ),
+    )
+
+
+def _encode_text(text: str | Path, loaded: Checkpoint, lags: int) -> np.ndarray:
+    """Return the ids of a text that is long enough for so many lags, which must have room."""
+    from textgen.nn import MOST_STATE_NUMBERS, POSITIONS, READ_BEFORE
+
+    most = MOST_STATE_NUMBERS // (loaded.model.layers * loaded.model.hidden) - 1
+    if not 1 <= lags <= most:
+        problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"
+        raise UsageError("--lags", problem, "give a number in between")
+    content = corpus.read(text, reading=training_text.recorded_format(loaded.facts)).text
+    least = READ_BEFORE + lags + 1 + POSITIONS
+    if len(content) < least:
+        problem = f"{len(content):,} characters are too few for {lags:,} lags"
+        raise TextError(str(text), problem, f"give at least {least:,}, or fewer --lags")
+    return loaded.tokenizer.encode(content, "replace")
 
 
 def table(results: Sequence[Gradients]) -> Iterator[str]:
     """Yield the lines of a table: for each state the median and the band at a few lags."""
-    for number, one in enumerate(results):
+    for number, result in enumerate(results):
         if number:
             yield ""
-        window = f", trained on windows of {one.window}" if one.window else ""
-        name, sizes = visible(one.checkpoint), f"{counted(one.layers, 'layer')} of {one.hidden}"
-        yield f"{name}: {one.cell}, {sizes}{window}"
-        positions = counted(one.positions, "position")
-        yield f"norm of d loss(t) / d state(t - lag), over {positions} t of the text"
-        lags = shown(one.lags)
-        yield f"{'lag':<18}" + "".join(f"{lag:>9}" for lag in lags)
-        for curve in one.curves:
-            bands = {"median": curve.median, "5 %": curve.low, "95 %": curve.high}
-            for name, values in bands.items():
-                label = curve.label if name == "median" else ""
-                yield f"{label:<11}{name:<7}" + "".join(f"{values[lag]:>9.1e}" for lag in lags)
-        for curve in one.curves:
-            where = f"beyond lag {one.lags}" if curve.reach is None else f"at lag {curve.reach}"
-            yield f"{curve.label}: the median first falls below 1/100 of lag 0's {where}"
+        yield from _table_of(result)
 
 
-def shown(lags: int) -> list[int]:
+def _table_of(result: Gradients) -> Iterator[str]:
+    window = f", trained on windows of {result.window}" if result.window else ""
+    sizes = f"{counted(result.layers, 'layer')} of {result.hidden}"
+    yield f"{visible(result.checkpoint)}: {result.cell}, {sizes}{window}"
+    positions = counted(result.positions, "position")
+    yield f"norm of d loss(t) / d state(t - lag), over {positions} t of the text"
+    lags = shown_lags(result.lags)
+    yield f"{'lag':<18}" + "".join(f"{lag:>9}" for lag in lags)
+    for curve in result.curves:
+        bands = {"median": curve.median, "5 %": curve.low, "95 %": curve.high}
+        for name, values in bands.items():
+            label = curve.label if name == "median" else ""
+            yield f"{label:<11}{name:<7}" + "".join(f"{values[lag]:>9.1e}" for lag in lags)
+    for curve in result.curves:
+        where = f"beyond lag {result.lags}" if curve.reach is None else f"at lag {curve.reach}"
+        yield f"{curve.label}: the median first falls below 1/100 of lag 0's {where}"
+
+
+def shown_lags(lags: int) -> list[int]:
     """Return the lags of the table: 0, 1, 2, 5, 10, 20, ... and the last."""
     steps = (digit * 10**power for power in range(len(str(lags))) for digit in (1, 2, 5))
     return [0, *(step for step in steps if step < lags), lags]

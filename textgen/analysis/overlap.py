@@ -1,10 +1,10 @@
 """What a part of a text shares with the training part: the validation figure's blind spot.
 
-A part that stands in the training part is foretold by heart, and a figure measured on it says
-little. Three questions are answered, all exactly: how long the longest span is that stands in both,
-how many spans of 50 characters do, and how many lines.
+A part that the training part holds too can be predicted from memory, and a figure measured on it
+says little. Three questions are answered, all exactly: how long the longest span is that occurs in
+both, how many spans of 50 characters do, and how many lines.
 
-    >>> overlap("to be or not to be", "let it be or not")
+    >>> measure_overlap("to be or not to be", "let it be or not")
     Overlap(longest=10, text='be or not', ...)
 
 Spans are found by their hashes, those of `spans`: equal spans have equal hashes, so nothing is
@@ -25,7 +25,8 @@ import numpy as np
 from textgen.data import SPAN_CHARS, copied, longest_shared
 from textgen.tokenizers import code_points
 
-LONGEST_QUOTE = 1_000  # characters of the longest span in JSON
+# Characters of the longest span in JSON.
+LONGEST_QUOTE = 1_000
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Overlap:
     """What a part has in common with the training part.
 
     longest: characters of the longest span in both; text: that span, of several the first in the
-    part. spans: of SPAN characters, one begins at each place; copied_spans: those that stand in
-    the training part. lines: that are not empty; copied_lines: those that the training part has.
+    part. spans: of SPAN_CHARS characters, one begins at each position; copied_spans: those that
+    the training part has. lines: that are not empty; copied_lines: those that it has too.
     """
 
     longest: int
@@ -46,7 +47,7 @@ class Overlap:
 
     @property
     def copied_spans_share(self) -> float:
-        """The share of the part's spans that stand in the training part; 0 without spans."""
+        """The share of the part's spans that the training part has too; 0 without spans."""
         return self.copied_spans / max(1, self.spans)
 
     @property
@@ -65,15 +66,15 @@ class Overlap:
 
 def measure_overlap(train: str, part: str) -> Overlap:
     """Return what part shares with the training part."""
-    codes, others = (code_points(one).astype(np.uint32) for one in (train, part))
-    span = longest_shared(codes, others)
-    known = set(train.split("\n"))
+    train_codes, part_codes = (code_points(text).astype(np.uint32) for text in (train, part))
+    longest = longest_shared(train_codes, part_codes)
+    train_lines = set(train.split("\n"))
     lines = [line for line in part.split("\n") if line.rstrip("\r")]
     return Overlap(
-        longest=len(span),
-        text="".join(map(chr, span)),
+        longest=len(longest),
+        text="".join(map(chr, longest)),
         spans=max(0, len(part) - SPAN_CHARS + 1),
-        copied_spans=int(copied(codes, others, SPAN_CHARS).sum()),
+        copied_spans=int(copied(train_codes, part_codes, SPAN_CHARS).sum()),
         lines=len(lines),
-        copied_lines=sum(line in known for line in lines),
+        copied_lines=sum(line in train_lines for line in lines),
     )

@@ -2,7 +2,7 @@ r"""What a text is made of: its characters, its lines, its newlines and its Unic
 
 Only "\n" ends a line here; a "\r" before it is not the line's.
 
-    >>> lines_of("one\ntwo\none\n").repeated
+    >>> measure_lines("one\ntwo\none\n").repeated
     1
 """
 
@@ -13,7 +13,7 @@ import itertools
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -24,11 +24,13 @@ from textgen.tokenizers import CharTokenizer, code_points
 
 Form = Literal["NFC", "NFD", "NFKC"]
 
-MOST_EXAMPLES = 100  # examples in a list of JSON
-LONGEST_EXAMPLE = 1_000  # characters of the text in a value of JSON
+# Of a list in JSON.
+MOST_EXAMPLES = 100
+# Characters of the text in a value of JSON.
+LONGEST_EXAMPLE = 1_000
 UNICODE_FORMS: tuple[Form, ...] = ("NFC", "NFD", "NFKC")
-LABELS = {"Cc": "control", "Cn": "unassigned", "Co": "private use", "Cs": "surrogate"}
-BREAKS = {"VT": "\x0b", "FF": "\x0c", "NEL": "\x85", "U+2028": "\u2028", "U+2029": "\u2029"}
+CATEGORY_NAMES = {"Cc": "control", "Cn": "unassigned", "Co": "private use", "Cs": "surrogate"}
+OTHER_NEWLINES = {"VT": "\x0b", "FF": "\x0c", "NEL": "\x85", "U+2028": "\u2028", "U+2029": "\u2029"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Lines:
     """The lines of a text; the lengths are characters, without what ends the line.
 
     longest_at: its number, the first line is 1; 0 where there is no line. repeated: lines that
-    are not empty and have stood before; repeated_share: of the lines that are not empty.
+    are not empty and have occurred before; repeated_share: of the lines that are not empty.
     most_repeated: the line that occurs most often, and how often. trailing_space: lines that end
     in a blank or a tab.
     """
@@ -112,46 +114,48 @@ class TextStatistics:
     normalisation: Normalisation
 
     def to_json(self) -> dict[str, Any]:
-        """Return all figures, and at most SHOWN examples of each kind."""
-        made = asdict(self)
-        counts = made["characters"].pop("counts")
-        made["characters"] |= {"distinct": len(counts), "rarest": described(counts)}
-        made["lines"]["most_repeated"] = self.lines.most_repeated[:LONGEST_EXAMPLE]
-        spellings = made["normalisation"].pop("spellings")
-        made["normalisation"]["in_several_spellings"] = len(spellings)
-        made["normalisation"]["spellings"] = [described(one) for one in spellings[:MOST_EXAMPLES]]
-        return made
+        """Return all figures, and at most MOST_EXAMPLES examples of each kind."""
+        figures = asdict(self)
+        counts = figures["characters"].pop("counts")
+        figures["characters"] |= {"distinct": len(counts), "rarest": describe_characters(counts)}
+        figures["lines"]["most_repeated"] = self.lines.most_repeated[:LONGEST_EXAMPLE]
+        spellings = figures["normalisation"].pop("spellings")
+        figures["normalisation"]["in_several_spellings"] = len(spellings)
+        figures["normalisation"]["spellings"] = [
+            describe_characters(counts) for counts in spellings[:MOST_EXAMPLES]
+        ]
+        return figures
 
 
-def statistics_of(text: str) -> TextStatistics:
+def measure_statistics(text: str) -> TextStatistics:
     """Return what a text is made of."""
-    characters = characters_of(text)
+    characters = measure_characters(text)
     return TextStatistics(
         characters=characters,
-        lines=lines_of(text),
-        newlines=newlines_of(text),
+        lines=measure_lines(text),
+        newlines=count_newlines(text),
         final_newline=text.endswith(("\n", "\r")),
-        items=items_between_blanks(text),
-        normalisation=normalisation_of(text, characters.counts),
+        items=measure_items(text),
+        normalisation=measure_normalisation(text, characters.counts),
     )
 
 
-def described(counts: dict[str, int]) -> list[dict[str, Any]]:
-    """Return the first SHOWN of counted characters with their code points and Unicode names."""
+def describe_characters(counts: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return the first MOST_EXAMPLES of counted characters with their code points and names."""
     first = itertools.islice(counts.items(), MOST_EXAMPLES)
     return [
-        {"text": one, "code": code_of(one), "name": name_of(one), "count": number}
-        for one, number in first
+        {"text": text, "code": code_points_of(text), "name": names_of(text), "count": count}
+        for text, count in first
     ]
 
 
-def characters_of(text: str) -> Characters:
+def measure_characters(text: str) -> Characters:
     """Return which characters a text has, and how many of each."""
     tokenizer = CharTokenizer.from_text(text)
     counted = zip(tokenizer.counts[1:].tolist(), tokenizer.alphabet, strict=True)
     counts = {character: count for count, character in sorted(counted)}
     rare = [count for count in counts.values() if count < RARE]
-    controls = {one for one in counts if unicodedata.category(one) == "Cc"} - set("\t\n\r")
+    controls = {character for character in counts if unicodedata.category(character) == "Cc"}
     return Characters(
         number=len(text),
         counts=counts,
@@ -159,27 +163,27 @@ def characters_of(text: str) -> Characters:
         rare_share=sum(rare) / max(1, len(text)),
         tabs=counts.get("\t", 0),
         nuls=counts.get("\0", 0),
-        controls=sum(counts[one] for one in controls),
+        controls=sum(counts[character] for character in controls - set("\t\n\r")),
     )
 
 
-def name_of(text: str) -> str:
+def names_of(text: str) -> str:
     """Return the Unicode names of characters; of one without a name, what kind it is."""
-    kinds = [LABELS.get(unicodedata.category(one), "unnamed") for one in text]
-    named = zip(text, kinds, strict=True)
-    return ", ".join(unicodedata.name(one, f"<{kind}>") for one, kind in named)
+    kinds = [CATEGORY_NAMES.get(unicodedata.category(character), "unnamed") for character in text]
+    with_kinds = zip(text, kinds, strict=True)
+    return ", ".join(unicodedata.name(character, f"<{kind}>") for character, kind in with_kinds)
 
 
-def code_of(text: str) -> str:
+def code_points_of(text: str) -> str:
     """Return the code points of a text as Unicode writes them: U+0065 U+0301."""
     return " ".join(f"U+{ord(character):04X}" for character in text)
 
 
-def newlines_of(text: str) -> dict[str, int]:
+def count_newlines(text: str) -> dict[str, int]:
     """Return how often each kind of newline occurs; the parts of a CRLF are not counted again."""
     both = text.count("\r\n")
-    found = {"LF": text.count("\n") - both, "CRLF": both, "CR": text.count("\r") - both}
-    return found | {name: text.count(character) for name, character in BREAKS.items()}
+    counts = {"LF": text.count("\n") - both, "CRLF": both, "CR": text.count("\r") - both}
+    return counts | {name: text.count(character) for name, character in OTHER_NEWLINES.items()}
 
 
 def split_lines(text: str) -> list[str]:
@@ -188,14 +192,14 @@ def split_lines(text: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def lines_of(text: str) -> Lines:
-    """Return how the lines of a text are."""
+def measure_lines(text: str) -> Lines:
+    """Return how many lines a text has, how long they are and which come back."""
     lines = split_lines(text)
     lengths = np.fromiter(map(len, lines), np.int64, len(lines))
-    full = Counter(lines)
-    empty = full.pop("", 0)
-    repeated = full.total() - len(full)
-    line, count = full.most_common(1)[0] if repeated else ("", 0)
+    not_empty = Counter(lines)
+    empty = not_empty.pop("", 0)
+    repeated = not_empty.total() - len(not_empty)
+    most_repeated, most_repeated_count = not_empty.most_common(1)[0] if repeated else ("", 0)
     return Lines(
         number=len(lines),
         empty=empty,
@@ -204,43 +208,49 @@ def lines_of(text: str) -> Lines:
         longest=int(lengths.max()) if lines else 0,
         longest_at=int(lengths.argmax()) + 1 if lines else 0,
         repeated=repeated,
-        repeated_share=repeated / max(1, full.total()),
-        most_repeated=line,
-        most_repeated_count=count,
-        trailing_space=sum(n for line, n in full.items() if line[-1] in " \t"),
+        repeated_share=repeated / max(1, not_empty.total()),
+        most_repeated=most_repeated,
+        most_repeated_count=most_repeated_count,
+        trailing_space=sum(count for line, count in not_empty.items() if line[-1] in " \t"),
     )
 
 
-def items_between_blanks(text: str) -> Items:
-    """Return how the items are that blank lines separate."""
+def measure_items(text: str) -> Items:
+    """Return how many items blank lines separate, and how large they are."""
     lines = split_lines(text)
     lengths = np.fromiter(map(len, lines), np.int64, len(lines))
-    blank = np.array([not line.strip(" \t") for line in lines], dtype=bool)
-    first = np.flatnonzero(~blank & np.append(True, blank[:-1])[: len(blank)])
+    is_blank = np.array([not line.strip(" \t") for line in lines], dtype=bool)
+    follows_blank = np.append(True, is_blank[:-1])[: len(is_blank)]
+    first = np.flatnonzero(~is_blank & follows_blank)
     if not len(first):
         return Items(0, 0.0, 0.0, 0.0, 0.0)
-    number = np.add.reduceat((~blank).astype(np.int64), first)
-    sizes = np.add.reduceat(np.where(blank, 0, lengths + 1), first) - 1
+    line_counts = np.add.reduceat((~is_blank).astype(np.int64), first)
+    # A newline after each line but the last.
+    sizes = np.add.reduceat(np.where(is_blank, 0, lengths + 1), first) - 1
     short, median, long = np.percentile(sizes, [10, 50, 90]).tolist()
-    return Items(len(first), short, median, long, float(np.median(number)))
+    return Items(len(first), short, median, long, float(np.median(line_counts)))
 
 
-def normalisation_of(text: str, counts: dict[str, int]) -> Normalisation:
+def measure_normalisation(text: str, counts: dict[str, int]) -> Normalisation:
     """Return what normal forms would change; counts: of each character of the text."""
-    found = segments(text, counts)
+    segments = count_segments(text, counts)
     changed: dict[str, int] = {
-        form: sum(n for one, n in found.items() if unicodedata.normalize(form, one) != one)
+        form: sum(
+            count
+            for segment, count in segments.items()
+            if unicodedata.normalize(form, segment) != segment
+        )
         for form in UNICODE_FORMS
     }
-    ways: dict[str, dict[str, int]] = {}
-    for one, number in found.items():
-        ways.setdefault(unicodedata.normalize("NFC", one), {})[one] = number
-    several = [counted for counted in ways.values() if len(counted) > 1]
-    several.sort(key=lambda counted: min(counted.values()), reverse=True)
-    return Normalisation(not changed["NFC"], changed, several)
+    by_nfc: dict[str, dict[str, int]] = {}
+    for segment, count in segments.items():
+        by_nfc.setdefault(unicodedata.normalize("NFC", segment), {})[segment] = count
+    spellings = [counts for counts in by_nfc.values() if len(counts) > 1]
+    spellings.sort(key=lambda counts: min(counts.values()), reverse=True)
+    return Normalisation(not changed["NFC"], changed, spellings)
 
 
-def segments(text: str, counts: dict[str, int]) -> Counter[str]:
+def count_segments(text: str, counts: dict[str, int]) -> Counter[str]:
     """Return the text's characters, each with the marks that follow it, and how often they occur.
 
     Normal forms leave the borders between them alone: the form of a text is made of theirs.
@@ -248,16 +258,19 @@ def segments(text: str, counts: dict[str, int]) -> Counter[str]:
     single = Counter(counts)
     if text.isascii():
         return single
-    joining = np.zeros(sys.maxunicode + 1, dtype=bool)
-    joining[[ord(one) for one in counts if _joins(one)]] = True
-    after = np.flatnonzero(joining[code_points(text)])
-    first = np.diff(after, prepend=-2) > 1
-    last = np.diff(after, append=len(text) + 1) > 1
-    begins, ends = np.maximum(after[first] - 1, 0), after[last] + 1
-    marked = Counter(text[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=True))
-    for one, number in marked.items():
-        for character in one:
-            single[character] -= number
+    is_joining = np.zeros(sys.maxunicode + 1, dtype=bool)
+    is_joining[[ord(character) for character in counts if _joins(character)]] = True
+    # A run of joining characters belongs to the character before it.
+    joining = np.flatnonzero(is_joining[code_points(text)])
+    first = np.diff(joining, prepend=-2) > 1
+    last = np.diff(joining, append=len(text) + 1) > 1
+    starts, ends = np.maximum(joining[first] - 1, 0), joining[last] + 1
+    marked = Counter(
+        text[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    )
+    for segment, count in marked.items():
+        for character in segment:
+            single[character] -= count
     return +single + marked
 
 
