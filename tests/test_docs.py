@@ -48,6 +48,13 @@ def test_links_inside_the_repository_lead_somewhere(page):
             assert not anchor or anchor in anchors(path), anchor
 
 
+def test_files_that_contributors_are_sent_to_exist():
+    paths = re.findall(r"`(\w+/[\w/]+\.\w+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert len(paths) > 20
+    for path in paths:
+        assert (ROOT / path).exists() or (ROOT / "textgen" / path).exists(), path
+
+
 @pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.name)
 def test_commands_of_a_page_are_understood(page):
     for line in "".join(blocks(page, "sh")).replace("\\\n", "").splitlines():
