@@ -199,6 +199,19 @@ def test_temperature_may_be_a_list_and_bias_and_stop_a_single_text(model, value)
     assert first != model.sample("ab", length=60, seed=1, bias="b:2", stop="hh")
 
 
+def test_a_config_is_taken_as_a_value_and_keywords_override_it(model):
+    config = textgen.SampleConfig(prime="ab", length=20, seed=1, temperature=0.5)
+    expected = model.sample("ab", length=20, seed=1, temperature=0.5)
+    assert model.sample(config=config) == expected
+    assert "ab" + "".join(model.stream(config=config)) == expected
+    assert model.batch(config=config, num=2)[0] == expected
+    assert model.sample("ab", textgen.SampleConfig(temperature=0.5), length=20, seed=1) == expected
+    hotter = model.sample("hg", config, temperature=1.5)
+    assert hotter == model.sample("hg", length=20, seed=1, temperature=1.5)
+    assert next(model.texts(["ab"], config)).text == expected[2:]
+    assert model.choices(1, config, state=model.read(["ab"]))[0][0] == expected[2:]
+
+
 # Going on from a state
 
 

@@ -27,11 +27,13 @@ _HOMES = {
     "NumericsError": "errors",
     "RunInUseError": "errors",
     "SampleConfig": "config",
+    "SampleOptions": "config",
     "SentencePieceTokenizer": "tokenizers",
     "TextError": "errors",
     "TextModel": "textmodel",
     "TextgenError": "errors",
     "TrainConfig": "config",
+    "TrainOptions": "config",
     "TrainResult": "training",
     "UsageError": "errors",
     "adapt": "textmodel",
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
     from textgen.checkpoint import Checkpoint as Checkpoint
     from textgen.config import ModelConfig as ModelConfig
     from textgen.config import SampleConfig as SampleConfig
+    from textgen.config import SampleOptions as SampleOptions
     from textgen.config import TrainConfig as TrainConfig
+    from textgen.config import TrainOptions as TrainOptions
     from textgen.errors import CheckpointError as CheckpointError
     from textgen.errors import Interrupted as Interrupted
     from textgen.errors import MachineError as MachineError

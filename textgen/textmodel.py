@@ -9,11 +9,10 @@ On a CPU it needs no torch.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -26,11 +25,11 @@ from textgen.checkpoint import (
     text_of,
     training_text,
 )
-from textgen.config import SampleConfig, make_config
+from textgen.config import SampleConfig, SampleOptions
 from textgen.data import Spans
 from textgen.engine import Threads, sampling_threads
 from textgen.errors import TextError, UsageError
-from textgen.evaluation import Score, adapted, protocols
+from textgen.evaluation import Score, adapted, score_text
 from textgen.sampling import (
     Constraints,
     SamplingState,
@@ -51,11 +50,19 @@ if TYPE_CHECKING:
 
 
 class TextModel:
-    """A checkpoint that writes and scores text.
+    """A trained model that writes and scores text.
 
-    state: where the last text stopped; pass it as `state` to go on from there. seed: the one
-    that the last text was drawn with. threads: of the matrix products, on which the last bits
-    of a text's probabilities depend. path: where the checkpoint lies, for what is beside it.
+    Args:
+        checkpoint: the model.
+        device: where to compute: cpu, cuda, mps, or auto for the fastest there is.
+        path: the checkpoint's file, for what lies beside it, such as the training text.
+
+    Attributes:
+        state: where the last text stopped; passed as `state` it is continued.
+        seed: the one that the last text was drawn with.
+
+    >>> model = TextModel(Checkpoint.load(path))
+    >>> model.sample("ROMEO:", length=100, temperature=0.7)
     """
 
     def __init__(
@@ -67,13 +74,16 @@ class TextModel:
         self.state: SamplingState | None = None
         self.seed: int | None = None
         # The latest constraints, and the options that they came from.
-        self._made: tuple[Any, Constraints] | None = None
+        self._latest: tuple[Any, Constraints] | None = None
         self._threads = Threads(sampling_threads(checkpoint.model.parameters()))
         self._stepper: Any = stepper_of(checkpoint, device)
 
     @property
     def threads(self) -> int:
-        """Threads of the matrix products, by a rule; another number may be set."""
+        """Threads of the matrix products, by a rule of the model's size; may be set.
+
+        The last bits of a text's probabilities depend on them.
+        """
         return self._threads.number
 
     @threads.setter
@@ -81,85 +91,150 @@ class TextModel:
         """Step with so many from now on."""
         self._threads.number = number
 
-    def sample(self, prime: str = "", *, state: SamplingState | None = None, **options: Any) -> str:
-        """Return prime followed by new text.
+    def sample(
+        self,
+        prime: str | None = None,
+        config: SampleConfig | None = None,
+        *,
+        state: SamplingState | None = None,
+        **options: Unpack[SampleOptions],
+    ) -> str:
+        """Return a prime followed by new text.
 
-        options: the fields of SampleConfig, such as length, temperature, top_k, stop and seed.
-        With state the text goes on where that one stopped, with its seed and draws.
+        Args:
+            prime: the text to continue; by default the config's, which is empty by default.
+            config: how to write; by default SampleConfig().
+            state: where an earlier text stopped; it is continued with its seed and its draws.
+            **options: fields of SampleConfig, such as length, temperature and seed; they override
+                those of config.
+
+        Raises:
+            UsageError: for options that cannot be used, alone, together or with this model.
+            TextError: for a prime that the model cannot read.
+            NumericsError: if the model's scores are not finite.
+
+        >>> model.sample("ROMEO:", length=100, temperature=0.7, stop="JULIET:")
         """
-        return self.reading.of(prime) + "".join(self.stream(prime, state=state, **options))
+        config = self._with_prime(prime, config, options)
+        return config.prime + "".join(self._stream(config, state))
 
     def stream(
-        self, prime: str = "", *, state: SamplingState | None = None, **options: Any
+        self,
+        prime: str | None = None,
+        config: SampleConfig | None = None,
+        *,
+        state: SamplingState | None = None,
+        **options: Unpack[SampleOptions],
     ) -> Iterator[str]:
         """Return an iterator over the new text of `sample`, without the prime, piece by piece.
 
-        The best of several drafts or beams comes in one piece.
+        The best of several drafts or beams comes in one piece. Takes and raises what `sample` does.
+
+        >>> for piece in model.stream("ROMEO:"):
+        ...     print(piece, end="", flush=True)
         """
-        config = self._seeded(make_config(prime=self.reading.of(prime), **options), state)
-        if config.num != 1:
-            raise UsageError("num", "one text at a time", "use batch(num=...)")
-        if config.best_of > 1 or config.beams > 1 or config.unique or config.unseen:
-            if state is not None:
-                problem = "cannot be combined with best_of, beams, unique and unseen"
-                raise UsageError("state", problem, "leave one of them out")
-            return (text.text for text in self._texts([prime], config))
-        if state is not None and len(state.logits_BV) != 1:
-            problem = f"is where {len(state.logits_BV)} texts stopped"
-            raise UsageError("state", problem, "pass state.take([row])")
-        return self._streamed(config, state)
+        return self._stream(self._with_prime(prime, config, options), state)
 
     def batch(
-        self, prime: str = "", *, primes: Sequence[str] | None = None, **options: Any
+        self,
+        prime: str | None = None,
+        config: SampleConfig | None = None,
+        *,
+        primes: Sequence[str] | None = None,
+        **options: Unpack[SampleOptions],
     ) -> list[str]:
-        """Return options["num"] texts for each prime, written together, with their primes."""
-        return [
-            text.prime + text.text
-            for text in self.texts([prime] if primes is None else primes, **options)
-        ]
+        """Return `num` texts for each prime, written together, with their primes.
 
-    def texts(self, primes: Sequence[str], **options: Any) -> Iterator[Text]:
-        """Return an iterator over options["num"] texts for each prime, with what is known of them.
+        Args:
+            prime: the text that all of them continue, as in `sample`.
+            config: how to write, as in `sample`.
+            primes: several such texts instead.
+            **options: fields of SampleConfig, above all num; they override those of config.
 
-        Each is what `sample` would write with that row of draws, whatever else is written.
+        Raises:
+            UsageError, TextError, NumericsError: as `sample` does.
+
+        >>> model.batch("ROMEO:", num=3, length=100)
         """
-        config = self._seeded(make_config(**options), None)
-        return self._texts([self.reading.of(one) for one in primes], config)
+        if primes is None:
+            primes = [self._with_prime(prime, config, options).prime]
+        return [text.prime + text.text for text in self.texts(primes, config, **options)]
+
+    def texts(
+        self,
+        primes: Sequence[str],
+        config: SampleConfig | None = None,
+        **options: Unpack[SampleOptions],
+    ) -> Iterator[Text]:
+        """Return an iterator over `num` texts for each prime, with what is known of each.
+
+        Each is what `sample` would write with that row of draws, whatever else is written. Takes
+        and raises what `batch` does.
+
+        >>> [text.end for text in model.texts(["ROMEO:", "JULIET:"], until="line")]
+        """
+        config = self._with_seed(SampleConfig.of(config, **options), None)
+        return self._texts([self.reading.of(prime) for prime in primes], config)
 
     def choices(
-        self, number: int, *, state: SamplingState, **options: Any
+        self,
+        number: int,
+        config: SampleConfig | None = None,
+        *,
+        state: SamplingState,
+        **options: Unpack[SampleOptions],
     ) -> list[tuple[str, SamplingState]]:
-        """Return so many ways to go on from a single text, each with where it stopped."""
-        config = self._seeded(make_config(**options), state)
-        texts, places = [""] * number, [state] * number
-        going = set(range(number))
+        """Return several ways to continue one text, each with where it stopped.
+
+        Args:
+            number: how many.
+            config: how to write, as in `sample`.
+            state: where the text stopped.
+            **options: fields of SampleConfig; they override those of config.
+
+        Raises:
+            UsageError, NumericsError: as `sample` does.
+        """
+        config = self._with_seed(SampleConfig.of(config, **options), state)
+        texts, states = [""] * number, [state] * number
+        unfinished = set(range(number))
         for step in self._steps(config, state.take([0] * number)):
             texts = [text + piece for text, piece in zip(texts, step.pieces, strict=True)]
-            for row in [row for row in going if step.ends[row]]:
-                places[row] = step.after.take([row])
-                going.remove(row)
-        return list(zip(texts, places, strict=True))
+            for row in [row for row in unfinished if step.ends[row]]:
+                states[row] = step.after.take([row])
+                unfinished.remove(row)
+        return list(zip(texts, states, strict=True))
 
     def read(
         self,
         pieces: Iterable[str],
+        config: SampleConfig | None = None,
         *,
         state: SamplingState | None = None,
         before: int = 0,
-        **options: Any,
+        **options: Unpack[SampleOptions],
     ) -> SamplingState:
-        """Return where a text stands that goes on with pieces: a prime of any length.
+        """Return the state after a prime of any length, read piece by piece.
 
-        before: characters of the prime that were read earlier. options: of SampleConfig, of which
-        unknown and look_back count here.
+        Args:
+            pieces: the prime, in pieces of any size.
+            config: of which `unknown` and `look_back` count here.
+            state: where an earlier text stopped, which the pieces continue.
+            before: characters of the prime that were read earlier, for the place in an error.
+            **options: fields of SampleConfig; they override those of config.
+
+        Raises:
+            TextError: for a character that the model cannot read.
+
+        >>> model.sample(state=model.read(open("novel.txt")))
         """
-        config = make_config(**options)
+        config = SampleConfig.of(config, **options)
         with self._threads:
             return read_prime(self._stepper, self.tokenizer, pieces, config, state, before)
 
-    def check(self, **options: Any) -> None:
+    def check(self, config: SampleConfig | None = None, **options: Unpack[SampleOptions]) -> None:
         """Raise UsageError or TextError for options under which this model can write nothing."""
-        self._constraints(make_config(**options))
+        self._constraints(SampleConfig.of(config, **options))
 
     def save_state(self, path: str | Path) -> None:
         """Write where the last text stopped to a file."""
@@ -186,25 +261,47 @@ class TextModel:
         return text[place : place + length]
 
     def score(self, text: str) -> Score:
-        """Return what a text costs, read from the zero state; of an item its end costs as well."""
-        if not text:
-            raise TextError("text", "empty", "give at least 1 character")
-        paid = self.tokenizer.unknown_nats
-        with self._threads:
-            if self.tokenizer.boundary_id is None:
-                ids = protocols.ids_of(self.tokenizer, text)
-                nats = protocols.stateful(self._stepper, ids, self.tokenizer.counts, paid)
-            else:
-                ids = protocols.framed_ids(self.tokenizer, [text])
-                nats = protocols.by_records(self._stepper, ids, self.tokenizer)[1:]
-        mean = float(protocols.finite(nats).sum()) / protocols.characters_in(self.tokenizer, ids)
-        return Score(nats, mean, mean / math.log(2), int((ids == 0).sum()) if paid else 0)
+        """Return what a text costs, read from the zero state.
 
-    def _seeded(self, config: SampleConfig, state: SamplingState | None) -> SampleConfig:
-        """Return config with a seed, noted as the last one."""
-        found = state.seed if state is not None and state.seed is not None else config.seed
-        self.seed = new_seed() if found is None else found
-        return dataclasses.replace(config, seed=self.seed)
+        Args:
+            text: at least one character. A model of records reads it as one, whose end costs too.
+
+        Raises:
+            TextError: if it is empty, or cannot be encoded.
+            NumericsError: if the model's scores are not finite.
+
+        >>> model.score("To be, or not to be").bits_per_char
+        """
+        with self._threads:
+            return score_text(self._stepper, self.tokenizer, text)
+
+    def _with_prime(
+        self, prime: str | None, config: SampleConfig | None, options: SampleOptions
+    ) -> SampleConfig:
+        """Return the config of one text, its prime in the form of the training text."""
+        config = SampleConfig.of(config, **options)
+        return replace(config, prime=self.reading.of(config.prime if prime is None else prime))
+
+    def _with_seed(self, config: SampleConfig, state: SamplingState | None) -> SampleConfig:
+        """Return config with a seed: the state's, its own or a new one; noted as the last one."""
+        seed = config.seed if state is None or state.seed is None else state.seed
+        self.seed = new_seed() if seed is None else seed
+        return replace(config, seed=self.seed)
+
+    def _stream(self, config: SampleConfig, state: SamplingState | None) -> Iterator[str]:
+        """Return an iterator over one new text; raise UsageError before it is asked for any."""
+        config = self._with_seed(config, state)
+        if config.num != 1:
+            raise UsageError("num", "one text at a time", "use batch(num=...)")
+        if config.best_of > 1 or config.beams > 1 or config.unique or config.unseen:
+            if state is not None:
+                problem = "cannot be combined with best_of, beams, unique and unseen"
+                raise UsageError("state", problem, "leave one of them out")
+            return (text.text for text in self._texts([config.prime], config))
+        if state is not None and len(state.logits_BV) != 1:
+            problem = f"is where {len(state.logits_BV)} texts stopped"
+            raise UsageError("state", problem, "pass state.take([row])")
+        return self._streamed(config, state)
 
     def _streamed(self, config: SampleConfig, state: SamplingState | None) -> Iterator[str]:
         self.state = state
@@ -258,9 +355,9 @@ class TextModel:
         """
         names = ("ban", "only", "bias", "match", "length", "novel", "novel_text")
         key = tuple(getattr(config, name) for name in names)
-        if self._made is None or self._made[0] != key:
-            self._made = key, Constraints.of(self.tokenizer, config, self._spans(config))
-        return self._made[1]
+        if self._latest is None or self._latest[0] != key:
+            self._latest = key, Constraints.of(self.tokenizer, config, self._spans(config))
+        return self._latest[1]
 
     def _spans(self, config: SampleConfig) -> Spans | None:
         """Return the spans of the training text that must not be completed, if --novel asks."""
@@ -275,9 +372,19 @@ class TextModel:
 def adapt(
     checkpoint: str | Path, text: str | Path, device: str = "cpu"
 ) -> tuple[TextModel, AdaptationRule]:
-    """Return a model that has learnt from a text file by reading it once, and how fast it learnt.
+    """Return a model that has learnt from a text by reading it once, and how fast it learnt.
 
-    The checkpoint stays as it is. Raises TextgenError subclasses.
+    Args:
+        checkpoint: a checkpoint or run folder, which stays as it is.
+        text: the file to learn from.
+        device: where to compute, of TextModel.
+
+    Raises:
+        CheckpointError: if the checkpoint is missing or damaged.
+        TextError: if the text is missing or cannot be read.
+        MachineError: if the device is not there.
+
+    >>> model, rule = adapt("checkpoints/corpus", "letters.txt")
     """
     path = runs.find_checkpoint(checkpoint)
     learnt, rule = adapted(path, text, device)
@@ -285,6 +392,17 @@ def adapt(
 
 
 def load(path: str | Path, device: str = "cpu") -> TextModel:
-    """Return the model in a checkpoint file or run folder; raise CheckpointError if damaged."""
-    found = runs.find_checkpoint(path)
-    return TextModel(Checkpoint.load(found), device, found)
+    """Return the model in a checkpoint file or run folder.
+
+    Args:
+        path: a .safetensors file, or a run folder, of which the best model is taken.
+        device: where to compute: cpu, cuda, mps, or auto for the fastest there is.
+
+    Raises:
+        CheckpointError: if it is missing or damaged.
+        MachineError: if the device is not there.
+
+    >>> load("checkpoints/corpus").sample("ROMEO:")
+    """
+    file = runs.find_checkpoint(path)
+    return TextModel(Checkpoint.load(file), device, file)

@@ -20,11 +20,12 @@ from textgen.config.notations import split_shares as split_shares
 from textgen.config.notations import unescape as unescape
 from textgen.config.sample import OUTPUT_OPTIONS as OUTPUT_OPTIONS
 from textgen.config.sample import SampleConfig as SampleConfig
-from textgen.config.sample import make_config as make_config
+from textgen.config.sample import SampleOptions as SampleOptions
 from textgen.config.train import DEVICES as DEVICES
 from textgen.config.train import NEWLINE_CHOICES as NEWLINE_CHOICES
 from textgen.config.train import NORMALIZE_CHOICES as NORMALIZE_CHOICES
 from textgen.config.train import TrainConfig as TrainConfig
+from textgen.config.train import TrainOptions as TrainOptions
 
 __all__ = [
     "DEVICES",
@@ -35,14 +36,15 @@ __all__ = [
     "SCHEDULE",
     "ModelConfig",
     "SampleConfig",
+    "SampleOptions",
     "TrainConfig",
+    "TrainOptions",
     "check_choice",
     "conflict",
     "did_you_mean",
     "expand",
     "field_types",
     "from_json",
-    "make_config",
     "option_name",
     "parse_bias",
     "schedule",

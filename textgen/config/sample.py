@@ -1,32 +1,21 @@
 """What a user can choose of the text to write, as a frozen dataclass, checked when made.
 
-, like which it is: a field's name is its option on the command line.
+A field's name is its option on the command line, its help that option's.
 
-    >>> SampleConfig(temperature=0.7, stop=("END",)).length
+    >>> SampleConfig.of(temperature=0.7, stop="END").length
     500
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from textgen.config.fields import check_fields, conflict, option, option_name
 from textgen.config.notations import expand, parse_bias
 from textgen.errors import UsageError
-
-
-def make_config(**options: Any) -> SampleConfig:
-    """Return a SampleConfig, with a single text or a list of them made a tuple."""
-    for name in ("stop", "bias"):
-        if name in options:
-            value = options[name]
-            options[name] = (value,) if isinstance(value, str) else tuple(value)
-    if isinstance(options.get("temperature"), list):
-        options["temperature"] = tuple(options["temperature"])
-    return SampleConfig(**options)
-
 
 UNKNOWN_POLICIES = ("error", "skip", "replace")
 END_UNITS = ("sentence", "line", "paragraph")
@@ -43,6 +32,48 @@ CUT_OPTIONS, SEARCH_OPTIONS, OUTPUT_OPTIONS = (
     "input and output",
 )
 RECORD_OPTIONS = "items, of a model of --records"
+
+
+class SampleOptions(TypedDict, total=False):
+    """The fields of SampleConfig as keywords, all but the prime, which is an argument of its own.
+
+    A single text stands for one stop text or bias, and a list for a tuple.
+    """
+
+    length: int
+    temperature: float | Sequence[float]
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    num: int
+    seed: int | None
+    stop: Sequence[str]
+    until: str | None
+    lines: int | None
+    ban: str
+    only: str
+    bias: Sequence[str]
+    match: str | None
+    repetition_penalty: float
+    frequency_penalty: float
+    no_repeat_ngram: int | None
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    look_back: int
+    novel: int | None
+    novel_text: str | None
+    typical_p: float | None
+    epsilon_cutoff: float | None
+    eta_cutoff: float | None
+    mirostat: float | None
+    mirostat_rate: float
+    best_of: int
+    beams: int
+    length_penalty: float
+    unique: bool
+    unseen: bool
+    unknown: str
 
 
 @dataclass(frozen=True)
@@ -200,6 +231,28 @@ class SampleConfig:
         if self.beams > 1 and self.num > self.beams:
             problem = f"{self.num} texts of {self.beams} beams"
             raise UsageError("--num", problem, "ask for at most as many as there are beams")
+
+    @classmethod
+    def of(
+        cls, config: SampleConfig | None = None, **options: Unpack[SampleOptions]
+    ) -> SampleConfig:
+        """Return a config, or the default one, with some of its fields changed.
+
+        Args:
+            config: what holds for all fields that are not among the options.
+            **options: fields of SampleConfig; a single stop text or bias may be given as it is.
+
+        Raises:
+            UsageError: if a value is out of its range, or if two of them exclude each other.
+        """
+        values: dict[str, Any] = dict(options)
+        for name in ("stop", "bias"):
+            if name in values:
+                value = values[name]
+                values[name] = (value,) if isinstance(value, str) else tuple(value)
+        if isinstance(values.get("temperature"), list):
+            values["temperature"] = tuple(values["temperature"])
+        return dataclasses.replace(config or cls(), **values)
 
     def _exclude(self, name: str, *others: str) -> None:
         """Raise UsageError when an option is set together with one of others."""

@@ -11,8 +11,9 @@ the feature is off.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
-from textgen.config.fields import check_fields, conflict, option
+from textgen.config.fields import check_fields, conflict, from_json, option, to_json
 from textgen.config.model import CELLS
 from textgen.config.notations import split_shares
 from textgen.errors import UsageError
@@ -22,8 +23,43 @@ PRECISIONS = ("float32", "bfloat16")
 TOKENIZERS = ("char", "byte", "bpe", "unigram")
 NEWLINE_CHOICES, NORMALIZE_CHOICES = ("keep", "lf"), ("none", "nfc")
 
+# A heading of --help; what has none stands first.
+TEXT_OPTIONS = "which text, and in which units"
 
-TEXT_OPTIONS = "which text, and in which units"  # a heading of --help; what has none stands first
+
+class TrainOptions(TypedDict, total=False):
+    """The fields of TrainConfig as keywords."""
+
+    out: str | None
+    cell: str | None
+    layers: int | None
+    hidden: int | None
+    embedding: int | None
+    ngrams: int | None
+    dropout: float | None
+    weight_decay: float | None
+    batch: int | None
+    window: int | None
+    lr: float | None
+    minutes: float | None
+    epochs: float | None
+    steps: int | None
+    patience: int | None
+    seed: int
+    threads: int | None
+    device: str
+    precision: str | None
+    init: str | None
+    split: str
+    val: str | None
+    test: str | None
+    records: str | None
+    tokenizer: str | None
+    vocab_size: int | None
+    glob: str | None
+    encoding: str
+    newlines: str
+    normalize: str
 
 
 @dataclass(frozen=True)
@@ -101,6 +137,21 @@ class TrainConfig:
         choices=NORMALIZE_CHOICES,
         group=TEXT_OPTIONS,
     )
+
+    @classmethod
+    def of(cls, config: TrainConfig | None = None, **options: Unpack[TrainOptions]) -> TrainConfig:
+        """Return a config, or the default one, with some of its fields changed.
+
+        Args:
+            config: what holds for all fields that are not among the options.
+            **options: fields of TrainConfig.
+
+        Raises:
+            UsageError: if there is no such field, if a value is out of its range, or if two of them
+                exclude each other.
+        """
+        given = {} if config is None else to_json(config)
+        return from_json(cls, {**given, **options})
 
     def __post_init__(self) -> None:
         check_fields(self)

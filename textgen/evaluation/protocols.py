@@ -40,6 +40,24 @@ NANOGPT_WINDOW, NANOGPT_BATCH, NANOGPT_BATCHES = 256, 64, 200
 
 
 @dataclass(frozen=True)
+class Score:
+    """How likely a model finds a text.
+
+    Attributes:
+        nats: (n,), what each of the text's n ids costs. An id is a character, or, for a model of
+            other units, a byte or a piece.
+        nats_per_char: their sum over the number of characters.
+        bits_per_char: the same in bits.
+        unknown_chars: characters outside the model's alphabet.
+    """
+
+    nats: np.ndarray
+    nats_per_char: float
+    bits_per_char: float
+    unknown_chars: int
+
+
+@dataclass(frozen=True)
 class Result:
     """Nats per character over counted characters, and the same in other units.
 
@@ -95,8 +113,32 @@ def measure_text(model: Scorer, tokenizer: Tokenizer, text: str, protocol: str) 
     if protocol == "nanogpt":
         chars = sum(int(tokenizer.chars_V[block_TB[1:]].sum()) for block_TB in nanogpt_windows(ids))
     bytes_per_char = len(text.encode("utf-8", "surrogatepass")) / len(text)
-    unknown = int((ids == UNKNOWN).sum()) if tokenizer.unknown_nats else 0
+    unknown = _count_unknown(tokenizer, ids)
     return Result(protocol, float(costs.sum()) / chars, chars, unknown, bytes_per_char)
+
+
+def score_text(model: Scorer, tokenizer: Tokenizer, text: str) -> Score:
+    """Return what a text costs, read from the zero state.
+
+    Args:
+        model: what predicts the next id.
+        tokenizer: the model's.
+        text: at least one character. A model of records reads it as one, whose end costs too.
+
+    Raises:
+        TextError: if it is empty, or cannot be encoded.
+        NumericsError: if the model's scores are not finite.
+    """
+    if not text:
+        raise TextError("text", "empty", "give at least 1 character")
+    if tokenizer.boundary_id is None:
+        ids = ids_of(tokenizer, text)
+        nats = stateful(model, ids, tokenizer.counts, tokenizer.unknown_nats)
+    else:
+        ids = framed_ids(tokenizer, [text])
+        nats = by_records(model, ids, tokenizer)[1:]
+    mean = float(finite(nats).sum()) / characters_in(tokenizer, ids)
+    return Score(nats, mean, mean / math.log(2), _count_unknown(tokenizer, ids))
 
 
 def ids_of(tokenizer: Tokenizer, text: str) -> np.ndarray:
@@ -110,6 +152,10 @@ def ids_of(tokenizer: Tokenizer, text: str) -> np.ndarray:
 def framed_ids(tokenizer: Tokenizer, items: list[str]) -> np.ndarray:
     """Return the ids of items that are measured, framed; the rules of `ids_of`."""
     return framed(items, tokenizer, _policy(tokenizer))
+
+
+def _count_unknown(tokenizer: Tokenizer, ids: np.ndarray) -> int:
+    return int((ids == UNKNOWN).sum()) if tokenizer.unknown_nats else 0
 
 
 def _policy(tokenizer: Tokenizer) -> str:
@@ -212,7 +258,7 @@ def measure_records(model: Scorer, tokenizer: Tokenizer, items: list[str]) -> Re
     costs = finite(by_records(model, ids, tokenizer))
     chars = characters_in(tokenizer, ids)
     size = sum(len(item.encode("utf-8", "surrogatepass")) for item in items) + len(items)
-    unknown = int((ids == UNKNOWN).sum()) if tokenizer.unknown_nats else 0
+    unknown = _count_unknown(tokenizer, ids)
     return Result("items", float(costs.sum()) / chars, chars, unknown, size / chars)
 
 
@@ -246,16 +292,3 @@ def characters_in(tokenizer: Tokenizer, ids: np.ndarray) -> int:
 
 
 PROTOCOLS = {"stateful": stateful, "nanogpt": nanogpt, "streamed": streamed}
-
-
-@dataclass(frozen=True)
-class Score:
-    """How likely a model finds a text. nats: (n,), what each of its n ids costs.
-
-    An id is a character, or, where the model has other units, a byte or a piece.
-    """
-
-    nats: np.ndarray
-    nats_per_char: float
-    bits_per_char: float
-    unknown_chars: int

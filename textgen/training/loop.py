@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from textgen.checkpoint import Checkpoint, make_engine, runs, with_ngrams
-from textgen.config import SampleConfig, TrainConfig, from_json, to_json
+from textgen.config import SampleConfig, TrainConfig, TrainOptions, to_json
 from textgen.errors import Interrupted, counted
 from textgen.files import locked
 from textgen.nn import TorchStepper, cpu_settings, memory_checked
@@ -51,24 +51,43 @@ class TrainResult:
 
 def train(
     text: str | Path | Sequence[str | Path] = (),
+    config: TrainConfig | None = None,
     *,
     resume: str | Path | None = None,
     verify: bool = False,
     quiet: bool = True,
     stop: Callable[[], int | None] = lambda: None,
     started: float | None = None,
-    **options: Any,
+    **options: Unpack[TrainOptions],
 ) -> TrainResult:
     """Train a model on a text and return where it is.
 
-    text: a file, a folder, "-" for standard input, or several; with resume it may be left out.
-    verify: read the text even if it was read before and seems unchanged. resume: the folder of a
-    stopped run, which goes on with its own settings; a new budget among the options extends it.
-    options: the fields of TrainConfig. stop: asked after each step; a signal's number ends the run.
-    started: the time.monotonic() at which the budget began. Raises TextgenError subclasses.
+    Args:
+        text: a file, a folder, "-" for standard input, or several of them; with resume it may be
+            left out.
+        config: how to train; by default TrainConfig().
+        resume: the folder of a stopped run, which continues with its own settings; a new budget
+            among the options extends it.
+        verify: read the text even if it was read before and seems unchanged.
+        quiet: show no progress.
+        stop: asked after each step; a signal's number ends the run, with its state saved.
+        started: the time.monotonic() at which the time budget began; by default now.
+        **options: fields of TrainConfig, such as minutes, hidden and out; they override those of
+            config.
+
+    Raises:
+        UsageError: for options that cannot be used.
+        TextError: for a text that cannot be read, or is too short.
+        CheckpointError: if there is nothing to resume.
+        MachineError: for a lack of memory or disk, or a device that is not there.
+        RunInUseError: if another process is training in the folder.
+        NumericsError: if the loss or a gradient is no longer finite.
+        Interrupted: when `stop` returned a signal.
+
+    >>> train("corpus.txt", minutes=1).val_nats
     """
     started = time.monotonic() if started is None else started
-    config = from_json(TrainConfig, options)
+    config = TrainConfig.of(config, **options)
     paths = [text] if isinstance(text, str | Path) else text
     with memory_checked():
         if resume is not None:
