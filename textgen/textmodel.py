@@ -174,7 +174,7 @@ class TextModel:
         >>> [text.end for text in model.texts(["ROMEO:", "JULIET:"], until="line")]
         """
         config = self._with_seed(SampleConfig.of(config, **options), None)
-        return self._texts([self.reading.of(prime) for prime in primes], config)
+        return self._texts([self.reading.apply(prime) for prime in primes], config)
 
     def choices(
         self,
@@ -280,7 +280,7 @@ class TextModel:
     ) -> SampleConfig:
         """Return the config of one text, its prime in the form of the training text."""
         config = SampleConfig.of(config, **options)
-        return replace(config, prime=self.reading.of(config.prime if prime is None else prime))
+        return replace(config, prime=self.reading.apply(config.prime if prime is None else prime))
 
     def _with_seed(self, config: SampleConfig, state: SamplingState | None) -> SampleConfig:
         """Return config with a seed: the state's, its own or a new one; noted as the last one."""

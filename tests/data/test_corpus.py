@@ -386,8 +386,8 @@ def test_a_damaged_array_is_made_again(large, cached, monkeypatch):
 def test_the_same_bytes_in_another_encoding_are_another_text(large):
     text = large.read_bytes().decode("latin-1")
     assert read(large).text != text
-    assert read(large, reading=TextFormat("latin-1")).text == text
-    assert read(large, reading=TextFormat(newlines="lf")).text == large.read_text("utf-8-sig")
+    assert read(large, text_format=TextFormat("latin-1")).text == text
+    assert read(large, text_format=TextFormat(newlines="lf")).text == large.read_text("utf-8-sig")
 
 
 def test_several_files_are_one_text(tmp_path):
@@ -403,5 +403,5 @@ def test_several_files_are_one_text(tmp_path):
 def test_how_a_text_was_read_is_reported(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"x\r\n")
     assert "read as" not in dict(read(tmp_path / "a.txt").report())
-    report = dict(read(tmp_path / "a.txt", reading=TextFormat(newlines="lf")).report())
+    report = dict(read(tmp_path / "a.txt", text_format=TextFormat(newlines="lf")).report())
     assert report["read as"] == "newlines lf"

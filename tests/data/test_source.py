@@ -129,8 +129,10 @@ def test_a_large_file_is_read_in_constant_memory(write):
 
 def test_the_reading_is_that_of_primes(write):
     reading = TextFormat("cp1252", "lf", "nfc")
-    assert text_of(write("corpus.txt", "é\r\n\x80".encode("latin-1")), reading=reading) == "é\n€"
-    assert reading.of("e\u0301\r") == "é\n"
+    assert (
+        text_of(write("corpus.txt", "é\r\n\x80".encode("latin-1")), text_format=reading) == "é\n€"
+    )
+    assert reading.apply("e\u0301\r") == "é\n"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp1252", "latin-1", "shift_jis"])
@@ -155,7 +157,7 @@ def test_bytes_that_are_not_utf8_are_found_at_their_offset_and_line(write, offse
 
 
 def test_an_unknown_encoding_is_a_usage_error():
-    with pytest.raises(UsageError, match="--encoding: 'utf-9' is no encoding"):
+    with pytest.raises(UsageError, match="--encoding: 'utf-9' is not an encoding"):
         TextFormat("utf-9")
 
 
@@ -178,7 +180,7 @@ def test_a_packed_file_is_the_text_that_was_packed(write, pack, size, monkeypatc
 
 def test_a_packed_text_may_be_in_any_encoding(write):
     path = write("corpus.txt", gzip.compress("naïve".encode("utf-16")))
-    assert text_of(path, reading=TextFormat("utf-16")) == "naïve"
+    assert text_of(path, text_format=TextFormat("utf-16")) == "naïve"
 
 
 def test_the_place_of_a_fault_is_that_in_the_unpacked_text(write):

@@ -141,7 +141,7 @@ def report_on_corpus(text: Corpus, split: str) -> CorpusReport:
     source = TextSource(
         name=str(text.path),
         bytes=text.size,
-        encoding=text.reading.encoding,
+        encoding=text.text_format.encoding,
         had_bom=text.had_bom,
         surveyed=None if is_whole else surveyed,
     )

@@ -132,7 +132,7 @@ def _encode_text(text: str | Path, loaded: Checkpoint, lags: int) -> np.ndarray:
     if not 1 <= lags <= most:
         problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"
         raise UsageError("--lags", problem, "give a number in between")
-    content = corpus.read(text, reading=training_text.recorded_format(loaded.facts)).text
+    content = corpus.read(text, text_format=training_text.recorded_format(loaded.facts)).text
     least = READ_BEFORE + lags + 1 + POSITIONS
     if len(content) < least:
         problem = f"{len(content):,} characters are too few for {lags:,} lags"

@@ -8,18 +8,17 @@ Only "\n" ends a line here; a "\r" before it is not the line's.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from textgen.data import RARE
+from textgen.data import RARE, joins_previous
 from textgen.tokenizers import CharTokenizer, code_points
 
 Form = Literal["NFC", "NFD", "NFKC"]
@@ -259,7 +258,7 @@ def count_segments(text: str, counts: dict[str, int]) -> Counter[str]:
     if text.isascii():
         return single
     is_joining = np.zeros(sys.maxunicode + 1, dtype=bool)
-    is_joining[[ord(character) for character in counts if _joins(character)]] = True
+    is_joining[[ord(character) for character in counts if joins_previous(character)]] = True
     # A run of joining characters belongs to the character before it.
     joining = np.flatnonzero(is_joining[code_points(text)])
     first = np.diff(joining, prepend=-2) > 1
@@ -272,20 +271,3 @@ def count_segments(text: str, counts: dict[str, int]) -> Counter[str]:
         for character in segment:
             single[character] -= count
     return +single + marked
-
-
-def _joins(character: str) -> bool:
-    """Tell whether normalising may join the character to the one before it, or move it there."""
-    forms = (unicodedata.normalize(form, character)[0] for form in ("NFD", "NFKD"))
-    return any(unicodedata.combining(one) or one in _seconds() for one in forms)
-
-
-@functools.cache
-def _seconds() -> frozenset[str]:
-    """Return the characters that may be the later one of two that are composed."""
-    pairs: Iterable[list[str]] = map(
-        str.split, map(unicodedata.decomposition, map(chr, range(sys.maxunicode + 1)))
-    )
-    found = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and pair[0][0] != "<"}
-    jamo = (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))  # composed by arithmetic
-    return frozenset(found | set(map(chr, jamo)))

@@ -20,8 +20,8 @@ from textgen.files import RETRAIN
 
 def read_foreign(loaded: Checkpoint, text: str | Path, encoding: str = "utf-8") -> corpus.Corpus:
     """Return a text that is not the run's own, with the newlines and the form of the run's."""
-    reading = dataclasses.replace(recorded_format(loaded.facts), encoding=encoding)
-    return corpus.read(text, reading=reading)
+    text_format = dataclasses.replace(recorded_format(loaded.facts), encoding=encoding)
+    return corpus.read(text, text_format=text_format)
 
 
 Words = str | list[str]  # one text, or items
@@ -59,7 +59,7 @@ def find_text(
         name = facts["corpus"]["name"]
         raise UsageError(str(path), f"does not know where its text {name} is", NAME_THE_TEXT)
     glob = (facts.get("training") or {}).get("glob")
-    whole = corpus.read(places, reading=recorded_format(facts), glob=glob)
+    whole = corpus.read(places, text_format=recorded_format(facts), glob=glob)
     whole.require(own or facts["corpus"])
     return whole
 

@@ -50,10 +50,10 @@ def _build(arguments: Namespace) -> None:
 
 def _report(arguments: Namespace) -> None:
     from textgen.analysis import report_on_corpus
-    from textgen.data import read, text_format_of
+    from textgen.data import TextFormat, read
 
     config = TrainConfig(**given(arguments, TrainConfig))
-    text = read(arguments.files, 1, text_format_of(config), config.glob, quiet=False)
+    text = read(arguments.files, 1, TextFormat.of(config), config.glob, quiet=False)
     found = report_on_corpus(text, config.split)
     if arguments.json:
         print(json.dumps(found.to_json(), ensure_ascii=False))

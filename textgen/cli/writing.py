@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> None:
     config = SampleConfig(**sample_options(arguments))
     _refuse_together(arguments)
     model = _model(arguments)
-    primes = [model.reading.of(one) for one in _primes(model, arguments, config)]
+    primes = [model.reading.apply(one) for one in _primes(model, arguments, config)]
     config = config if config.seed is not None else replace(config, seed=new_seed())
     threads = counted(model.threads, "thread")
     writer = f"{visible(str(model.path))}, seed {config.seed}, {threads}"

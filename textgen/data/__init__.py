@@ -9,7 +9,6 @@ from textgen.data.corpus import read as read
 from textgen.data.dataset import Dataset as Dataset
 from textgen.data.dataset import load_dataset as load_dataset
 from textgen.data.encodings import TextFormat as TextFormat
-from textgen.data.encodings import text_format_of as text_format_of
 from textgen.data.records import IGNORED as IGNORED
 from textgen.data.records import Records as Records
 from textgen.data.records import framed as framed
@@ -25,6 +24,7 @@ from textgen.data.splits import bounds_of as bounds_of
 from textgen.data.splits import bounds_of_shares as bounds_of_shares
 from textgen.data.streams import RecordStreams as RecordStreams
 from textgen.data.streams import Streams as Streams
+from textgen.data.unicode import joins_previous as joins_previous
 
 __all__ = [
     "BASE",
@@ -45,8 +45,8 @@ __all__ = [
     "copied",
     "framed",
     "hash_windows",
+    "joins_previous",
     "load_dataset",
     "longest_shared",
     "read",
-    "text_format_of",
 ]

@@ -50,7 +50,7 @@ class Corpus:
     sha256: str
     size: int
     had_bom: bool = False
-    reading: TextFormat = DEFAULT
+    text_format: TextFormat = DEFAULT
     files: tuple[Path, ...] = ()
 
     @classmethod
@@ -136,7 +136,7 @@ class Corpus:
             ("alphabet", f"{alphabet}, {rare} of them rarer than {RARE}"),
         ]
         usual = to_json(DEFAULT)
-        unusual = [f"{k} {v}" for k, v in to_json(self.reading).items() if v != usual[k]]
+        unusual = [f"{k} {v}" for k, v in to_json(self.text_format).items() if v != usual[k]]
         if unusual:
             lines.append(("read as", ", ".join(unusual)))
         if self.had_bom:
@@ -171,7 +171,7 @@ class MappedIds:
 def read(
     paths: str | Path | Sequence[str | Path],
     need: int = 1,
-    reading: TextFormat = DEFAULT,
+    text_format: TextFormat = DEFAULT,
     glob: str | None = None,
     quiet: bool = True,
     verify: bool = False,
@@ -182,7 +182,7 @@ def read(
     Raises TextError when a file is missing, too short, or not in its encoding.
     """
     several = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
-    with Source(several, reading, glob) as source:
+    with Source(several, text_format, glob) as source:
         signature = source.signature()  # before it is read: what changes meanwhile shows
         sha256 = None if verify else cache.known(signature)
         found = _stored(source, sha256) if sha256 else None
@@ -201,7 +201,7 @@ def _stored(source: Source, sha256: str, verify: bool = False) -> Corpus | None:
 
 
 def _key(source: Source, sha256: str) -> str:
-    return cache.key_of("characters", sha256, *map(str, to_json(source.reading).values()))
+    return cache.key_of("characters", sha256, *map(str, to_json(source.text_format).values()))
 
 
 def _corpus(source: Source, ranks: np.ndarray, about: dict[str, Any]) -> Corpus:
@@ -214,7 +214,7 @@ def _corpus(source: Source, ranks: np.ndarray, about: dict[str, Any]) -> Corpus:
         about["sha256"],
         about["bytes"],
         about["had_bom"],
-        source.reading,
+        source.text_format,
         tuple(source.files),
     )
 

@@ -18,7 +18,7 @@ import numpy as np
 from textgen.config import TrainConfig, to_json
 from textgen.data import cache, corpus, records
 from textgen.data.corpus import Corpus, MappedIds
-from textgen.data.encodings import text_format_of
+from textgen.data.encodings import TextFormat
 from textgen.data.splits import SEPARATE_PARTS, parts_of, record_parts
 from textgen.errors import TextError, counted
 from textgen.tokenizers import CharTokenizer, Tokenizer, tokenizer_for
@@ -77,10 +77,10 @@ def load_dataset(
     checkpoint that a new run starts from, all of whose units the new one has. Raises TextgenError
     subclasses.
     """
-    reading = text_format_of(config)
-    whole = corpus.read(paths, 2, reading, config.glob, quiet, verify)
+    text_format = TextFormat.of(config)
+    whole = corpus.read(paths, 2, text_format, config.glob, quiet, verify)
     others = {
-        name: corpus.read(path, 1, reading, None, quiet, verify)
+        name: corpus.read(path, 1, text_format, None, quiet, verify)
         for name in SEPARATE_PARTS
         if (path := getattr(config, name))
     }
@@ -96,7 +96,7 @@ def load_dataset(
             for name in SEPARATE_PARTS
         },
         "records": config.records,
-        "reading": to_json(reading),
+        "reading": to_json(text_format),
     }
     if (size := material.tokenizer.size) > MANY_CHARACTERS and material.tokenizer.kind == "char":
         fix = "--tokenizer bpe or byte makes a smaller and quicker model"
@@ -177,8 +177,8 @@ def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> IdSour
     pieces = (tokenizer.encode(piece) for piece in text.pieces(start, end))
     if isinstance(text.ranks, np.memmap):
         made_of = hashlib.sha256(b"".join(map(bytes, tokenizer.tensors().values()))).hexdigest()
-        reading = str(text.reading)
-        key = cache.key_of(tokenizer.kind, made_of, text.sha256, reading, str(start), str(end))
+        text_format = str(text.text_format)
+        key = cache.key_of(tokenizer.kind, made_of, text.sha256, text_format, str(start), str(end))
         if entry := cache.find_entry(key):
             return entry.array()
         room = text.utf8_size(start, end)  # no unit is less than a byte

@@ -48,18 +48,21 @@ class Source:
 
     files: in the order in which they are read; name: of the first argument. After a full pass:
     sha256, of the bytes when it is one file read in the default way, whether packed or not, else of
-    each file's length and sha256 and the reading; bytes: the unpacked ones; had_bom: whether a
+    each file's length and sha256 and the format; bytes: the unpacked ones; had_bom: whether a
     byte order mark was dropped.
 
     Raises UsageError for what cannot be meant, TextError for what is missing or no file.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], reading: TextFormat = DEFAULT, glob: str | None = None
+        self,
+        paths: Sequence[str | Path],
+        text_format: TextFormat = DEFAULT,
+        glob: str | None = None,
     ) -> None:
         if not paths:
             raise UsageError("FILE", "no text is named", "name a file, a folder, or - for stdin")
-        self.reading = reading
+        self.text_format = text_format
         self.files: list[Path] = []
         folders = 0
         for path in paths:
@@ -71,7 +74,7 @@ class Source:
             else:
                 self.files.append(Path(path))
         if glob is not None and not folders:
-            raise UsageError("--glob", "is for folders, and none is named", "leave it away")
+            raise UsageError("--glob", "is for folders, and none is named", "leave it out")
         first = STDIN if str(paths[0]) == "-" else Path(paths[0])
         self.name = first if first.name not in ("", "..") else first.resolve()
         self._on_disk = sum(_stat(path).st_size for path in self.files if path is not STDIN)
@@ -102,10 +105,10 @@ class Source:
         return self._on_disk + sum(map(len, self._blocks(STDIN)))
 
     def signature(self) -> list[Any] | None:
-        """Return what tells, without reading them, that files and reading are still the same.
+        """Return what tells, without reading them, that files and format are still the same.
 
         A list that JSON can hold: of each file its absolute path, size, time of change in
-        nanoseconds and inode, then the reading. None where standard input is read. Take it before
+        nanoseconds and inode, then the format. None where standard input is read. Take it before
         the text is read: what changes afterwards then shows.
         """
         if any(path is STDIN for path in self.files):
@@ -114,7 +117,7 @@ class Source:
         for path in self.files:
             status = _stat(path)
             found.append([os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino])
-        return [*found, list(dataclasses.astuple(self.reading))]
+        return [*found, list(dataclasses.astuple(self.text_format))]
 
     def pieces(self, progress: Callable[[int], object] | None = None) -> Iterator[str]:
         """Yield the text in pieces, none of them empty, from its beginning.
@@ -131,19 +134,21 @@ class Source:
             ended, tally = True, _Tally()
             blocks = tally.counted(self._unpacked(path, progress))
             again = partial(self._unpacked, path)
-            for piece in decoded(str(path), self.reading, blocks, again):
+            for piece in decoded(str(path), self.text_format, blocks, again):
                 ended = piece.endswith(("\n", "\r"))
                 yield piece
-            had_bom |= has_mark(tally.head, self.reading)
+            had_bom |= has_mark(tally.head, self.text_format)
             seen.append((tally.length, tally.sha256.hexdigest()))
             if self._seen and self._seen[place] != seen[place]:
                 fix = "repeat when nothing writes to it"
                 raise TextError(str(path), "changed while it was read", fix)
         self._seen, self.had_bom, self.bytes = seen, had_bom, sum(length for length, _ in seen)
-        self.sha256 = seen[0][1] if len(seen) == 1 and self.reading == DEFAULT else self._digest()
+        self.sha256 = (
+            seen[0][1] if len(seen) == 1 and self.text_format == DEFAULT else self._digest()
+        )
 
     def _digest(self) -> str:
-        record = {"files": self._seen, "reading": dataclasses.astuple(self.reading)}
+        record = {"files": self._seen, "reading": dataclasses.astuple(self.text_format)}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
     def _unpacked(
