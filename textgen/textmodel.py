@@ -201,7 +201,7 @@ class TextModel:
         for step in self._steps(config, state.take([0] * number)):
             texts = [text + piece for text, piece in zip(texts, step.pieces, strict=True)]
             for row in [row for row in unfinished if step.ends[row]]:
-                states[row] = step.after.take([row])
+                states[row] = step.continuation.take([row])
                 unfinished.remove(row)
         return list(zip(texts, states, strict=True))
 
@@ -309,7 +309,7 @@ class TextModel:
             with self._threads:
                 state = read_prime(self._stepper, self.tokenizer, [config.prime], config, state)
         for step in self._steps(config, state):
-            self.state = step.after
+            self.state = step.continuation
             if step.pieces[0]:
                 yield step.pieces[0]
 

@@ -407,7 +407,7 @@ def test_a_text_that_ended_by_its_length_stands_at_its_end():
     cfg = config(length=9, prime="dad")
     *_, step = generate(network(), LETTERS, cfg)
     text = "dad" + written(cfg)[0][0]
-    assert_stands_at(step.after, text, cfg)
+    assert_stands_at(step.continuation, text, cfg)
 
 
 def test_a_text_that_ended_by_its_match_stands_at_its_end():
@@ -415,7 +415,7 @@ def test_a_text_that_ended_by_its_match_stands_at_its_end():
     cfg = config(length=9, prime="dad", match=" bad")
     *_, step = generate(network(), LETTERS, cfg)
     assert step.ends == ["match"]
-    assert_stands_at(step.after, "dad bad", cfg)
+    assert_stands_at(step.continuation, "dad bad", cfg)
 
 
 def test_a_text_that_ended_for_want_of_anything_new_stands_at_its_end():
@@ -423,7 +423,7 @@ def test_a_text_that_ended_for_want_of_anything_new_stands_at_its_end():
     constraints = Constraints.of(LETTERS, cfg, spans_of("aa", 2))
     *_, step = generate(network(), LETTERS, cfg, constraints=constraints)
     assert step.ends == ["novel"]
-    assert_stands_at(step.after, "dada", cfg)
+    assert_stands_at(step.continuation, "dada", cfg)
 
 
 def test_rows_that_ended_earlier_stand_at_their_ends_too():
@@ -433,7 +433,7 @@ def test_rows_that_ended_earlier_stand_at_their_ends_too():
     texts, _ = written(cfg)
     assert len(set(map(len, texts))) == 3
     for row, text in enumerate(texts):
-        assert_stands_at(step.after.take([row]), "dad" + text, cfg)
+        assert_stands_at(step.continuation.take([row]), "dad" + text, cfg)
 
 
 @pytest.mark.parametrize("look_back", [2, 8, 20])

@@ -83,7 +83,7 @@ def joined(steps):
 def run(model, tokenizer, cfg, start=None, rows=None):
     """The texts of all rows, and where they stopped."""
     steps = list(generate(model, tokenizer, cfg, start, rows))
-    return joined(steps), steps[-1].after
+    return joined(steps), steps[-1].continuation
 
 
 def text_of(model, tokenizer, start=None, **options):
@@ -388,9 +388,9 @@ def test_every_step_says_where_to_go_on_from():
     engine, options = network(), {"num": 2, "look_back": 4, **LOOKING_BACK["all"]}
     steps = list(generate(engine, LETTERS, config(prime="ab", length=25, **options)))
     for number, step in enumerate(steps[:-1], 1):
-        rest, _ = run(engine, LETTERS, config(length=25 - number, **options), step.after)
+        rest, _ = run(engine, LETTERS, config(length=25 - number, **options), step.continuation)
         assert rest == joined(steps[number:])
-        assert step.after.position == number
+        assert step.continuation.position == number
 
 
 def test_continuation_keeps_its_own_seed():
@@ -954,7 +954,7 @@ def held(steps, keep=None):
         if number == steps * 9 // 10:
             tracemalloc.start()
         if keep is not None:
-            keep.append(step.after)
+            keep.append(step.continuation)
     bytes_held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     return bytes_held

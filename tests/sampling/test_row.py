@@ -15,7 +15,7 @@ from textgen.evaluation import protocols
 from textgen.sampling.batch import write_texts
 from textgen.sampling.constraints import WholeCharacters
 from textgen.sampling.generator import begin, generate, read_prime
-from textgen.sampling.row import Row, belonging
+from textgen.sampling.row import Row, select_ids
 from textgen.sampling.stopping import StopMatcher
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
@@ -114,18 +114,11 @@ def test_a_text_in_parts_is_the_text(kind):
     cut_within = 0
     for length in range(41):
         first = steps_of(kind, config(length=length))
-        after = first[-1].after
-        cut_within += any(after.rest)
+        after = first[-1].continuation
+        cut_within += any(after.unwritten_bytes)
         second = joined(steps_of(kind, config(length=40 - length), after))
         assert joined(first)[0] + second[0] == whole[0]
     assert (cut_within > 0) == (kind != "byte")
-
-
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_a_text_that_forgets_the_rest_of_a_piece_is_noticed(monkeypatch, kind):
-    monkeypatch.setattr(Row, "rest", b"")
-    with pytest.raises(AssertionError):
-        test_a_text_in_parts_is_the_text(kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,29 +129,31 @@ def test_a_text_that_is_left_within_a_character_goes_on_there(kind):
         before = "".join(one.pieces[0] for one in steps[: number + 1])
         left = 40 - len(before)
         if left:
-            assert before + joined(steps_of(kind, config(length=left), step.after))[0] == whole
+            assert (
+                before + joined(steps_of(kind, config(length=left), step.continuation))[0] == whole
+            )
 
 
-def rested(place):
-    return place._replace(rest=(b"rest",))
+def with_unwritten(place):
+    return place._replace(unwritten_bytes=(b"rest",))
 
 
 def test_a_rest_longer_than_the_text_needs_no_draw():
     tokenizer, engine = model("bpe")
-    start = rested(begin(engine, tokenizer, ["the"], config()))
+    start = with_unwritten(begin(engine, tokenizer, ["the"], config()))
     steps = list(generate(engine, tokenizer, config(length=3), start))
     assert [step.pieces for step in steps] == [["res"]]
     assert steps[0].ends == ["length"]
-    assert steps[0].after.rest == (b"t",)
-    assert steps[0].after.position == start.position
+    assert steps[0].continuation.unwritten_bytes == (b"t",)
+    assert steps[0].continuation.position == start.position
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prime_takes_the_place_of_a_rest_and_nothing_does_not(kind):
     tokenizer, engine = model(kind)
-    place = rested(begin(engine, tokenizer, ["the"], config()))
-    assert read_prime(engine, tokenizer, [""], config(), place).rest == (b"rest",)
-    assert read_prime(engine, tokenizer, [" cat"], config(), place).rest == ()
+    place = with_unwritten(begin(engine, tokenizer, ["the"], config()))
+    assert read_prime(engine, tokenizer, [""], config(), place).unwritten_bytes == (b"rest",)
+    assert read_prime(engine, tokenizer, [" cat"], config(), place).unwritten_bytes == ()
 
 
 # Ends
@@ -197,7 +192,7 @@ def test_what_stands_behind_an_end_in_a_piece_is_what_the_text_goes_on_with(kind
         before = joined(steps)[0]
         left = 60 - len(before) - 1
         if left:
-            after = joined(steps_of(kind, config(length=left), steps[-1].after))[0]
+            after = joined(steps_of(kind, config(length=left), steps[-1].continuation))[0]
             assert before + stop + after == whole
 
 
@@ -220,7 +215,7 @@ def test_a_row_of_a_batch_is_the_row_alone(kind, options):
 def test_a_temperature_on_its_way_depends_on_the_characters_written(kind):
     """From 9 to 0: a text whose first characters come as its rest begins where they end."""
     tokenizer, engine = model(kind)
-    place = begin(engine, tokenizer, ["the"], config())._replace(rest=(b"x" * 39,))
+    place = begin(engine, tokenizer, ["the"], config())._replace(unwritten_bytes=(b"x" * 39,))
     last = joined(steps_of(kind, config(temperature=(9.0, 0.0)), place))[0][39:]
     greedy = joined(steps_of(kind, config(temperature=0.0), place))[0][39:]
     assert last == greedy
@@ -264,7 +259,7 @@ def test_ids_belong_to_a_text_up_to_its_last_character(text, length, junk):
     tokenizer = ByteTokenizer()
     junk = bytes(byte & 0x7F for byte in junk)  # what ended rows draw begins a character
     ids = np.frombuffer(text.encode() + junk, dtype=np.uint8)
-    kept = belonging(tokenizer, ids, text[:length])
+    kept = select_ids(tokenizer, ids, text[:length])
     assert bytes(ids[kept]) == text[:length].encode()
 
 
@@ -279,21 +274,33 @@ def test_a_text_of_nothing_has_no_log_probs(kind):
     assert (text.text, len(text.log_probs), text.nats_per_char) == ("", 0, 0.0)
 
 
-# A passage by itself
+# A row by itself
+
+
+def fed(row, token_id):
+    row.feed(token_id)
+    return row.take_text()
 
 
 def test_a_copy_grows_on_its_own():
     tokenizer = ByteTokenizer()
-    passage = Row(tokenizer, config(length=3, stop=("xy",)))
-    assert passage.feed(0xC3) == ""
-    other = passage.copy()
-    assert (passage.feed(0xA9), passage.left) == ("é", 2)
+    row = Row(tokenizer, config(length=3, stop=("xy",)))
+    assert fed(row, 0xC3) == ""
+    other = row.copy()
+    assert (fed(row, 0xA9), row.left) == ("é", 2)
     assert (other.pending, other.left) == (b"\xc3", 3)
-    assert other.feed(0xBC) == "ü"
-    assert other.feed(ord("x")) == ""
+    assert fed(other, 0xBC) == "ü"
+    assert fed(other, ord("x")) == ""
     third = other.copy()
-    assert (third.feed(ord("y")), third.end) == ("", "stop")
-    assert (other.feed(ord("z")), other.end) == ("xz", "length")
+    assert (fed(third, ord("y")), third.end) == ("", "stop")
+    assert (fed(other, ord("z")), other.end) == ("xz", "length")
+
+
+def test_text_is_taken_once():
+    row = Row(ByteTokenizer(), config(length=9))
+    row.begin("né".encode()[:2])
+    row.feed(0xA9)
+    assert (row.take_text(), row.take_text(), row.left) == ("né", "", 7)
 
 
 def test_a_mark_is_never_drawn_and_writes_nothing():

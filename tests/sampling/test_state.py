@@ -18,7 +18,7 @@ from textgen.errors import CheckpointError
 from textgen.files import tensorfile
 from textgen.sampling.filters import NOTHING
 from textgen.sampling.generator import begin, generate
-from textgen.sampling.state import SamplingState, either, join, load_state, take
+from textgen.sampling.state import SamplingState, join_rows, load_state, take_rows
 from textgen.textmodel import TextModel
 from textgen.tokenizers.char import CharTokenizer
 
@@ -42,7 +42,7 @@ def texts_of(model, cfg, start=None, rows=None):
     """The texts of all rows, and where they stopped."""
     steps = list(generate(model, LETTERS, cfg, start, rows))
     texts = zip(*(step.pieces for step in steps), strict=True)
-    return ["".join(pieces) for pieces in texts], steps[-1].after
+    return ["".join(pieces) for pieces in texts], steps[-1].continuation
 
 
 def stopped(model=None, rows=1, **options):
@@ -52,7 +52,7 @@ def stopped(model=None, rows=1, **options):
 
 
 def arrays_of(place):
-    """Every array of a place in a text, by name."""
+    """Every array of where a text stopped, by name."""
     named = {"logits": place.logits_BV, "ids": place.ids_BL, "mu": place.mu_B}
     for layer, parts in enumerate(place.state or ()):
         named |= {f"state {layer} {i}": np.asarray(part) for i, part in enumerate(parts)}
@@ -149,8 +149,8 @@ def test_join_puts_together_what_take_took_apart(cell, kind):
     state = tuple(
         tuple(kind(part) for part in layer) for layer in stopped(network(cell), rows=4).state
     )
-    parts = [take(state, np.array(rows)) for rows in ([0, 1], [2], [3])]
-    again = join(parts)
+    parts = [take_rows(state, np.array(rows)) for rows in ([0, 1], [2], [3])]
+    again = join_rows(parts)
     for layer, expected in zip(again, state, strict=True):
         for found, part in zip(layer, expected, strict=True):
             assert type(found) is type(part)
@@ -159,8 +159,8 @@ def test_join_puts_together_what_take_took_apart(cell, kind):
 
 def test_join_in_another_order_is_another_state():
     state = stopped(rows=2).state
-    first, second = (take(state, np.array([row])) for row in (0, 1))
-    assert not np.array_equal(join([second, first])[0][0], state[0][0])
+    first, second = (take_rows(state, np.array([row])) for row in (0, 1))
+    assert not np.array_equal(join_rows([second, first])[0][0], state[0][0])
 
 
 @pytest.mark.parametrize("options", [{}, {"mirostat": 2.0}])
@@ -168,7 +168,7 @@ def test_join_in_another_order_is_another_state():
 def test_either_takes_each_row_from_one_of_two_places(cell, options):
     model = network(cell)
     one, other = stopped(model, rows=3, **options), stopped(model, rows=3, seed=2, **options)
-    found = either(one, other, np.array([False, True, False]))
+    found = one.with_rows_of(other, np.array([False, True, False]))
     assert (found.position, found.seed) == (one.position, one.seed)
     for row, source in enumerate([one, other, one]):
         expected = arrays_of(source.take([row]))
@@ -330,14 +330,18 @@ def test_a_file_of_the_right_model_that_holds_something_else_is_refused(tmp_path
 
 def with_rest(rests=(b"", b"\xc3\xa9x")):
     place = stopped(rows=len(rests))
-    return place._replace(rest=rests)
+    return place._replace(unwritten_bytes=rests)
 
 
 def test_rests_go_with_their_texts_to_a_file_and_back(tmp_path):
     place = with_rest()
-    assert place.take([1, 1, 0]).rest == (place.rest[1], place.rest[1], b"")
+    assert place.take([1, 1, 0]).unwritten_bytes == (
+        place.unwritten_bytes[1],
+        place.unwritten_bytes[1],
+        b"",
+    )
     place.save(tmp_path / "here", sizes())
-    assert load_state(tmp_path / "here", sizes()).rest == place.rest
+    assert load_state(tmp_path / "here", sizes()).unwritten_bytes == place.unwritten_bytes
     with_rest((b"", b"")).save(tmp_path / "none", sizes())
     assert "rest" not in tensorfile.read_tensors(tmp_path / "none")[0]
 
@@ -374,4 +378,4 @@ def test_rests_that_cannot_be_are_refused(tmp_path, change):
     tensors, meta = tensorfile.read_tensors(tmp_path / "here")
     tensors = {n: one for n, one in {**tensors, **change}.items() if one is not None}
     tensorfile.write_tensors(tmp_path / "here", tensors, meta)
-    refused(tmp_path / "here", "a place in a text", load=lambda p: load_state(p, sizes()))
+    refused(tmp_path / "here", "where a text stopped", load=lambda p: load_state(p, sizes()))

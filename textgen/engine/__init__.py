@@ -14,6 +14,7 @@ from textgen.engine.ngrams import fits_model as fits_model
 from textgen.engine.ngrams import longest_order as longest_order
 from textgen.engine.stepper import Scorer as Scorer
 from textgen.engine.stepper import Stepper as Stepper
+from textgen.engine.stepper import StepperState as StepperState
 from textgen.engine.stepper import first_distribution as first_distribution
 from textgen.engine.threads import Threads as Threads
 from textgen.engine.threads import sampling_threads as sampling_threads
@@ -24,6 +25,7 @@ __all__ = [
     "NGrams",
     "Scorer",
     "Stepper",
+    "StepperState",
     "Threads",
     "best_ngram_weight",
     "first_distribution",

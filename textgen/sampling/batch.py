@@ -16,7 +16,7 @@ from textgen.config import SampleConfig
 from textgen.engine import Stepper
 from textgen.sampling.constraints import Constraints
 from textgen.sampling.generator import begin, generate
-from textgen.sampling.row import belonging
+from textgen.sampling.row import select_ids
 from textgen.tokenizers import Tokenizer
 
 MOST_ROWS = 64  # written at once; more gain nothing and hold more memory
@@ -135,6 +135,6 @@ def _write(
     found = []
     for place, row in enumerate(rows):
         text = "".join(piece[place] for piece in pieces)
-        kept = log_probs_TB[belonging(tokenizer, ids_TB[:, place], text), place]
+        kept = log_probs_TB[select_ids(tokenizer, ids_TB[:, place], text), place]
         found.append(Text(primes[place], text, config.seed, row, kept, str(ends[place])))
     return found

@@ -19,7 +19,7 @@ from textgen.sampling.chain import Context, apply_filters, chain
 from textgen.sampling.constraints import Constraints
 from textgen.sampling.filters import History
 from textgen.sampling.generator import begin, log_probabilities
-from textgen.sampling.row import Row, belonging
+from textgen.sampling.row import Row, select_ids
 from textgen.sampling.state import SamplingState
 from textgen.tokenizers import Tokenizer
 
@@ -115,7 +115,8 @@ def _grown(
 def _longer(beam: Beam, one: int, log_prob: float, score: float) -> Beam:
     """Return a beam with one id more."""
     passage = beam.passage.copy()
-    text = beam.text + passage.feed(one)
+    passage.feed(one)
+    text = beam.text + passage.take_text()
     length = beam.length + beam.passage.left - passage.left
     return Beam(passage, length, text, (*beam.ids, one), (*beam.log_probs, log_prob), score)
 
@@ -134,6 +135,7 @@ def scorer(tokenizer: Tokenizer, config: SampleConfig, constraints: Constraints)
 
 
 def _text(tokenizer: Tokenizer, beam: Beam, prime: str, row: int) -> Text:
-    text = beam.text + beam.passage.close("length")
-    kept = belonging(tokenizer, np.array(beam.ids, dtype=np.int64), text)
+    beam.passage.close("length")
+    text = beam.text + beam.passage.take_text()
+    kept = select_ids(tokenizer, np.array(beam.ids, dtype=np.int64), text)
     return Text(prime, text, 0, row, np.array(beam.log_probs)[kept], str(beam.passage.end))

@@ -15,8 +15,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-NUMBERS_AT_ONCE = 256  # uniform numbers made at a time
-SMALL = 1e-200  # a sum of weights below which they have lost digits
+# Made at a time: a call costs as much as about 100 numbers.
+NUMBERS_AT_ONCE = 256
+# A sum of weights below this one has lost digits: the smallest of them are subnormal.
+SMALL = 1e-200
 
 
 def new_seed() -> int:

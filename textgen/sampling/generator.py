@@ -1,7 +1,7 @@
 """The generator that everything which writes text goes through.
 
-Engine -> sampling -> text. One draw an id and row. An id is a character, a byte or a piece; text is
-handed on in whole characters.
+Stepper -> sampling -> text. One draw an id and row. An id is a character, a byte or a piece; text
+is handed on in whole characters.
 
 Shapes: B rows of text, V vocabulary, L ids looked back on.
 
@@ -24,33 +24,35 @@ from textgen.engine import Stepper, first_distribution, ignore_overflow, log_sof
 from textgen.errors import NumericsError
 from textgen.sampling.chain import Context, apply_filters, chain
 from textgen.sampling.constraints import Constraints
-from textgen.sampling.draw import draw, uniforms, without_overflow
+from textgen.sampling.draw import draw, new_seed, uniforms, without_overflow
 from textgen.sampling.filters import NOTHING, History
 from textgen.sampling.row import Row
-from textgen.sampling.state import SamplingState, either, join
+from textgen.sampling.state import SamplingState, join_rows
 from textgen.tokenizers import Tokenizer
 
 
 class Step(NamedTuple):
     """What one step wrote.
 
-    pieces: the new text of each row. log_probs_B: of each row's id under the model itself, before
-    any filter. ends: why each row has ended, None while it goes on. after: where to go on; a row
-    that has ended goes on from the step that ended it. ids_B: what was drawn, NOTHING where nothing
-    was.
+    pieces: the new text of each row. log_probs_B: nats, of each row's id under the model itself,
+    before any filter. ends: why each row has ended, None while it goes on. continuation: where to
+    continue; a row that has ended continues from the step that ended it. ids_B: what was drawn,
+    NOTHING where nothing was.
     """
 
     pieces: list[str]
     log_probs_B: np.ndarray
     ends: list[str | None]
-    after: SamplingState
+    continuation: SamplingState
     ids_B: np.ndarray
 
 
-def log_probabilities(place: SamplingState) -> np.ndarray:
-    """Return the log-probabilities (B, V) of the next characters; raise NumericsError if broken."""
-    logs_BV = place.logits_BV.astype(np.float64, order="C")  # sums round by the layout
-    # Their squares' sum is the quickest way to look at all of them.
+def log_probabilities(state: SamplingState) -> np.ndarray:
+    """Return the log-probabilities (B, V) of the next ids; raise NumericsError if broken."""
+    # In C order, because sums round by the layout.
+    logs_BV = state.logits_BV.astype(np.float64, order="C")
+    # The sum of the squares is the quickest look at all scores: it is finite only if each of them
+    # is. Finite scores beyond 1e154 make it overflow as well; only then each is looked at.
     if not (math.isfinite(np.vdot(logs_BV, logs_BV)) or np.isfinite(logs_BV).all()):
         problem = "the model's scores are not finite"
         raise NumericsError("sample", problem, "the checkpoint diverged; use an earlier one")
@@ -68,19 +70,22 @@ def begin(
 
     Raises TextError for unknown characters in a prime.
     """
-    different = {
-        text: read_prime(model, tokenizer, [text], config) for text in dict.fromkeys(primes)
+    # Equal primes are read once.
+    states = {
+        prime: read_prime(model, tokenizer, [prime], config) for prime in dict.fromkeys(primes)
     }
-    parts = list(different.values())
-    places = {text: place for place, text in enumerate(different)}
+    parts = list(states.values())
     if len(parts) == 1:
         return parts[0].take([0] * len(primes))
+    numbers = {prime: number for number, prime in enumerate(states)}
     together = SamplingState(
-        join([part.state if part.state is not None else model.initial_state(1) for part in parts]),
+        join_rows(
+            [part.state if part.state is not None else model.initial_state(1) for part in parts]
+        ),
         np.concatenate([part.logits_BV for part in parts]),
         np.concatenate([part.ids_BL for part in parts]),
     )
-    return together.take([places[text] for text in primes])
+    return together.take([numbers[prime] for prime in primes])
 
 
 def read_prime(
@@ -91,12 +96,21 @@ def read_prime(
     start: SamplingState | None = None,
     before: int = 0,
 ) -> SamplingState:
-    """Return where one text stands that has read a prime, which may come in pieces of any number.
+    """Return where one text stands that has read a prime.
 
-    With start the prime is read after that text, of which nothing more is written then. before:
-    characters of the prime that were read earlier. Raises TextError for unknown characters.
+    Args:
+        model: what predicts the next id.
+        tokenizer: of its ids.
+        pieces: the prime, in pieces of any number.
+        config: of which unknown and look_back count.
+        start: a text that the prime continues, of which nothing more is written then (default: the
+            beginning of a text).
+        before: characters of the prime that were read earlier; errors count from its beginning.
+
+    Raises:
+        TextError: for unknown characters.
     """
-    start = start or _beginning(model, tokenizer, config.look_back)
+    start = start or _start_state(model, tokenizer, config.look_back)
     rows = len(start.logits_BV)
     state, logits_BV, ids_BL = start.state, start.logits_BV, start.ids_BL
     for piece in pieces:
@@ -106,16 +120,16 @@ def read_prime(
             logits_BV, state = model.read(ids, rows, state)
             latest = np.tile(ids[-config.look_back :].astype(np.int64), (rows, 1))
             ids_BL = np.concatenate([ids_BL, latest], axis=1)[:, -config.look_back :]
-            start = start._replace(rest=())
+            start = start._replace(unwritten_bytes=())
     return start._replace(state=state, logits_BV=logits_BV, ids_BL=ids_BL)
 
 
-def _beginning(model: Stepper, tokenizer: Tokenizer, look_back: int) -> SamplingState:
-    """Return where a text begins: in an item after its mark, else with how ids are distributed."""
-    state, first = None, np.log(first_distribution(tokenizer.counts))[None]
+def _start_state(model: Stepper, tokenizer: Tokenizer, look_back: int) -> SamplingState:
+    """Return where a text begins: a record after the boundary, else with the ids' distribution."""
+    state, logits_BV = None, np.log(first_distribution(tokenizer.counts))[None]
     if tokenizer.boundary_id is not None:
-        first, state = model.read(np.array([tokenizer.boundary_id]), 1, None)
-    return SamplingState(state, first, np.full((1, look_back), NOTHING))
+        logits_BV, state = model.read(np.array([tokenizer.boundary_id]), 1, None)
+    return SamplingState(state, logits_BV, np.full((1, look_back), NOTHING))
 
 
 def generate(
@@ -123,86 +137,106 @@ def generate(
     tokenizer: Tokenizer,
     config: SampleConfig,
     start: SamplingState | None = None,
-    rows: range | None = None,
+    row_numbers: range | None = None,
     constraints: Constraints | None = None,
 ) -> Iterator[Step]:
     """Yield what each step writes, until config.length characters or the end of every row.
 
-    start: where the rows stand (default: config.num texts that have read config.prime). rows:
-    their numbers, on which their draws depend (default: 0, 1, ...). constraints: of the request
-    (default: those of config). A length of 0 yields one empty step. Neither <unk> nor ids that the
-    training text never held are drawn. config.seed must be set, unless start has one. Raises
-    TextError for unknown characters in the prime, NumericsError for broken scores, UsageError where
-    nothing at all may be written.
+    A length of 0 yields one empty step. Neither <unk> nor ids that the training text never held are
+    drawn.
+
+    Args:
+        model: what predicts the next id.
+        tokenizer: of its ids.
+        config: what to write. Without a seed, in it or in start, a new one is drawn.
+        start: where the rows stand (default: config.num texts that have read config.prime).
+        row_numbers: those of the rows, on which their draws depend (default: 0, 1, ...).
+        constraints: of the request (default: those of config).
+
+    Raises:
+        TextError: for unknown characters in the prime.
+        NumericsError: for scores that are not finite.
+        UsageError: where nothing at all may be written.
     """
     constraints = constraints or Constraints.of(tokenizer, config)
-    writer = TextGenerator(model, tokenizer, config, start, rows, constraints)
+    start = start or begin(model, tokenizer, [config.prime] * config.num, config)
+    generator = TextGenerator(model, tokenizer, config, start, row_numbers, constraints)
     if config.length == 0:
-        yield writer.nothing("length")
+        yield generator.close_rows("length")
         return
-    for made in itertools.count():
-        step = writer.step(made)
+    for step_index in itertools.count():
+        step = generator.step(step_index)
         yield step
         if None not in step.ends:
             return
 
 
 class TextGenerator:
-    """Rows of text that grow together, one id a step."""
+    """Rows of text that grow together, one id a step.
+
+    rows: one for each text. finished: which rows ended before the latest draw, by a constraint or
+    by what a text before had left unwritten; what is drawn for them does not belong to them.
+    continuation: where the rows stand.
+    """
 
     def __init__(
         self,
         model: Stepper,
         tokenizer: Tokenizer,
         config: SampleConfig,
-        start: SamplingState | None,
-        rows: range | None,
+        start: SamplingState,
+        row_numbers: range | None,
         constraints: Constraints,
     ) -> None:
-        start = start or begin(model, tokenizer, [config.prime] * config.num, config)
         self.model, self.config = model, config
-        self.barred_V = np.where(constraints.allowed_V, 0.0, -np.inf)
         self.filters = chain(config)
+        self.ids_are_chars = tokenizer.spelling is None
         count = len(start.logits_BV)
+        self.row_indices = np.arange(count)
+        self.rows = [Row(tokenizer, config) for _ in range(count)]
+        unwritten = start.unwritten_bytes or (b"",) * count
+        for row, unwritten_bytes in zip(self.rows, unwritten, strict=True):
+            row.begin(unwritten_bytes)
+        self.finished = [row.end is not None for row in self.rows]
+        self.barred_V = np.where(constraints.allowed_V, 0.0, -np.inf)
+        self.constraints = constraints.for_rows([row.pending for row in self.rows])
         seed = start.seed if start.seed is not None else config.seed
-        assert seed is not None
-        self.rows, rows = np.arange(count), rows or range(count)
-        self.draws = zip(*[uniforms(seed, row, start.position) for row in rows], strict=True)
-        rests = start.rest or (b"",) * count
-        self.passages = [Row(tokenizer, config, rest) for rest in rests]
-        self.whole = tokenizer.spelling is None  # every id is a character
-        self.constraints = constraints.for_rows([passage.pending for passage in self.passages])
-        self.ready = [passage.begin() if config.length else "" for passage in self.passages]
-        # Ended by a limit or by the rest of a text before.
-        self.over = [passage.end is not None for passage in self.passages]
-        counted = any(one.counts for one in self.filters)
+        seed = seed if seed is not None else new_seed()
+        numbers = row_numbers or range(count)
+        self.draws = zip(*[uniforms(seed, row, start.position) for row in numbers], strict=True)
+        counted = any(step.counts for step in self.filters)
         history = History(start.ids_BL, config.look_back, tokenizer.size, counted)
         mu_B = np.full(count, 2 * (config.mirostat or 0)) if start.mu_B is None else start.mu_B
         self.context = Context(constraints.bias_V, history, mu_B)
-        self.after = start._replace(seed=seed, ids_BL=history.ids_BL)
+        self.continuation = start._replace(seed=seed, ids_BL=history.ids_BL)
 
-    def nothing(self, reason: str) -> Step:
+    def close_rows(self, reason: str) -> Step:
         """Return the step that draws nothing, when all rows have ended or none may begin."""
-        pieces = [
-            text + passage.close(reason)
-            for text, passage in zip(self.ready, self.passages, strict=True)
-        ]
-        rows, after = len(pieces), self._rested(self.after)
-        return Step(pieces, np.zeros(rows), self._ends(), after, np.full(rows, NOTHING))
+        for row in self.rows:
+            row.close(reason)
+        count = len(self.rows)
+        continuation = self._with_unwritten_bytes(self.continuation)
+        return self._make_step(np.zeros(count), continuation, np.full(count, NOTHING))
 
     @ignore_overflow
-    def step(self, made: int) -> Step:
-        """Draw one id for each row, the one after `made` others."""
-        before = self.after
+    def step(self, step_index: int) -> Step:
+        """Draw one id for each row.
+
+        Args:
+            step_index: the number of steps before.
+        """
+        before = self.continuation
         logs_BV = log_probabilities(before)
-        logits_BV = self._allowed(logs_BV, self.config.length - made)
+        logits_BV = self._apply_constraints(logs_BV, self.config.length - step_index)
         if None not in self._ends():
-            return self.nothing("length")
-        ids_B = self._choose(logits_BV, made)
+            return self.close_rows("length")
+        ids_B = self._draw_ids(logits_BV, step_index)
         logits_BV, state = self.model.step(ids_B, before.state)
         self.context.history.add(ids_B)
-        pieces = self._pieces(ids_B)
-        self.after = SamplingState(
+        for row, token_id in zip(self.rows, ids_B.tolist(), strict=True):
+            if row.end is None:
+                row.feed(token_id)
+        after = SamplingState(
             state,
             logits_BV,
             self.context.history.ids_BL,
@@ -210,60 +244,60 @@ class TextGenerator:
             before.seed,
             self.context.mu_B if self.config.mirostat else None,
         )
-        if any(self.over):  # what these rows drew does not belong to them
-            was = before.state or self.model.initial_state(len(ids_B))
-            self.after = either(self.after, before._replace(state=was), np.array(self.over))
-        self.after = self._rested(self.after)
-        return Step(pieces, logs_BV[self.rows, ids_B], self._ends(), self.after, ids_B)
+        if any(self.finished):
+            state = before.state or self.model.initial_state(len(ids_B))
+            after = after.with_rows_of(before._replace(state=state), np.array(self.finished))
+        self.continuation = self._with_unwritten_bytes(after)
+        return self._make_step(logs_BV[self.row_indices, ids_B], self.continuation, ids_B)
+
+    def _make_step(
+        self, log_probs_B: np.ndarray, continuation: SamplingState, ids_B: np.ndarray
+    ) -> Step:
+        pieces = [row.take_text() for row in self.rows]
+        return Step(pieces, log_probs_B, self._ends(), continuation, ids_B)
 
     def _ends(self) -> list[str | None]:
-        return [passage.end for passage in self.passages]
+        return [row.end for row in self.rows]
 
-    def _rested(self, place: SamplingState) -> SamplingState:
-        """Return a place with what the rows have read and not written."""
-        if self.whole:
-            return place
-        return place._replace(rest=tuple(passage.rest for passage in self.passages))
+    def _with_unwritten_bytes(self, state: SamplingState) -> SamplingState:
+        """Return a state with what the rows have read and not written."""
+        if self.ids_are_chars:
+            return state
+        return state._replace(unwritten_bytes=tuple(row.unwritten_bytes for row in self.rows))
 
-    def _allowed(self, logs_BV: np.ndarray, remaining: int) -> np.ndarray:
+    def _apply_constraints(self, logs_BV: np.ndarray, remaining: int) -> np.ndarray:
         """Bar what must not be written; a row for which nothing is left has ended."""
         logits_BV = logs_BV + self.barred_V
         for constraint in self.constraints:
             allowed_BV = constraint.allowed(self.context.history, remaining)
-            limited = np.where(allowed_BV, logits_BV, -np.inf)
-            empty_B = np.asarray((limited == -np.inf).all(axis=1))
-            for row in np.flatnonzero(empty_B):
-                self.over[row] |= self.passages[row].end is None
-                self.ready[row] += self.passages[row].close(constraint.reason)
-            logits_BV = np.where(empty_B[:, None], logits_BV, limited)
+            limited_BV = np.where(allowed_BV, logits_BV, -np.inf)
+            empty_B = np.asarray((limited_BV == -np.inf).all(axis=1))
+            for index in np.flatnonzero(empty_B):
+                row = self.rows[index]
+                self.finished[index] |= row.end is None
+                row.close(constraint.reason)
+            # A row that has ended draws from all ids, as if nothing were barred.
+            logits_BV = np.where(empty_B[:, None], logits_BV, limited_BV)
         return logits_BV
 
-    def _choose(self, logits_BV: np.ndarray, made: int) -> np.ndarray:
-        """Return the next ids, after the filters."""
+    def _draw_ids(self, logits_BV: np.ndarray, step_index: int) -> np.ndarray:
+        """Return the next ids (B,), after the filters."""
         if self.filters:
-            self.context.progress = self._progress(made)
+            self.context.progress = self._progress(step_index)
             logits_BV = apply_filters(logits_BV, self.config, self.context, self.filters)
         ids_B = draw(logits_BV, next(self.draws))
         if self.config.mirostat:
-            surprise_B = -log_softmax(logits_BV)[self.rows, ids_B] / np.log(2)
+            surprise_B = -log_softmax(logits_BV)[self.row_indices, ids_B] / np.log(2)
             error_B = surprise_B - self.config.mirostat
             self.context.mu_B = self.context.mu_B - self.config.mirostat_rate * error_B
         for constraint in self.constraints:
             constraint.add(ids_B)
         return ids_B
 
-    def _progress(self, made: int) -> float | np.ndarray:
+    def _progress(self, step_index: int) -> float | np.ndarray:
         """Return how far the rows are, from 0 at the first character to 1 at the last one."""
         last = max(1, self.config.length - 1)
-        if self.whole:
-            return made / last
-        written_B = np.array([self.config.length - passage.left for passage in self.passages])
+        if self.ids_are_chars:
+            return step_index / last
+        written_B = np.array([self.config.length - row.left for row in self.rows])
         return np.minimum(written_B / last, 1.0)
-
-    def _pieces(self, ids_B: np.ndarray) -> list[str]:
-        """Return the text that each row has now written."""
-        ready, self.ready = self.ready, [""] * len(self.ready)
-        return [
-            text if passage.end else text + passage.feed(one)
-            for text, passage, one in zip(ready, self.passages, ids_B.tolist(), strict=True)
-        ]

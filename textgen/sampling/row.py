@@ -1,11 +1,12 @@
-"""One text as it grows: ids in, whole characters out, until it ends.
+"""One row of text as it grows: ids in, whole characters out, until it ends.
 
 An id may hold a part of a character or several of them, so characters are counted here, and a text
 is cut where it is long enough or has ended. What was read but does not belong to the text any more
-is kept as `rest`: the text that goes on from there begins with it.
+is kept as `unwritten_bytes`: the text that continues from there begins with it.
 
-    >>> passage = Passage(tokenizer, SampleConfig(length=10, stop=("END",)))
-    >>> text = passage.begin() + passage.feed(5) + passage.feed(9)
+    >>> row = Row(tokenizer, SampleConfig(length=10, stop=("END",)))
+    >>> row.feed(5)
+    >>> text = row.take_text()
 """
 
 from __future__ import annotations
@@ -21,71 +22,89 @@ from textgen.tokenizers import Tokenizer
 
 
 class Row:
-    """One text as it grows.
+    """One row of text as it grows.
 
-    end: why it has ended, "length", "item" or what `StopMatcher` says; None while it goes on. left:
-    characters still to write. rest: bytes that a text before has read without writing them.
+    end: why it has ended, "length", "item", what `StopMatcher` says or what a constraint says; None
+    while it goes on. left: characters still to write.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: SampleConfig, rest: bytes = b"") -> None:
+    def __init__(self, tokenizer: Tokenizer, config: SampleConfig) -> None:
         self.end: str | None = None
         self.left = config.length
-        self._mark = tokenizer.boundary_id  # which ends it; None where there is none
+        self._boundary_id = tokenizer.boundary_id
         self._decoder = tokenizer.decoder()
-        self._ending = StopMatcher(config)
-        self._waiting = self._decoder.read(rest) if rest else ""
+        self._stop_matcher = StopMatcher(config)
+        # Certain to belong to the text, and not handed on yet.
+        self._pending_text = ""
+        # Whole characters behind the text's end.
+        self._unwritten_text = ""
 
     @property
-    def rest(self) -> bytes:
+    def unwritten_bytes(self) -> bytes:
         """The bytes that were read and not written: a part of a character, or a text's end."""
-        return self._waiting.encode() + self._decoder.pending
+        return self._unwritten_text.encode() + self._decoder.pending
 
     @property
     def pending(self) -> bytes:
         """The bytes read so far of a character that is not whole yet."""
         return self._decoder.pending
 
-    def begin(self) -> str:
-        """Return what the rest of a text before gives, to be called before anything is fed."""
-        waiting, self._waiting = self._waiting, ""
-        return self._write(waiting)
+    def begin(self, unwritten_bytes: bytes) -> None:
+        """Begin with what a text before has read and not written."""
+        text = self._decoder.read(unwritten_bytes) if unwritten_bytes else ""
+        if self.left:
+            self._write(text)
+        else:
+            self._unwritten_text = text
 
-    def feed(self, one: int) -> str:
-        """Return the text that is certain to belong to it after one more id."""
-        if one == self._mark:
-            return self.close("item")
-        return self._write(self._decoder.feed(one))
+    def feed(self, token_id: int) -> None:
+        """Read one more id."""
+        if token_id == self._boundary_id:
+            self.close("item")
+        else:
+            self._write(self._decoder.feed(token_id))
 
-    def close(self, reason: str) -> str:
-        """End it for a reason, unless it has ended; return the text that was held back."""
+    def close(self, reason: str) -> None:
+        """End it for a reason, unless it has ended; what was held back belongs to it."""
         self.end = self.end or reason
-        return self._ending.flush()
+        self._pending_text += self._stop_matcher.flush()
+
+    def take_text(self) -> str:
+        """Return the text that is certain to belong to it and was not returned yet."""
+        text, self._pending_text = self._pending_text, ""
+        return text
 
     def copy(self) -> Row:
         """Return one that grows on its own from here."""
         other = copy.copy(self)
         other._decoder = self._decoder.copy()
-        other._ending = copy.deepcopy(self._ending)
+        other._stop_matcher = copy.deepcopy(self._stop_matcher)
         return other
 
-    def _write(self, text: str) -> str:
-        piece = ""
-        for place, char in enumerate(text, 1):
-            piece += self._ending.feed(char)
+    def _write(self, text: str) -> None:
+        for written, char in enumerate(text, 1):
+            self._pending_text += self._stop_matcher.feed(char)
             self.left -= 1
-            if self._ending.reason or not self.left:
-                self._waiting = text[place:]
-                return piece + self.close(self._ending.reason or "length")
-        return piece
+            if self._stop_matcher.reason or not self.left:
+                self._unwritten_text = text[written:]
+                self.close(self._stop_matcher.reason or "length")
+                return
 
 
-def belonging(tokenizer: Tokenizer, ids: np.ndarray, text: str) -> np.ndarray:
-    """Return which of the ids (n,) that a row drew have written a part of its text (n,).
+def select_ids(tokenizer: Tokenizer, ids: np.ndarray, text: str) -> np.ndarray:
+    """Return which of the ids that a row drew have written a part of its text.
 
-    The others came after its end, or were held back and then not written; the last id may be
-    NOTHING.
+    The others came after its end, or were held back and then not written.
+
+    Args:
+        tokenizer: of the ids.
+        ids: (n,), all that were drawn; the last one may be NOTHING.
+        text: what the row has written.
+
+    Returns:
+        bool (n,).
     """
     chars = tokenizer.chars_V[ids].astype(np.int64)
     begun_before = np.cumsum(chars) - chars
-    # An id in which no character begins goes on with the one before.
+    # An id in which no character begins continues the one before.
     return np.asarray((begun_before < len(text) + (chars == 0)) & (ids != NOTHING))
