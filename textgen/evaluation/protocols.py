@@ -29,13 +29,16 @@ from textgen.engine import Scorer, first_distribution
 from textgen.errors import NumericsError, TextError
 from textgen.tokenizers import UNKNOWN, CharTokenizer, Tokenizer
 
-CHUNK = 256  # time steps computed at a time
-RECORDS_AT_ONCE, IDS_AT_ONCE = (
-    256,
-    16 * CHUNK,
-)  # items read side by side, and ids of all of them at a time
-WARM_UP_CHARS = 256  # uncounted characters before a stream of `streamed`
-NATS_PER_CODE_POINT = CharTokenizer.unknown_nats  # nats for naming one of Unicode's code points
+# Time steps computed at a time: enough for large matrix products, few enough to stay in cache.
+CHUNK = 256
+# Records read side by side, and ids of all of them at a time: as many as 16 streams have.
+RECORDS_AT_ONCE = 256
+IDS_AT_ONCE = 16 * CHUNK
+# Uncounted characters before a stream of `streamed`; the state then is about that of one stream.
+WARM_UP_CHARS = 256
+# What it costs to say which of Unicode's code points a character outside the alphabet is.
+NATS_PER_CODE_POINT = CharTokenizer.unknown_nats
+# The sizes of nanoGPT's estimate_loss, for figures that compare.
 NANOGPT_WINDOW, NANOGPT_BATCH, NANOGPT_BATCHES = 256, 64, 200
 
 
@@ -61,10 +64,16 @@ class Score:
 class Result:
     """Nats per character over counted characters, and the same in other units.
 
-    unknown_chars of the characters are outside the alphabet of a model of characters; each costs
-    the nats of <unk> plus ln 1,114,112 for saying which. bits_per_byte divides by the text's UTF-8
-    bytes.
-    dynamic_nats_per_char: under dynamic evaluation, with the learning rate and decay beside it.
+    Attributes:
+        protocol: how they were counted; "items" for a model of records.
+        nats_per_char: their mean.
+        chars: the counted characters.
+        unknown_chars: those of them outside the alphabet of a model of characters; each costs the
+            nats of <unk> plus ln 1,114,112 for saying which.
+        bytes_per_char: UTF-8 bytes of the text per character.
+        dynamic_nats_per_char: nats_per_char under dynamic evaluation, if that was asked for.
+        dynamic_lr: the learning rate of that evaluation.
+        dynamic_decay: how much of what was learnt it forgets at each update.
     """
 
     protocol: str
@@ -103,18 +112,31 @@ class Result:
 
 
 def measure_text(model: Scorer, tokenizer: Tokenizer, text: str, protocol: str) -> Result:
-    """Return how well model predicts text (at least 1 character) under one of PROTOCOLS."""
+    """Return how well a model predicts a text (at least 1 character) under one of PROTOCOLS."""
     ids = ids_of(tokenizer, text)
     if protocol == "nanogpt" and len(ids) <= NANOGPT_WINDOW:
         problem = f"{len(ids)} {tokenizer.noun} are too few for windows of {NANOGPT_WINDOW}"
         raise TextError("--protocol nanogpt", problem, "use --protocol stateful")
-    costs = finite(PROTOCOLS[protocol](model, ids, tokenizer.counts, tokenizer.unknown_nats))
+    nats = finite(PROTOCOLS[protocol](model, ids, tokenizer.counts, tokenizer.unknown_nats))
     chars = len(text)
     if protocol == "nanogpt":
         chars = sum(int(tokenizer.chars_V[block_TB[1:]].sum()) for block_TB in nanogpt_windows(ids))
     bytes_per_char = len(text.encode("utf-8", "surrogatepass")) / len(text)
     unknown = _count_unknown(tokenizer, ids)
-    return Result(protocol, float(costs.sum()) / chars, chars, unknown, bytes_per_char)
+    return Result(protocol, float(nats.sum()) / chars, chars, unknown, bytes_per_char)
+
+
+def measure_records(model: Scorer, tokenizer: Tokenizer, records: list[str]) -> Result:
+    """Return how well a model predicts records, at least one, each from its beginning to its end.
+
+    The end of a record counts as a character of one byte, as the newline between two would.
+    """
+    ids = framed_ids(tokenizer, records)
+    nats = finite(by_records(model, ids, tokenizer))
+    chars = characters_in(tokenizer, ids)
+    size = sum(len(record.encode("utf-8", "surrogatepass")) for record in records) + len(records)
+    unknown = _count_unknown(tokenizer, ids)
+    return Result("items", float(nats.sum()) / chars, chars, unknown, size / chars)
 
 
 def score_text(model: Scorer, tokenizer: Tokenizer, text: str) -> Score:
@@ -149,9 +171,24 @@ def ids_of(tokenizer: Tokenizer, text: str) -> np.ndarray:
     return tokenizer.encode(text, _policy(tokenizer))
 
 
-def framed_ids(tokenizer: Tokenizer, items: list[str]) -> np.ndarray:
-    """Return the ids of items that are measured, framed; the rules of `ids_of`."""
-    return framed(items, tokenizer, _policy(tokenizer))
+def framed_ids(tokenizer: Tokenizer, records: list[str]) -> np.ndarray:
+    """Return the ids of records that are measured, framed; the rules of `ids_of`."""
+    return framed(records, tokenizer, _policy(tokenizer))
+
+
+def characters_in(tokenizer: Tokenizer, ids: np.ndarray) -> int:
+    """Return how many characters ids stand for; the mark that ends a record counts as one."""
+    ends = 0 if tokenizer.boundary_id is None else int((ids == tokenizer.boundary_id).sum()) - 1
+    return int(tokenizer.chars_V[ids].sum()) + ends
+
+
+def finite(nats: np.ndarray) -> np.ndarray:
+    """Return nats; raise NumericsError when one of them is not a finite number."""
+    if not np.isfinite(nats).all():
+        index = int(np.argmin(np.isfinite(nats)))
+        problem = f"the model's score of character {index + 1:,} is not finite"
+        raise NumericsError("evaluation", problem, "the model diverged; use an earlier checkpoint")
+    return nats
 
 
 def _count_unknown(tokenizer: Tokenizer, ids: np.ndarray) -> int:
@@ -162,31 +199,26 @@ def _policy(tokenizer: Tokenizer) -> str:
     return "replace" if tokenizer.unknown_nats else "error"
 
 
-def finite(costs: np.ndarray) -> np.ndarray:
-    """Return costs; raise NumericsError when one of them is not a finite number."""
-    if not np.isfinite(costs).all():
-        place = int(np.argmin(np.isfinite(costs)))
-        problem = f"the model's score of character {place + 1:,} is not finite"
-        raise NumericsError("evaluation", problem, "the model diverged; use an earlier checkpoint")
-    return costs
-
-
 def stateful(
     model: Scorer, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NATS_PER_CODE_POINT
 ) -> np.ndarray:
     """Return each id's nats (n,), read as one stream from the zero state.
 
-    ids: (n,), n >= 1. The first one costs what the training counts (V,) say, so that n ids give n
-    costs. unknown_nats: what is added where an id is 0, see `Tokenizer`.
+    Args:
+        model: what predicts the next id.
+        ids: (n,), n >= 1.
+        counts: (V,), how often each id is in the training text. The first id costs what they say,
+            so that n ids give n figures.
+        unknown_nats: what is added where an id is 0, see `Tokenizer`.
     """
-    costs = np.empty(len(ids))
-    costs[0] = -np.log(first_distribution(counts)[ids[0]])
+    nats = np.empty(len(ids))
+    nats[0] = -np.log(first_distribution(counts)[ids[0]])
     state = None
     for start in range(0, len(ids) - 1, CHUNK):
-        piece = ids[start : start + CHUNK + 1].astype(np.int64)[:, None]
-        nats_TB, state = model.nats(piece[:-1], piece[1:], state)
-        costs[start + 1 : start + len(piece)] = nats_TB[:, 0]
-    return np.asarray(costs + unknown_costs(ids, unknown_nats))
+        chunk_T1 = ids[start : start + CHUNK + 1].astype(np.int64)[:, None]
+        nats_T1, state = model.nats(chunk_T1[:-1], chunk_T1[1:], state)
+        nats[start + 1 : start + len(chunk_T1)] = nats_T1[:, 0]
+    return np.asarray(nats + _nats_of_unknown(ids, unknown_nats))
 
 
 def streamed(
@@ -201,24 +233,25 @@ def streamed(
     streams = max(1, min(16, n // (4 * WARM_UP_CHARS)))
     length = -(-n // streams)
     starts_B = np.arange(streams) * length
-    costs = np.empty((length, streams))
+    nats_TB = np.empty((length, streams))
 
-    def targets(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    def window(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return x_TB and y_TB of the targets from `first` to before `last` of each stream."""
         positions_TB = starts_B + np.arange(first, last)[:, None]
-        return ids[np.clip(positions_TB - 1, 0, n - 1)], ids[np.clip(positions_TB, 0, n - 1)]
+        x_TB, y_TB = (ids[np.clip(at_TB, 0, n - 1)] for at_TB in (positions_TB - 1, positions_TB))
+        return x_TB.astype(np.int64), y_TB.astype(np.int64)
 
-    x_TB, y_TB = targets(-WARM_UP_CHARS, 1)
-    nats_TB, state = model.nats(x_TB.astype(np.int64), y_TB.astype(np.int64), None)
-    costs[0] = nats_TB[-1]
-    costs[0, 0] = -np.log(first_distribution(counts)[ids[0]])
+    warm_nats_TB, state = model.nats(*window(-WARM_UP_CHARS, 1), None)
+    nats_TB[0] = warm_nats_TB[-1]
+    nats_TB[0, 0] = -np.log(first_distribution(counts)[ids[0]])
+    # Nothing stands before the first stream.
     for layer in state:
         for part in layer:
-            part[0] = 0  # the first stream was warmed on nothing
+            part[0] = 0
     for first in range(1, length, CHUNK):
         last = min(first + CHUNK, length)
-        x_TB, y_TB = targets(first, last)
-        costs[first:last], state = model.nats(x_TB.astype(np.int64), y_TB.astype(np.int64), state)
-    return np.asarray(costs.T.reshape(-1)[:n] + unknown_costs(ids, unknown_nats))
+        nats_TB[first:last], state = model.nats(*window(first, last), state)
+    return np.asarray(nats_TB.T.reshape(-1)[:n] + _nats_of_unknown(ids, unknown_nats))
 
 
 def nanogpt(
@@ -229,11 +262,11 @@ def nanogpt(
     counts is unused: an empty state has no first character to charge. Needs n > 256 ids. Source:
     nanoGPT, estimate_loss.
     """
-    costs = []
+    nats = []
     for block_TB in nanogpt_windows(ids):
         nats_TB, _ = model.nats(block_TB[:-1], block_TB[1:], None)
-        costs.append((nats_TB + unknown_costs(block_TB[1:], unknown_nats)).reshape(-1))
-    return np.concatenate(costs)
+        nats.append((nats_TB + _nats_of_unknown(block_TB[1:], unknown_nats)).reshape(-1))
+    return np.concatenate(nats)
 
 
 def nanogpt_windows(ids: np.ndarray) -> Iterator[np.ndarray]:
@@ -244,51 +277,38 @@ def nanogpt_windows(ids: np.ndarray) -> Iterator[np.ndarray]:
         yield ids[starts_B + np.arange(NANOGPT_WINDOW + 1)[:, None]].astype(np.int64)
 
 
-def unknown_costs(ids: np.ndarray, unknown_nats: float) -> np.ndarray:
+def by_records(model: Scorer, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+    """Return the nats (n,) of framed ids, each record read from the zero state.
+
+    The first mark costs nothing. Records of like length are read side by side.
+    """
+    # Framed ids begin with the mark.
+    records = Records.of(ids, int(ids[0]))
+    order = np.argsort(records.lengths, kind="stable")
+    nats = np.zeros(len(ids))
+    for first in range(0, len(order), RECORDS_AT_ONCE):
+        _measure_rows(model, ids, records, order[first : first + RECORDS_AT_ONCE], nats)
+    return np.asarray(nats + _nats_of_unknown(ids, tokenizer.unknown_nats))
+
+
+def _measure_rows(
+    model: Scorer, ids: np.ndarray, records: Records, rows: np.ndarray, nats: np.ndarray
+) -> None:
+    """Write what some records cost into nats (n,), read side by side until the longest ends."""
+    state, longest = None, int(records.lengths[rows].max())
+    chunk = IDS_AT_ONCE // len(rows)
+    for start in range(0, longest, chunk):
+        end = min(longest, start + chunk)
+        x_TB, y_TB = records.window(ids, rows, start, end)
+        counted_TB = y_TB != IGNORED
+        nats_TB, state = model.nats(x_TB, np.where(counted_TB, y_TB, 0), state)
+        indices_TB = records.starts[rows] + np.arange(start, end)[:, None] + 1
+        nats[indices_TB[counted_TB]] = nats_TB[counted_TB]
+
+
+def _nats_of_unknown(ids: np.ndarray, unknown_nats: float) -> np.ndarray:
     """Return unknown_nats where ids is 0, else 0: the price of saying which character it was."""
     return np.where(ids == UNKNOWN, unknown_nats, 0.0)
-
-
-def measure_records(model: Scorer, tokenizer: Tokenizer, items: list[str]) -> Result:
-    """Return how well model predicts items, at least one, each from its beginning to its end.
-
-    The end of an item counts as a character of one byte, as the newline between two would.
-    """
-    ids = framed_ids(tokenizer, items)
-    costs = finite(by_records(model, ids, tokenizer))
-    chars = characters_in(tokenizer, ids)
-    size = sum(len(item.encode("utf-8", "surrogatepass")) for item in items) + len(items)
-    unknown = _count_unknown(tokenizer, ids)
-    return Result("items", float(costs.sum()) / chars, chars, unknown, size / chars)
-
-
-def by_records(model: Scorer, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
-    """Return the nats (n,) of framed ids, each item read from the zero state.
-
-    The first mark costs nothing. Items of like length are read side by side.
-    """
-    assert tokenizer.boundary_id is not None
-    items = Records.of(ids, tokenizer.boundary_id)
-    order = np.argsort(items.lengths, kind="stable")
-    costs = np.zeros(len(ids))
-    for first in range(0, len(order), RECORDS_AT_ONCE):
-        rows = order[first : first + RECORDS_AT_ONCE]
-        state, longest = None, int(items.lengths[rows].max())
-        chunk = IDS_AT_ONCE // len(rows)
-        for start in range(0, longest, chunk):
-            end = min(longest, start + chunk)
-            x_TB, y_TB = items.window(ids, rows, start, end)
-            counted = y_TB != IGNORED
-            nats_TB, state = model.nats(x_TB, np.where(counted, y_TB, 0), state)
-            places = items.starts[rows] + np.arange(start, end)[:, None] + 1
-            costs[places[counted]] = nats_TB[counted]
-    return np.asarray(costs + unknown_costs(ids, tokenizer.unknown_nats))
-
-
-def characters_in(tokenizer: Tokenizer, ids: np.ndarray) -> int:
-    """Return how many characters ids stand for; the mark that ends an item counts as one."""
-    ends = 0 if tokenizer.boundary_id is None else int((ids == tokenizer.boundary_id).sum()) - 1
-    return int(tokenizer.chars_V[ids].sum()) + ends
 
 
 PROTOCOLS = {"stateful": stateful, "nanogpt": nanogpt, "streamed": streamed}

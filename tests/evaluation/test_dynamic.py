@@ -1,0 +1,97 @@
+"""Learning from a text, and choosing how: by the figures of each rule, taken one by one."""
+
+import copy
+
+import naive
+import numpy as np
+import pytest
+import torch
+
+from textgen.config.model import CELLS, ModelConfig
+from textgen.evaluation import dynamic
+from textgen.evaluation.dynamic import adapt_network, choose_rule
+from textgen.evaluation.protocols import stateful
+from textgen.nn.char_rnn import CharRNN, TorchStepper
+from textgen.nn.dynamic import CHARS_PER_UPDATE, AdaptationRule, AdaptiveStepper
+
+VOCAB = 6
+COUNTS = np.zeros(VOCAB)
+
+
+def network(cell="gru"):
+    config = ModelConfig(VOCAB, cell, layers=2, hidden=8, embedding=4)
+    model = CharRNN(config).to(torch.float64)
+    model.load(naive.random_weights(config, seed=2))
+    return model
+
+
+def periodic(n):
+    return np.tile([1, 2, 3, 4, 2, 5], n // 6 + 1)[:n]
+
+
+def parameters(model):
+    return [p.detach().numpy().copy() for p in model.parameters()]
+
+
+def assert_equal(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_learning_returns_another_model_and_leaves_the_first_as_it_was(cell):
+    model, ids = network(cell), periodic(6 * CHARS_PER_UPDATE)
+    learnt = adapt_network(model, AdaptationRule(0.01, 1e-3), ids)
+    assert_equal(parameters(model), parameters(network(cell)))
+    assert all(p.grad is None for p in model.parameters())
+    stepper = AdaptiveStepper(network(cell), AdaptationRule(0.01, 1e-3))
+    stateful(stepper, ids, COUNTS)
+    assert_equal(parameters(learnt), parameters(stepper.model))
+    costs = [stateful(TorchStepper(one), ids, COUNTS).mean() for one in (model, learnt)]
+    assert costs[1] < costs[0]
+
+
+def test_a_text_of_one_character_teaches_nothing():
+    learnt = adapt_network(network(), AdaptationRule(0.01, 0.01), np.array([3]))
+    assert_equal(parameters(learnt), parameters(network()))
+
+
+RATES, DECAYS = (1e-4, 0.003, 0.02, 0.3), (0.003, 0.3, 0.9)
+TEXTS = {
+    "noise": np.random.default_rng(1).integers(0, VOCAB, 4 * CHARS_PER_UPDATE),
+    "periodic": periodic(4 * CHARS_PER_UPDATE),
+    "changing": np.concatenate(
+        [periodic(2 * CHARS_PER_UPDATE), periodic(2 * CHARS_PER_UPDATE)[::-1]]
+    ),
+    "one character": np.array([2]),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_rule_is_the_best_rate_and_then_the_best_decay(text, monkeypatch):
+    monkeypatch.setattr(dynamic, "RATES", RATES)
+    monkeypatch.setattr(dynamic, "DECAYS", DECAYS)
+    ids, model = TEXTS[text], network()
+
+    def cost(rate, decay):
+        return stateful(
+            AdaptiveStepper(copy.deepcopy(model), AdaptationRule(rate, decay)), ids, COUNTS
+        ).mean()
+
+    rate = min(RATES, key=lambda one: cost(one, 0.0))
+    decay = min((0.0, *DECAYS), key=lambda one: cost(rate, one))
+    assert choose_rule(model, ids, COUNTS) == AdaptationRule(rate, decay)
+    assert_equal(parameters(model), parameters(network()))
+
+
+def test_texts_differ_in_the_rule_that_suits_them(monkeypatch):
+    monkeypatch.setattr(dynamic, "RATES", RATES)
+    monkeypatch.setattr(dynamic, "DECAYS", DECAYS)
+    rules = {choose_rule(network(), ids, COUNTS) for ids in TEXTS.values()}
+    assert len({rule.lr for rule in rules}) > 1
+    assert len({rule.decay for rule in rules}) > 1
+
+
+def test_the_default_rule_is_one_that_could_have_been_chosen():
+    assert AdaptationRule().lr in dynamic.RATES
+    assert AdaptationRule().decay in dynamic.DECAYS
