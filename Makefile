@@ -23,6 +23,7 @@ test: .venv/installed-dev
 docs: .venv/installed-dev
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python docs/make_sampling.py
+	$(BIN)/python docs/make_api.py
 	$(BIN)/python benchmarks/report.py
 
 corpora-check: .venv/installed-dev

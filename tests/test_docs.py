@@ -25,12 +25,45 @@ def pages_with(language):
     return [page for page in PAGES if blocks(page, language)]
 
 
+def maker(page):
+    """Return the script that makes a page, as a dictionary of what it defines."""
+    return runpy.run_path(str(ROOT / "docs" / f"make_{page}.py"))
+
+
 @pytest.mark.parametrize("page", ["cli", "sampling"])
 def test_page_is_what_the_code_says(page):
-    maker = f"make_{page}.py"
-    render = runpy.run_path(str(ROOT / "docs" / maker))["render"]
     written = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
-    assert written == render(), f"run: python docs/{maker}"
+    assert written == maker(page)["render"](), f"run: python docs/make_{page}.py"
+
+
+def test_the_reference_names_every_public_name():
+    page = maker("api")["render"]()
+    headings = set(re.findall(r"^### (\w+)$", page, re.M))
+    assert headings == set(textgen.__all__) - {"__version__"}
+
+
+def test_a_docstring_becomes_markdown():
+    def example(length: int, *rows: int, unit: str = "nats") -> float:
+        """Return <unk>'s cost.
+
+        Args:
+            length: how long,
+                in characters.
+            rows: which ones.
+
+        Returns:
+            The cost.
+
+            >>> example(1)
+            0.0
+        """
+
+    made = maker("api")["entry"]("example", example)
+    assert "example(length: int, *rows: int, unit: str = 'nats') -> float" in made
+    assert "Return \\<unk>'s cost.\n" in made
+    assert "- `length`: how long, in characters.\n- `rows`: which ones.\n" in made
+    assert "**Returns:** The cost.\n" in made
+    assert "```py\n>>> example(1)\n0.0\n```\n" in made
 
 
 def anchors(page):
