@@ -5,7 +5,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ForwardRef
+from typing import Any, ForwardRef, is_typeddict
 
 import textgen
 
@@ -44,7 +44,7 @@ def group_of(value: Any) -> str:
         return "Functions"
     if issubclass(value, Exception):
         return "Errors"
-    return "Options" if is_config(value) else "Classes"
+    return "Options" if is_config(value) or is_typeddict(value) else "Classes"
 
 
 def entry(name: str, value: Any) -> str:
