@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_an_array_comes_back_as_it_was_stored(numbers, dtype, pieces):
     entry = cache.find_entry("same", verify=True)
     assert entry.array().dtype == dtype
     assert entry.array().tolist() == numbers
-    assert entry.about == ABOUT
+    assert entry.metadata == ABOUT
 
 
 def test_an_array_is_mapped_and_not_read():
@@ -86,7 +87,8 @@ def test_a_file_that_was_touched_is_not_there(folder, damage):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "{}", '{"dtype": "f4"}', "null"],
+    ["", "{", "[]", "{}", '{"dtype": "f4"}', "null", "[" * 100_000, '{"written":' * 100_000],
+    ids=lambda text: text[:12],
 )
 def test_facts_that_make_no_sense_are_as_none(folder, text):
     stored()
@@ -98,7 +100,11 @@ def test_facts_of_another_length_or_type_are_refused(folder):
     stored()
     path = folder / "key.json"
     good = json.loads(path.read_text())
-    for wrong in ({"length": 2}, {"length": 4}, {"dtype": "u2"}, {"dtype": "i1"}, {"dtype": "O"}):
+    for wrong in (
+        *({"length": 2}, {"length": 4}, {"length": None}, {"length": "x"}, {"length": 1e999}),
+        *({"dtype": "u2"}, {"dtype": "i1"}, {"dtype": "O"}, {"dtype": 5}, {"dtype": []}),
+        *({"about": None}, {"about": 5}, {"about": "x"}, {"crc": None}, {"crc": "x"}),
+    ):
         path.write_text(json.dumps(good | wrong))
         assert cache.find_entry("key") is None, wrong
     path.write_text(json.dumps(good))
@@ -126,7 +132,7 @@ def test_an_interrupted_write_leaves_nothing(folder):
 
 def test_a_full_disk_is_told_before_anything_is_written(folder, monkeypatch):
     monkeypatch.setattr(
-        cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": cache.SPARE + 5})
+        cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": cache.SPARE_BYTES + 5})
     )
     assert stored("fits", range(5)).length == 5
     with pytest.raises(MachineError) as caught:
@@ -143,8 +149,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path, monkeypatch):
     with pytest.raises(MachineError) as caught:
         stored()
     assert "TEXTGEN_CACHE" in caught.value.fix
-    cache.remember(["a"], "digest")  # what only saves time is done without
-    assert cache.known(["a"]) is None
+    cache.remember_digest(["a"], "digest")  # what only saves time is done without
+    assert cache.recall_digest(["a"]) is None
 
 
 def test_keys_differ_with_each_part_and_with_where_one_ends():
@@ -154,30 +160,40 @@ def test_keys_differ_with_each_part_and_with_where_one_ends():
 
 def test_a_digest_is_known_by_the_whole_signature():
     signature = [["/text", 5, 1, 2], {"encoding": "utf-8"}]
-    cache.remember(signature, "digest")
-    assert cache.known(signature) == "digest"
-    assert cache.known([["/text", 5, 1, 3], {"encoding": "utf-8"}]) is None
-    assert cache.known(None) is None
+    cache.remember_digest(signature, "digest")
+    assert cache.recall_digest(signature) == "digest"
+    assert cache.recall_digest([["/text", 5, 1, 3], {"encoding": "utf-8"}]) is None
+    assert cache.recall_digest(None) is None
 
 
 def test_the_index_keeps_the_files_of_late(monkeypatch):
-    monkeypatch.setattr(cache, "MOST_KNOWN", 2)
+    monkeypatch.setattr(cache, "MOST_REMEMBERED", 2)
     for name in "abc":
-        cache.remember([name], name)
-    assert [cache.known([name]) for name in "abc"] == [None, "b", "c"]
+        cache.remember_digest([name], name)
+    assert [cache.recall_digest([name]) for name in "abc"] == [None, "b", "c"]
 
 
 def test_a_damaged_index_is_as_none(folder):
-    cache.remember(["a"], "digest")
-    (folder / "index.json").write_text("[1]")
-    assert cache.known(["a"]) is None
-    cache.remember(["a"], "digest")
-    assert cache.known(["a"]) == "digest"
+    cache.remember_digest(["a"], "digest")
+    for text in ("[1]", "5", "{", "[" * 100_000, '{"[\\"a\\"]": 5}', '{"[\\"a\\"]": null}'):
+        (folder / "index.json").write_text(text)
+        assert cache.recall_digest(["a"]) is None
+    cache.remember_digest(["a"], "digest")
+    assert cache.recall_digest(["a"]) == "digest"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_nobody_else_may_look_into_the_folder(folder):
+    stored()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    cache.clear()
+    cache.remember_digest(["a"], "digest")
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_clearing_removes_what_is_ours_and_says_how_much(folder):
     stored()
-    cache.remember(["a"], "digest")
+    cache.remember_digest(["a"], "digest")
     (folder / "notes.txt").write_text("mine")
     size = sum(path.stat().st_size for path in folder.iterdir()) - 4
     assert cache.cached_texts() == [("corpus.txt", 3)]
@@ -188,7 +204,8 @@ def test_clearing_removes_what_is_ours_and_says_how_much(folder):
     assert not folder.exists()
 
 
-def test_without_a_wish_the_cache_lies_where_the_system_says(monkeypatch, tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of Linux")
+def test_by_default_the_cache_lies_where_the_system_says(monkeypatch, tmp_path):
     monkeypatch.delenv("TEXTGEN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.folder() == tmp_path / "textgen"

@@ -1,6 +1,7 @@
 """A text file is read as it is, cut exactly, and what is wrong with it is said."""
 
 import hashlib
+import json
 import os
 from collections import Counter
 from fractions import Fraction
@@ -378,6 +379,27 @@ def test_a_damaged_array_is_made_again(large, cached, monkeypatch):
     text = read(large).text
     [path] = cached.glob("*.ids")
     path.write_bytes(path.read_bytes()[::-1])
+    count = passes(monkeypatch)
+    assert read(large).text == text
+    assert count["passes"] == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"codepoints": None}, {"codepoints": [10, 13]}, {"codepoints": "abc"}),
+        *({"codepoints": [32, 10, 13, 110, 233, 8364]}, {"codepoints": [10, 13, 32, 110, 233, -1]}),
+        *({"codepoints": [10, 13, 32, 110, 233, 1 << 40]}, {"counts": [50] * 5 + [51]}),
+        *({"counts": {}}, {"counts": [50.0] * 6}, {"sha256": 5}, {"bytes": "x"}, {"had_bom": 1}),
+    ],
+    ids=str,
+)
+def test_facts_that_somebody_has_altered_are_made_again(large, cached, monkeypatch, wrong):
+    text = read(large).text
+    [path] = set(cached.glob("*.json")) - {cached / "index.json"}
+    record = json.loads(path.read_text())
+    assert record["about"]["codepoints"] == [10, 13, 32, 110, 233, 8364]
+    path.write_text(json.dumps(record | {"about": record["about"] | wrong}))
     count = passes(monkeypatch)
     assert read(large).text == text
     assert count["passes"] == 2

@@ -2,14 +2,15 @@
 
 A large text is encoded once; what comes out is kept under a key that says which text and which
 units it holds, so it can never belong to another one. An index remembers which file had which
-digest, so that a text that has not changed is not read again. The folder is $TEXTGEN_CACHE, else
-textgen below $XDG_CACHE_HOME or ~/.cache.
+digest, so that a text that has not changed is not read again. What somebody else has written there,
+or damaged, counts as missing. The folder is $TEXTGEN_CACHE, else where the system keeps caches: on
+Linux textgen below $XDG_CACHE_HOME or ~/.cache.
 
     KEY.ids     the array, as it lies in memory
     KEY.json    its type and length, what its owner wants to know, and how to tell damage
     index.json  digests of files by path, size, time of change and inode
 
-    >>> entry = store(key_of(sha256, "char"), pieces, np.dtype("u1"), room=5, about={})
+    >>> entry = store(key_of(sha256, "char"), pieces, np.dtype("u1"), room=5, metadata={})
     >>> entry.array()
 """
 
@@ -27,23 +28,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 
 from textgen.errors import MachineError, visible
 from textgen.files import write_atomically, write_error
 
-CACHE_FORMAT = 1  # of the arrays; in every key
-SPARE = 1 << 26  # bytes that stay free on the disk
-MOST_KNOWN = 1000  # files in the index
+# The version of the arrays; a part of every key.
+CACHE_FORMAT = 1
+# Bytes that stay free on the disk, so that a run can still save its checkpoints.
+SPARE_BYTES = 1 << 26
+# Files that the index remembers: its JSON stays below a megabyte and is read in a millisecond.
+MOST_REMEMBERED = 1000
+# Only the user may look into the cache: the texts in it may be private.
+FOLDER_MODE = 0o700
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """An array in the cache. about: what its owner stored beside it."""
+    """An array in the cache.
+
+    Attributes:
+        path: of its file.
+        dtype: of its numbers, unsigned integers.
+        length: n, how many numbers it has.
+        metadata: what its owner stored beside it, as JSON holds it; the owner checks it.
+        crc: the CRC-32 of its bytes.
+    """
 
     path: Path
     dtype: np.dtype[Any]
     length: int
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     crc: int
 
     def array(self) -> np.ndarray:
@@ -65,8 +80,7 @@ def folder() -> Path:
     """Return the folder of the cache; it need not exist."""
     if chosen := os.environ.get("TEXTGEN_CACHE"):
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "textgen"
+    return platformdirs.user_cache_path("textgen", appauthor=False)
 
 
 def key_of(*parts: str) -> str:
@@ -77,33 +91,49 @@ def key_of(*parts: str) -> str:
 def find_entry(key: str, verify: bool = False) -> CacheEntry | None:
     """Return the array of a key; None where there is none, and where it was damaged.
 
-    A file that was touched since it was written counts as damaged; verify: read it through too.
+    A file that was touched since it was written counts as damaged.
+
+    Args:
+        key: as `key_of` makes it.
+        verify: whether to read the array through too.
     """
     path = folder() / f"{key}.ids"
     try:
-        facts = json.loads(path.with_suffix(".json").read_bytes())
-        if facts["written"] != _state(path):
+        record = _read_json(path.with_suffix(".json"))
+        if record["written"] != _stamp_of(path):
             return None
-        shape = np.dtype(facts["dtype"]), int(facts["length"])
-        entry = CacheEntry(path, *shape, facts["about"], facts["crc"])
-        if shape[0].kind != "u" or path.stat().st_size != shape[0].itemsize * shape[1]:
+        dtype, length = np.dtype(record["dtype"]), int(record["length"])
+        entry = CacheEntry(path, dtype, length, dict(record["about"]), int(record["crc"]))
+        if dtype.kind != "u" or path.stat().st_size != dtype.itemsize * length:
             return None
         return entry if not verify or entry.is_whole() else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
 def store(
-    key: str, pieces: Iterable[np.ndarray], dtype: np.dtype[Any], room: int, about: dict[str, Any]
+    key: str,
+    pieces: Iterable[np.ndarray],
+    dtype: np.dtype[Any],
+    room: int,
+    metadata: dict[str, Any],
 ) -> CacheEntry:
-    """Write an array that comes in pieces, of at most `room` numbers, and return it.
+    """Write an array that comes in pieces and return it.
 
-    Raises MachineError, before anything is written, when the disk lacks that room, and when the
-    folder cannot be written.
+    Args:
+        key: as `key_of` makes it.
+        pieces: the array's numbers in order.
+        dtype: of the array, an unsigned integer.
+        room: how many numbers there are at most.
+        metadata: what JSON can hold, to be found beside the array; its "name" is shown to users.
+
+    Raises:
+        MachineError: the disk lacks that room, which is checked before anything is written, or the
+            folder cannot be written.
     """
     path = folder() / f"{key}.ids"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         _check_room(path.parent, dtype.itemsize * room)
     except OSError as error:
         raise _cache_error(path.parent, error) from error
@@ -118,47 +148,55 @@ def store(
             yield block
 
     write_atomically(path, blocks())
-    facts = {"dtype": dtype.name, "length": length, "about": about, "crc": crc}
-    facts["written"] = _state(path)
-    write_atomically(path.with_suffix(".json"), [json.dumps(facts).encode()])
-    return CacheEntry(path, dtype, length, about, crc)
+    record = {"dtype": dtype.name, "length": length, "about": metadata, "crc": crc}
+    record["written"] = _stamp_of(path)
+    write_atomically(path.with_suffix(".json"), [json.dumps(record).encode()])
+    return CacheEntry(path, dtype, length, metadata, crc)
 
 
-def known(signature: object) -> str | None:
-    """Return the digest that files with this signature had, None where nobody knows."""
+def recall_digest(signature: object) -> str | None:
+    """Return the digest that files with this signature had, None where none is remembered.
+
+    Args:
+        signature: what `Source.signature` returns; None is never remembered.
+    """
     if signature is None:
         return None
-    return _index().get(json.dumps(signature))
+    return _read_index().get(json.dumps(signature))
 
 
-def remember(signature: object, sha256: str) -> None:
+def remember_digest(signature: object, sha256: str) -> None:
     """Note the digest of files; a cache that cannot be written forgets it."""
     if signature is None:
         return
-    index = _index()
+    index = _read_index()
     name = json.dumps(signature)
     if index.get(name) == sha256:
         return
     index.pop(name, None)
     index[name] = sha256
-    newest = dict(list(index.items())[-MOST_KNOWN:])
+    newest = dict(list(index.items())[-MOST_REMEMBERED:])
     with contextlib.suppress(OSError, MachineError):
-        folder().mkdir(parents=True, exist_ok=True)
+        folder().mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         write_atomically(folder() / "index.json", [json.dumps(newest).encode()])
 
 
 def cached_texts() -> list[tuple[str, int]]:
     """Return what each array holds, in words, and its size in bytes."""
-    found = []
+    listed = []
     for path in sorted(folder().glob("*.ids")):
         entry = find_entry(path.stem)
-        words = str(entry.about.get("name", "?")) if entry else "damaged"
-        found.append((visible(words), path.stat().st_size))
-    return found
+        name = str(entry.metadata.get("name", "?")) if entry else "damaged"
+        listed.append((visible(name), path.stat().st_size))
+    return listed
 
 
 def clear() -> int:
-    """Remove all that the cache holds; return how many bytes that were."""
+    """Remove all that the cache holds; return how many bytes that were.
+
+    Raises:
+        MachineError: a file cannot be removed.
+    """
     freed = 0
     for pattern in ("*.ids", "*.json", "*.tmp-*"):
         for path in folder().glob(pattern):
@@ -167,32 +205,45 @@ def clear() -> int:
                 path.unlink()
             except OSError as error:
                 raise _cache_error(path, error) from error
-    with contextlib.suppress(OSError):  # whatever else somebody put there stays
+    # Whatever else somebody put there stays, and the folder with it.
+    with contextlib.suppress(OSError):
         folder().rmdir()
     return freed
 
 
-def _index() -> dict[str, str]:
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a file; raise ValueError for anything else in it."""
     try:
-        index = json.loads((folder() / "index.json").read_bytes())
+        value = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds no object")
+    return value
+
+
+def _read_index() -> dict[str, str]:
+    """Return the digests of the index by signature; of a damaged one what can be used."""
+    try:
+        index = _read_json(folder() / "index.json")
     except (OSError, ValueError):
         return {}
-    return index if isinstance(index, dict) else {}
+    return {name: sha256 for name, sha256 in index.items() if isinstance(sha256, str)}
 
 
-def _state(path: Path) -> list[int]:
+def _stamp_of(path: Path) -> list[int]:
     """Return what changes when somebody writes to a file, even one that puts its time back."""
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
-def _check_room(place: Path, needed: int) -> None:
-    free = shutil.disk_usage(place).free
-    if free < needed + SPARE:
+def _check_room(target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target).free
+    if free < needed + SPARE_BYTES:
         problem = f"{needed:,} bytes are needed for the encoded text and {free:,} are free"
-        raise MachineError(str(place), problem, "free some space, or set TEXTGEN_CACHE elsewhere")
+        raise MachineError(str(target), problem, "free some space, or set TEXTGEN_CACHE elsewhere")
 
 
-def _cache_error(place: Path, error: OSError) -> MachineError:
-    told = write_error(place, error)
-    return MachineError(told.subject, told.problem, "set TEXTGEN_CACHE to a folder with room")
+def _cache_error(path: Path, error: OSError) -> MachineError:
+    usual = write_error(path, error)
+    return MachineError(usual.subject, usual.problem, "set TEXTGEN_CACHE to a folder with room")

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -184,9 +185,9 @@ def read(
     several = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
     with Source(several, text_format, glob) as source:
         signature = source.signature()  # before it is read: what changes meanwhile shows
-        sha256 = None if verify else cache.known(signature)
-        found = _stored(source, sha256) if sha256 else None
-        found = found or _encoded(source, signature, quiet)
+        sha256 = None if verify else cache.recall_digest(signature)
+        found = _load_stored(source, sha256) if sha256 else None
+        found = found or _encode(source, signature, quiet)
     if len(found) < need:
         problem = "empty" if not len(found) else f"only {counted(len(found), 'character')}"
         fix = f"give a text of at least {counted(need, 'character')}"
@@ -194,62 +195,95 @@ def read(
     return found
 
 
-def _stored(source: Source, sha256: str, verify: bool = False) -> Corpus | None:
+@dataclass(frozen=True)
+class _TextFacts:
+    """What the cache keeps beside the places of a text's characters."""
+
+    codepoints: list[int]
+    counts: list[int]
+    sha256: str
+    bytes: int
+    had_bom: bool
+
+    @classmethod
+    def parse(cls, metadata: Mapping[str, Any], length: int) -> _TextFacts | None:
+        """Return the facts of a text of `length` characters, None where they make no sense."""
+        codepoints, counts = metadata.get("codepoints"), metadata.get("counts")
+        sha256, size, had_bom = (metadata.get(key) for key in ("sha256", "bytes", "had_bom"))
+        if not (_are_whole_numbers(codepoints) and _are_whole_numbers(counts)):
+            return None
+        if not (isinstance(sha256, str) and type(size) is int and isinstance(had_bom, bool)):
+            return None
+        rising = all(a < b for a, b in itertools.pairwise([-1, *codepoints, CODE_POINTS]))
+        if not rising or len(counts) != len(codepoints) or sum(counts) != length:
+            return None
+        return cls(codepoints, counts, sha256, size, had_bom)
+
+    def corpus(self, source: Source, ranks: np.ndarray) -> Corpus:
+        """Return the corpus of a source whose characters have these places."""
+        return Corpus(
+            source.name,
+            np.array(self.codepoints, np.uint32),
+            np.array(self.counts, np.int64),
+            ranks,
+            self.sha256,
+            self.bytes,
+            self.had_bom,
+            source.text_format,
+            tuple(source.files),
+        )
+
+
+def _are_whole_numbers(values: object) -> TypeGuard[list[int]]:
+    return isinstance(values, list) and all(type(value) is int for value in values)
+
+
+def _load_stored(source: Source, sha256: str, verify: bool = False) -> Corpus | None:
     """Return the corpus of a digest from the cache, if it is there."""
-    entry = cache.find_entry(_key(source, sha256), verify)
-    return _corpus(source, entry.array(), entry.about) if entry else None
+    entry = cache.find_entry(_key_of(source, sha256), verify)
+    if entry is None or (facts := _TextFacts.parse(entry.metadata, entry.length)) is None:
+        return None
+    return facts.corpus(source, entry.array())
 
 
-def _key(source: Source, sha256: str) -> str:
+def _key_of(source: Source, sha256: str) -> str:
     return cache.key_of("characters", sha256, *map(str, to_json(source.text_format).values()))
 
 
-def _corpus(source: Source, ranks: np.ndarray, about: dict[str, Any]) -> Corpus:
-    """Return the corpus of a source from its ranks and what is noted beside them."""
-    return Corpus(
-        source.name,
-        np.array(about["codepoints"], np.uint32),
-        np.array(about["counts"], np.int64),
-        ranks,
-        about["sha256"],
-        about["bytes"],
-        about["had_bom"],
-        source.text_format,
-        tuple(source.files),
-    )
-
-
-def _encoded(source: Source, signature: object, quiet: bool) -> Corpus:
+def _encode(source: Source, signature: object, quiet: bool) -> Corpus:
     """Read a source twice and return its corpus, in memory or in the cache."""
-    tally = np.zeros(CODE_POINTS, np.int64)
-    with _progress(source, "counting characters", quiet) as progress:
-        for piece in source.pieces(progress):
-            found = np.bincount(code_points(piece))
-            tally[: len(found)] += found
-    codepoints, length = np.flatnonzero(tally), int(tally.sum())
-    about = {
-        "name": str(source.name),
-        "codepoints": codepoints.tolist(),
-        "counts": tally[codepoints].tolist(),
-        "sha256": source.sha256,
-        "bytes": source.bytes,
-        "had_bom": source.had_bom,
-    }
-    large, sha256 = source.bytes > IN_MEMORY, str(source.sha256)
-    if large and (before := _stored(source, sha256, verify=True)):
-        cache.remember(signature, sha256)
-        return before
+    counts = _count_characters(source, quiet)
+    codepoints, length, sha256 = np.flatnonzero(counts), int(counts.sum()), str(source.sha256)
+    is_large = source.bytes > IN_MEMORY
+    if is_large and (stored := _load_stored(source, sha256, verify=True)):
+        cache.remember_digest(signature, sha256)
+        return stored
+    facts = _TextFacts(
+        codepoints.tolist(), counts[codepoints].tolist(), sha256, source.bytes, source.had_bom
+    )
     dtype = np.min_scalar_type(max(0, len(codepoints) - 1))
     table = np.zeros(int(codepoints[-1]) + 1 if length else 0, dtype)
     table[codepoints] = np.arange(len(codepoints))
     with _progress(source, "encoding", quiet) as progress:
         pieces = (table[code_points(piece)] for piece in source.pieces(progress))
-        if large:
-            ranks = cache.store(_key(source, sha256), pieces, dtype, length, about).array()
-            cache.remember(signature, sha256)
+        if is_large:
+            metadata = {"name": str(source.name), **asdict(facts)}
+            key = _key_of(source, sha256)
+            ranks = cache.store(key, pieces, dtype, length, metadata).array()
+            cache.remember_digest(signature, sha256)
         else:
             ranks = np.concatenate([np.zeros(0, dtype), *pieces])
-    return _corpus(source, ranks, about)
+    return facts.corpus(source, ranks)
+
+
+def _count_characters(source: Source, quiet: bool) -> np.ndarray:
+    """Return how often each code point occurs: (CODE_POINTS,)."""
+    counts = np.zeros(CODE_POINTS, np.int64)
+    with _progress(source, "counting characters", quiet) as progress:
+        for piece in source.pieces(progress):
+            counts_of_piece = np.bincount(code_points(piece))
+            counts[: len(counts_of_piece)] += counts_of_piece
+    return counts
 
 
 @contextlib.contextmanager
