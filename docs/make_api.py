@@ -173,7 +173,7 @@ def section(heading: str, text: str) -> str:
     if heading in ("Returns:", "Yields:"):
         return f"**{heading}** {prose(' '.join(text.split()))}\n"
     lines = []
-    for item in re.split(r"\n(?=\S)", text):
+    for item in re.split(r"\n(?=[*\w, ]+: )", text):
         name, _, meaning = " ".join(item.split()).partition(": ")
         lines.append(f"- `{name}`: {prose(meaning)}\n")
     return f"**{heading}**\n\n{''.join(lines)}"
