@@ -15,7 +15,7 @@ from textgen.cli.app import main
 from textgen.config.model import ModelConfig
 from textgen.engine.network import Engine
 from textgen.engine.ngrams import NGrams
-from textgen.errors import CheckpointError
+from textgen.errors import CheckpointError, UsageError
 from textgen.files.tensorfile import read_tensors
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
@@ -74,6 +74,15 @@ def call(capsys, *words):
     code = main([str(word) for word in words])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def usage_error(call, *arguments, **options):
+    """The error that a call raises for what it was given, checked to be one line with code 2."""
+    with pytest.raises(UsageError) as caught:
+        call(*arguments, **options)
+    error = caught.value
+    assert error.exit_code == 2 and error.fix and "\n" not in str(error)
+    return error
 
 
 def refused(path, *words, load=read_tensors):

@@ -201,15 +201,6 @@ def test_the_order_is_that_of_their_generate():
     assert [functions[name] for name in names] == [one.function.__name__ for one in steps]
 
 
-def test_another_order_is_noticed():
-    options = {"top_k": 10, "top_p": 0.5, "temperature": 0.3}
-    logits_BV, ids_BL = make_cases(97, 1)
-    found_BV = ours(options, logits_BV, ids_BL, np.zeros(97), 12)
-    with pytest.raises(AssertionError):
-        processors = transformers.LogitsProcessorList(their_chain(options, np.zeros(97))[::-1])
-        assert_as_theirs(found_BV, processors, logits_BV, ids_BL)
-
-
 # The hand-made cases of transformers' tests/generation/test_logits_process.py
 
 RAMP = np.arange(10.0)

@@ -5,21 +5,13 @@ import tracemalloc
 from decimal import Decimal
 
 import pytest
+from factories import usage_error
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from textgen.config.notations import expand, parse_bias, split_shares
-from textgen.errors import UsageError
 
 ASCII = "".join(map(chr, range(32, 127)))
-
-
-def refused(call, *arguments):
-    with pytest.raises(UsageError) as caught:
-        call(*arguments)
-    error = caught.value
-    assert error.exit_code == 2 and error.fix and "\n" not in str(error)
-    return error
 
 
 # Ranges
@@ -59,7 +51,7 @@ def test_ranges_are_those_of_a_set_in_re(characters):
     try:
         pattern = re.compile(f"[{characters}]") if characters else None
     except re.error:
-        assert "backwards" in refused(expand, characters, "--ban").problem
+        assert "backwards" in usage_error(expand, characters, "--ban").problem
         return
     expected = {char for char in ASCII if pattern and pattern.match(char)}
     assert expand(characters, "--ban") == "".join(sorted(expected))
@@ -84,7 +76,7 @@ def test_ranges_that_overlap_are_written_out_once():
 
 @pytest.mark.parametrize("subject", ["--only", "--ban", "--bias"])
 def test_a_range_that_runs_backwards_names_its_option_and_the_way_round(subject):
-    error = refused(expand, "xe-aq", subject)
+    error = usage_error(expand, "xe-aq", subject)
     assert error.subject == subject
     assert "e-a runs backwards" in error.problem and "a-e" in error.fix
 
@@ -116,12 +108,12 @@ def test_biases_are_a_number_for_each_character(biases, expected):
     "wrong", ["", "a", ":", ":1", "a:", "a:x", "a:nan", "a:inf", "a:-1e999", "1", "a:1,5", "a:1:x"]
 )
 def test_what_is_no_bias_is_repeated_in_the_error(wrong):
-    error = refused(parse_bias, ("b:1", wrong))
+    error = usage_error(parse_bias, ("b:1", wrong))
     assert error.subject == "--bias" and repr(wrong) in error.problem
 
 
 def test_a_range_that_runs_backwards_in_a_bias_is_an_error():
-    assert "z-a" in refused(parse_bias, ("z-a:1",)).problem
+    assert "z-a" in usage_error(parse_bias, ("z-a:1",)).problem
 
 
 # Shares
@@ -160,5 +152,5 @@ def test_shares_are_exact_decimals(split, expected):
     ],
 )
 def test_shares_that_cannot_be_cut_are_refused(split, problem):
-    error = refused(split_shares, split)
+    error = usage_error(split_shares, split)
     assert error.subject == "--split" and problem in error.problem
