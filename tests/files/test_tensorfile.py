@@ -379,6 +379,22 @@ def test_nothing_is_allocated_for_a_size_that_is_only_claimed(tmp_path, shape):
         tracemalloc.stop()
 
 
+def test_of_a_huge_file_that_is_no_checkpoint_only_the_beginning_is_read(tmp_path):
+    """A hole of 6 GB, and one behind a header that speaks of 12 bytes."""
+    path = tmp_path / "model.safetensors"
+    for beginning in (b"", file_of(GOOD)):
+        with path.open("wb") as file:
+            file.write(beginning)
+            file.truncate(6 << 30)
+        tracemalloc.start()
+        try:
+            refused(path)
+            assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        finally:
+            tracemalloc.stop()
+    path.unlink()
+
+
 # Settings.
 
 
@@ -396,6 +412,11 @@ def test_settings_that_are_no_text_are_refused(tmp_path, text):
 def test_a_format_that_is_no_whole_number_is_refused(tmp_path, number):
     data = file_of(with_settings({}, f'{{"format":{number}}}'))
     refused_bytes(tmp_path, data, "format", "is not a number")
+
+
+@pytest.mark.parametrize("text", ['{"format":1,"format":1}', '{"format":1,"a":{"b":1,"b":2}}'])
+def test_settings_with_a_key_twice_are_refused(tmp_path, text):
+    refused_bytes(tmp_path, file_of(with_settings({}, text)), "damaged settings", "twice")
 
 
 def test_settings_without_a_format_are_refused(tmp_path):

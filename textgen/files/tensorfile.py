@@ -4,11 +4,14 @@ The file is a .safetensors file, so any tool of that format reads it; nothing in
 `__metadata__` holds two strings: `textgen`, canonical JSON, and `sha256`, the digest of the whole
 file with its own 64 digits set to zeros. Equal content gives equal bytes.
 
-    >>> write(Path("model.safetensors"), {"head.bias": np.zeros(3, np.float32)}, {"format": 1})
-    >>> tensors, meta = read(Path("model.safetensors"))
+    >>> path = Path("model.safetensors")
+    >>> write_tensors(path, {"head.bias": np.zeros(3, np.float32)}, {"format": 1})
+    >>> tensors, settings = read_tensors(path)
 
-A file is verified in full when it is read: sizes against the file before anything is allocated,
-then the digest, then that every number is finite.
+A file is verified in full when it is read: first the header and its sizes against the file, before
+the rest of it is read, then the digest, then that every number is finite. The safetensors library
+checks no digest, keeps the last of two entries of one name and hands out no metadata from bytes, so
+the header is read here; tests hold that library and this reader against each other.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -39,33 +42,60 @@ DTYPES = {
     "U8": "|u1",
 }
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
-LARGEST_HEADER = 100_000_000  # bytes, the limit of the format
-LARGEST_META = 1_000_000  # characters of our JSON
+# Bytes: the limit of the format.
+LARGEST_HEADER = 100_000_000
+# Characters of our JSON: those of a real checkpoint are a few thousand.
+LARGEST_SETTINGS = 1_000_000
+DIGEST_KEY = b'"sha256":"'
 NO_DIGEST = "0" * 64
 RETRAIN = "use another copy of the file, or train again"
 
 Tensors = dict[str, np.ndarray]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Write tensors and meta to path; a reader sees the old file or the whole new one."""
-    text = json.dumps(meta, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    arrays = {name: _stored(tensors[name]) for name in _order(tensors)}
-    header = _header(arrays, text, NO_DIGEST)
-    digest = hashlib.sha256(header)
-    for array in arrays.values():
-        digest.update(array.data.cast("B") if array.size else b"")
+class _Span(NamedTuple):
+    """Where a tensor lies behind the header, from `start` to before `end`, and what it is."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+) -> None:
+    """Write tensors and settings to path; a reader sees the old file or the complete new one.
+
+    Args:
+        path: of the file; as for `write_output`, it may be a link or a device.
+        tensors: arrays of the types in DTYPES by name.
+        settings: what JSON can hold, with the key "format": FORMAT_VERSION.
+
+    Raises:
+        MachineError: the file cannot be written.
+        UsageError: path cannot be the name of a file.
+        ValueError: a number in the settings is not one of JSON.
+    """
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    arrays = {name: _as_stored(tensors[name]) for name in _sort_by_width(tensors)}
     bodies = [array.data.cast("B") for array in arrays.values() if array.size]
+    digest = hashlib.sha256(_header(arrays, text, NO_DIGEST))
+    for body in bodies:
+        digest.update(body)
     write_output(path, [_header(arrays, text, digest.hexdigest()), *bodies])
 
 
-def _stored(array: np.ndarray) -> np.ndarray:
+def _as_stored(array: np.ndarray) -> np.ndarray:
     """Return array as it lies in the file: contiguous, least significant byte first."""
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
-def _order(tensors: Mapping[str, np.ndarray]) -> list[str]:
-    """Widest numbers first, then by name: every tensor starts at a multiple of its item size."""
+def _sort_by_width(tensors: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the widest numbers first, then by name: each tensor starts at a multiple of its item.
+
+    That is what lets a reader map it.
+    """
     return sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
 
 
@@ -82,58 +112,57 @@ def _header(arrays: Tensors, text: str, digest: str) -> bytes:
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Return the tensors and meta of a file that `write` made; raise CheckpointError if damaged."""
-    data = _read_bytes(path)
-    header = _parse_header(path, data)
-    metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or set(metadata) != {"textgen", "sha256"}:
-        fix = "use a checkpoint that textgen train wrote"
-        raise CheckpointError(str(path), "is not a textgen checkpoint", fix)
-    meta = _parse_meta(path, metadata["textgen"])
-    body = memoryview(data)[8 + int.from_bytes(data[:8], "little") :]
-    spans = _check_spans(path, header, len(body))
-    _check_digest(path, data, str(metadata["sha256"]))
-    tensors = {}
-    for name, (dtype, shape, start, end) in spans.items():
-        try:
-            array = np.frombuffer(body[start:end], dtype=dtype).reshape(shape)
-        except ValueError as error:  # more dimensions, or a longer one, than an array can have
-            raise CheckpointError(str(path), f"damaged header: {name}: {error}", RETRAIN) from None
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise CheckpointError(str(path), f"{name} holds numbers that are not finite", RETRAIN)
-        tensors[name] = array
-    return tensors, meta
+    """Return the tensors and settings of a file that `write_tensors` made.
 
-
-def _read_bytes(path: Path) -> bytes:
+    Raises:
+        CheckpointError: there is no such file, it is not one of ours, it is damaged, or a newer
+            textgen made it.
+    """
     if os.path.exists(path) and not os.path.isfile(path):  # unlike Path's, these never raise
         raise CheckpointError(str(path), "is not a file", "name a .safetensors file or a run")
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            return _read_verified(path, file)
     except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
         raise CheckpointError(str(path), "no such file", "check the path") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise CheckpointError(str(path), f"cannot be read: {reason}", "check the file") from error
-    claimed = int.from_bytes(data[:8], "little")
-    if len(data) < 10 or claimed > LARGEST_HEADER or data[8:9] != b"{":
+
+
+def _read_verified(path: Path, file: BinaryIO) -> tuple[Tensors, dict[str, Any]]:
+    """Return the tensors and settings in an open file."""
+    head = _read_head(path, file)
+    header = _parse_header(path, head[8:])
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or set(metadata) != {"textgen", "sha256"}:
+        fix = "use a checkpoint that textgen train wrote"
+        raise CheckpointError(str(path), "is not a textgen checkpoint", fix)
+    settings = _parse_settings(path, metadata["textgen"])
+    spans = _parse_spans(path, header, os.fstat(file.fileno()).st_size - len(head))
+    body = file.read()
+    _check_digest(path, head, body, str(metadata["sha256"]))
+    return {name: _tensor(path, name, body, span) for name, span in spans.items()}, settings
+
+
+def _read_head(path: Path, file: BinaryIO) -> bytes:
+    """Return the header and the 8 bytes before it, which are its size."""
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(9)
+    claimed = int.from_bytes(head[:8], "little")
+    if size < 10 or claimed > LARGEST_HEADER or head[8:] != b"{":
         fix = "name a file that textgen train wrote"
         raise CheckpointError(str(path), "is not a textgen checkpoint", fix)
-    if 8 + claimed > len(data):
-        problem = f"truncated: the header claims {claimed:,} bytes, the file has {len(data):,}"
+    if 8 + claimed > size:
+        problem = f"truncated: the header claims {claimed:,} bytes, the file has {size:,}"
         raise CheckpointError(str(path), problem, RETRAIN)
-    return data
+    file.seek(0)
+    return file.read(8 + claimed)
 
 
-def _parse_header(path: Path, data: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise ValueError("a name stands twice")
-        return dict(pairs)
-
-    size = int.from_bytes(data[:8], "little")
+def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(data[8 : 8 + size].decode("utf-8"), object_pairs_hook=unique)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(str(path), f"damaged header: {error}", RETRAIN) from None
     if not isinstance(header, dict):
@@ -141,14 +170,14 @@ def _parse_header(path: Path, data: bytes) -> dict[str, Any]:
     return header
 
 
-def _parse_meta(path: Path, text: Any) -> dict[str, Any]:
-    if not isinstance(text, str) or len(text) > LARGEST_META:
+def _parse_settings(path: Path, text: Any) -> dict[str, Any]:
+    if not isinstance(text, str) or len(text) > LARGEST_SETTINGS:
         raise CheckpointError(str(path), "its settings are no text of at most 1 MB", RETRAIN)
     try:
-        meta = json.loads(text, parse_constant=_no_constant)
+        settings = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(str(path), f"damaged settings: {error}", RETRAIN) from None
-    version = meta.get("format") if isinstance(meta, dict) else None
+    version = settings.get("format") if isinstance(settings, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CheckpointError(str(path), f"format {version!r} is not a number", RETRAIN)
     if version > FORMAT_VERSION:
@@ -156,46 +185,63 @@ def _parse_meta(path: Path, text: Any) -> dict[str, Any]:
             f"made by a newer textgen (format {version}; this one reads up to {FORMAT_VERSION})"
         )
         raise CheckpointError(str(path), problem, "pip install -U textgen-rnn")
-    return dict(meta)
+    return dict(settings)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; of a key that stands twice, readers differ in which one counts."""
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("a name stands twice")
+    return dict(pairs)
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _check_spans(
-    path: Path, header: dict[str, Any], size: int
-) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
-    """Return name -> (dtype, shape, start, end) after checking that the spans fill the file."""
-    spans = {}
+def _parse_spans(path: Path, header: dict[str, Any], size: int) -> dict[str, _Span]:
+    """Return the span of each tensor after checking that together they fill `size` bytes."""
     try:
-        for name, entry in header.items():
-            dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
-            start, end = entry["data_offsets"]
-            numbers = (*shape, start, end)
-            if any(type(n) is not int or n < 0 for n in numbers):
-                raise ValueError(f"{name} has a size that is not a whole number")
-            if end - start != math.prod(shape) * np.dtype(dtype).itemsize:
-                raise ValueError(f"{name} of shape {shape} does not fit its {end - start} bytes")
-            spans[name] = (dtype, shape, start, end)
+        spans = {name: _parse_span(name, entry) for name, entry in header.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(str(path), f"damaged header: {error}", RETRAIN) from None
     position = 0
-    for name, (_, _, start, end) in sorted(spans.items(), key=lambda item: item[1][2:]):
-        if start != position:
+    for name, span in sorted(spans.items(), key=lambda item: (item[1].start, item[1].end)):
+        if span.start != position:
             raise CheckpointError(str(path), f"damaged: {name} leaves a gap or overlaps", RETRAIN)
-        position = end
+        position = span.end
     if position != size:
         problem = f"truncated or padded: tensors need {position:,} bytes, the file has {size:,}"
         raise CheckpointError(str(path), problem, RETRAIN)
     return spans
 
 
-def _check_digest(path: Path, data: bytes, stated: str) -> None:
-    place = data.find(b'"sha256":"' + stated.encode("utf-8", "surrogatepass") + b'"')
-    start = place + len(b'"sha256":"')
-    digest = hashlib.sha256(memoryview(data)[:start])
-    digest.update(NO_DIGEST.encode())
-    digest.update(memoryview(data)[start + len(NO_DIGEST) :])
-    if len(stated) != len(NO_DIGEST) or place < 0 or digest.hexdigest() != stated:
+def _parse_span(name: str, entry: Any) -> _Span:
+    dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
+    start, end = entry["data_offsets"]
+    if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
+        raise ValueError(f"{name} has a size that is not a whole number")
+    if end - start != math.prod(shape) * np.dtype(dtype).itemsize:
+        raise ValueError(f"{name} of shape {shape} does not fit its {end - start} bytes")
+    return _Span(dtype, shape, start, end)
+
+
+def _check_digest(path: Path, head: bytes, body: bytes, stated: str) -> None:
+    start = head.find(DIGEST_KEY + stated.encode("utf-8", "surrogatepass") + b'"')
+    digits = start + len(DIGEST_KEY)
+    digest = hashlib.sha256(head[:digits] + NO_DIGEST.encode() + head[digits + len(NO_DIGEST) :])
+    digest.update(body)
+    if len(stated) != len(NO_DIGEST) or start < 0 or digest.hexdigest() != stated:
         raise CheckpointError(str(path), "checksum mismatch: the file is damaged", RETRAIN)
+
+
+def _tensor(path: Path, name: str, body: bytes, span: _Span) -> np.ndarray:
+    """Return a view of the bytes of a tensor."""
+    try:
+        part = memoryview(body)[span.start : span.end]
+        array = np.frombuffer(part, dtype=span.dtype).reshape(span.shape)
+    except ValueError as error:  # more dimensions, or a longer one, than an array can have
+        raise CheckpointError(str(path), f"damaged header: {name}: {error}", RETRAIN) from None
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise CheckpointError(str(path), f"{name} holds numbers that are not finite", RETRAIN)
+    return array
