@@ -78,7 +78,7 @@ def field_types(kind: type) -> Mapping[str, Any]:
 @functools.cache
 def _read_types(kind: type) -> Mapping[str, Any]:
     hints = typing.get_type_hints(kind)
-    return {one.name: _without_none(hints[one.name]) for one in dataclasses.fields(kind)}
+    return {item.name: _without_none(hints[item.name]) for item in dataclasses.fields(kind)}
 
 
 def _without_none(hint: Any) -> Any:
@@ -89,15 +89,15 @@ def _without_none(hint: Any) -> Any:
 def check_fields(config: Any) -> None:
     """Check every field's type and range by its metadata; raise UsageError naming the option."""
     kinds = field_types(type(config))
-    for one in dataclasses.fields(config):
-        value = getattr(config, one.name)
-        if value is None and one.default is None:
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if value is None and item.default is None:
             continue
-        kind = kinds[one.name]
+        kind = kinds[item.name]
         has_ends = kind == SCHEDULE and isinstance(value, tuple) and len(value) == 2
-        for part in value if has_ends else (value,):
-            _check_type(option_name(one.name), part, float if kind == SCHEDULE else kind)
-            _check_range(option_name(one.name), part, one.metadata)
+        for number in value if has_ends else (value,):
+            _check_type(option_name(item.name), number, float if kind == SCHEDULE else kind)
+            _check_range(option_name(item.name), number, item.metadata)
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

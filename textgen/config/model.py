@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from textgen.config.fields import check_fields, option
 from textgen.errors import counted
 
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in a layer's weights
+# Blocks of H rows in the weights of a layer.
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 CELLS = tuple(GATES)
 
 
@@ -20,7 +21,18 @@ CELLS = tuple(GATES)
 class ModelConfig:
     """The sizes of a network: V ids -> embedding E -> L layers of H units -> V logits.
 
-    ngrams: of the count of n-grams that it is mixed with.
+    Attributes:
+        vocab: V.
+        cell: "rnn", "lstm" or "gru".
+        layers: L.
+        hidden: H.
+        embedding: E.
+        ngrams: characters in the longest n-gram of the counts that it is mixed with; 1: none.
+
+    Raises:
+        UsageError: if a size is out of its range.
+
+    >>> ModelConfig(vocab=66, cell="gru", hidden=512).parameters()
     """
 
     vocab: int = option(2, "ids, <unk> included", low=2, high=sys.maxunicode + 2)
@@ -50,9 +62,11 @@ class ModelConfig:
     def describe(self) -> str:
         """Return the sizes in words."""
         layers = counted(self.layers, "layer")
-        words = f"{self.cell}, {layers} of {self.hidden}, embedding {self.embedding}"
-        words += f", {self.parameters():,} parameters"
-        return words + (f"; n-grams up to {self.ngrams}" if self.ngrams > 1 else "")
+        ngrams = f"; n-grams up to {self.ngrams}" if self.ngrams > 1 else ""
+        return (
+            f"{self.cell}, {layers} of {self.hidden}, embedding {self.embedding}, "
+            f"{self.parameters():,} parameters{ngrams}"
+        )
 
     def parameters(self) -> int:
         """Return the number of trained numbers."""
@@ -60,9 +74,8 @@ class ModelConfig:
 
     def products(self) -> int:
         """Return the number of weights that take part in matrix products for each character."""
-        shapes = self.shapes()
         return sum(
             math.prod(shape)
-            for name, shape in shapes.items()
+            for name, shape in self.shapes().items()
             if len(shape) == 2 and name != "embedding.weight"
         )

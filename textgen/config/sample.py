@@ -20,18 +20,17 @@ from textgen.errors import UsageError
 UNKNOWN_POLICIES = ("error", "skip", "replace")
 END_UNITS = ("sentence", "line", "paragraph")
 
-# The headings of --help; what has none stands first.
-END_OPTIONS, CHARACTER_OPTIONS, REPETITION_OPTIONS = (
-    "where to end",
-    "which characters",
-    "against repetition",
-)
-CUT_OPTIONS, SEARCH_OPTIONS, OUTPUT_OPTIONS = (
-    "other cut-offs",
-    "search for likely text",
-    "input and output",
-)
+# The headings of --help; options that have none stand first.
+END_OPTIONS = "where to end"
+CHARACTER_OPTIONS = "which characters"
+REPETITION_OPTIONS = "against repetition"
+CUT_OPTIONS = "other cut-offs"
+SEARCH_OPTIONS = "search for likely text"
 RECORD_OPTIONS = "items, of a model of --records"
+OUTPUT_OPTIONS = "input and output"
+
+# What cuts off the tail of a distribution, of which mirostat and beams have their own way.
+CUT_OFFS = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
 class SampleOptions(TypedDict, total=False):
@@ -78,7 +77,12 @@ class SampleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How to write text. docs/sampling.md says what each filter does and in which order."""
+    """How to write text. docs/sampling.md says what each filter does and in which order.
+
+    A value of another type or out of its range, or two that exclude each other, raise UsageError.
+
+    >>> SampleConfig(length=100, top_p=0.9, stop=("END",))
+    """
 
     prime: str = option("", r"text to continue; \n and \t are unescaped", metavar="TEXT")
     length: int = option(500, "new characters to write", low=0)
@@ -216,18 +220,13 @@ class SampleConfig:
         for name in ("ban", "only"):
             expand(getattr(self, name), option_name(name))
         parse_bias(self.bias)
-        cuts = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
-        self._exclude("mirostat", *cuts)
-        self._exclude("beams", "temperature", *cuts, "mirostat", "best_of")
+        self._exclude("mirostat", *CUT_OFFS)
+        self._exclude("beams", "temperature", *CUT_OFFS, "mirostat", "best_of")
         self._exclude("match", "stop", "until", "lines", "beams", "novel")
         self._exclude("novel", "beams")
         self._exclude("unique", "beams", "best_of")
         self._exclude("unseen", "beams", "best_of")
-        for name in ("novel", "no_repeat_ngram", "dry_allowed_length"):
-            span = getattr(self, name) or 0
-            if span > self.look_back and (name != "dry_allowed_length" or self.dry_multiplier):
-                problem = f"{span} characters do not fit into a --look-back of {self.look_back}"
-                raise UsageError(option_name(name), problem, "give a larger --look-back")
+        self._check_spans()
         if self.beams > 1 and self.num > self.beams:
             problem = f"{self.num} texts of {self.beams} beams"
             raise UsageError("--num", problem, "ask for at most as many as there are beams")
@@ -256,9 +255,19 @@ class SampleConfig:
 
     def _exclude(self, name: str, *others: str) -> None:
         """Raise UsageError when an option is set together with one of others."""
-        defaults = {one.name: one.default for one in dataclasses.fields(self)}
+        defaults = {each.name: each.default for each in dataclasses.fields(self)}
         if getattr(self, name) == defaults[name]:
             return
         for other in others:
             if getattr(self, other) != defaults[other]:
                 raise conflict(name, other)
+
+    def _check_spans(self) -> None:
+        """Raise UsageError when a span is longer than what is looked back on."""
+        spans = {"novel": self.novel, "no_repeat_ngram": self.no_repeat_ngram}
+        if self.dry_multiplier:
+            spans["dry_allowed_length"] = self.dry_allowed_length
+        for name, span in spans.items():
+            if span and span > self.look_back:
+                problem = f"{span} characters do not fit into a --look-back of {self.look_back}"
+                raise UsageError(option_name(name), problem, "give a larger --look-back")

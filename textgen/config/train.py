@@ -1,4 +1,4 @@
-"""What a user can choose of a model and its training, as frozen dataclasses, checked when made.
+"""What a user can choose of a training run, as a frozen dataclass, checked when made.
 
 Numbers and names only, no files, no numpy. The command line's options are made from these fields: a
 field's name is its option, its help its documentation. None means "not set": sizing fills it in, or
@@ -21,7 +21,8 @@ from textgen.errors import UsageError
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16")
 TOKENIZERS = ("char", "byte", "bpe", "unigram")
-NEWLINE_CHOICES, NORMALIZE_CHOICES = ("keep", "lf"), ("none", "nfc")
+NEWLINE_CHOICES = ("keep", "lf")
+NORMALIZE_CHOICES = ("none", "nfc")
 
 # A heading of --help; what has none stands first.
 TEXT_OPTIONS = "which text, and in which units"
@@ -64,7 +65,12 @@ class TrainOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. What is None is chosen from the corpus, the machine and the time budget."""
+    """How to train. What is None is chosen from the corpus, the machine and the time budget.
+
+    A value of another type or out of its range, or two that exclude each other, raise UsageError.
+
+    >>> TrainConfig(minutes=10, hidden=512, val="other.txt")
+    """
 
     out: str | None = option(
         None, "run folder (default: checkpoints/NAME, or NAME-2 ...)", metavar="RUN"
