@@ -14,7 +14,7 @@ import torch
 from textgen.config.sample import SampleConfig
 from textgen.engine.network import log_softmax
 from textgen.sampling import filters
-from textgen.sampling.chain import Context, apply_filters, chain
+from textgen.sampling.chain import Context, apply_filters, select_filters
 from textgen.sampling.filters import History
 
 transformers = pytest.importorskip("transformers")
@@ -173,7 +173,7 @@ def ours(options, logits_BV, ids_BL, bias_V, look_back):
     config = SampleConfig(**{"temperature": 1.0, **options})
     past = History(ids_BL, look_back, logits_BV.shape[1])
     context = Context(bias_V, past, np.zeros(len(logits_BV)))
-    return apply_filters(logits_BV, config, context, chain(config))
+    return apply_filters(logits_BV, config, context, select_filters(config))
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -197,7 +197,7 @@ def test_the_order_is_that_of_their_generate():
     names = [type(one).__name__ for one in their_chain(options, np.zeros(3))]
     functions = {kind.__name__: name for name, (kind, _) in ALONE.items()}
     functions["SequenceBiasLogitsProcessor"] = "bias"
-    steps = chain(SampleConfig(**options))
+    steps = select_filters(SampleConfig(**options))
     assert [functions[name] for name in names] == [one.function.__name__ for one in steps]
 
 

@@ -17,7 +17,13 @@ from textgen.config.sample import CUT_OPTIONS, REPETITION_OPTIONS, SampleConfig
 from textgen.errors import UsageError
 from textgen.sampling import chain as module
 from textgen.sampling import filters
-from textgen.sampling.chain import FILTERS, Context, apply_filters, chain, temperature_at
+from textgen.sampling.chain import (
+    FILTERS,
+    Context,
+    apply_filters,
+    select_filters,
+    temperature_at,
+)
 from textgen.sampling.filters import NOTHING, History
 
 INF = np.inf
@@ -57,7 +63,7 @@ def context(ids_BL=((0, 1, 0),), vocab=4, progress=0.0, mu=2.0, bias_V=None):
 
 def switched_on(**options):
     """The filters of a config in which only these options are set."""
-    return chain(SampleConfig(**{"temperature": 1.0, **options}))
+    return select_filters(SampleConfig(**{"temperature": 1.0, **options}))
 
 
 # The table
@@ -138,7 +144,7 @@ def test_a_beam_search_takes_those_filters_that_it_does_not_exclude(option):
 
 def test_a_config_that_sets_nothing_switches_nothing_on():
     assert switched_on() == ()
-    assert [one.option for one in chain(SampleConfig())] == ["temperature"]
+    assert [one.option for one in select_filters(SampleConfig())] == ["temperature"]
 
 
 @pytest.mark.parametrize("option", ORDER)
@@ -198,7 +204,7 @@ def test_neutral_values_leave_the_scores_bit_for_bit(situation):
     logits_BV, past = situation
     neutral = {one.option: one.neutral for one in FILTERS if one.option != "mirostat"}
     for config in (OFF, SampleConfig(**neutral)):
-        found = apply_filters(logits_BV, config, past, chain(config))
+        found = apply_filters(logits_BV, config, past, select_filters(config))
         assert found.tobytes() == logits_BV.tobytes()
 
 
@@ -265,7 +271,7 @@ configs = st.one_of(
 
 
 def assert_one_after_the_other(logits_BV, config, past):
-    found = apply_filters(logits_BV, config, past, chain(config))
+    found = apply_filters(logits_BV, config, past, select_filters(config))
     np.testing.assert_array_equal(found, one_after_the_other(logits_BV, config, past))
 
 
@@ -285,7 +291,7 @@ def test_each_filter_is_given_its_own_options(options):
     config = SampleConfig(**{"temperature": 1.0, **options})
     assert_one_after_the_other(logits_BV, config, past)
     idle = options.get("dry_allowed_length", 12) > 3 and "dry_multiplier" in options
-    found = apply_filters(logits_BV, config, past, chain(config))
+    found = apply_filters(logits_BV, config, past, select_filters(config))
     assert np.array_equal(found, logits_BV) == idle
 
 
@@ -332,14 +338,14 @@ def test_cut_offs_are_taken_of_what_those_before_them_left():
         ({"epsilon_cutoff": 0.25, "top_k": 3}, [0, 0, 3 / 7, 4 / 7]),
     ):
         config = SampleConfig(**{"temperature": 1.0, **options})
-        found = naive.softmax(apply_filters(logits_BV, config, context(), chain(config)))
+        found = naive.softmax(apply_filters(logits_BV, config, context(), select_filters(config)))
         np.testing.assert_allclose(found, [expected], rtol=0, atol=1e-12)
 
 
 @given(situations(), configs)
 def test_some_character_survives_every_combination_and_no_other_comes_back(situation, config):
     logits_BV, past = situation
-    found = apply_filters(logits_BV, config, past, chain(config))
+    found = apply_filters(logits_BV, config, past, select_filters(config))
     assert_something_is_left(found)
     assert not (found > -INF)[logits_BV == -INF].any()
 
@@ -391,7 +397,7 @@ def test_the_largest_and_smallest_values_leave_something(option, value, other):
     past = context(
         ids_BL=[[0, 1, 2] * 30] * 2 + [[NOTHING] * 89 + [2]], vocab=3, mu=128.0, bias_V=bias_V
     )
-    assert_something_is_left(apply_filters(logits_BV, config, past, chain(config)))
+    assert_something_is_left(apply_filters(logits_BV, config, past, select_filters(config)))
 
 
 @given(situations(), configs)
@@ -399,14 +405,14 @@ def test_neither_the_scores_nor_the_past_are_modified(situation, config):
     logits_BV, past = situation
     arrays = [logits_BV, past.bias_V, past.mu_B, past.history.counts_BV, past.history.ids_BL]
     before = [one.copy() for one in arrays]
-    apply_filters(logits_BV, config, past, chain(config))
+    apply_filters(logits_BV, config, past, select_filters(config))
     assert all(np.array_equal(*pair) for pair in zip(arrays, before, strict=True))
 
 
 @given(situations(), configs)
 def test_what_no_filter_counts_need_not_be_counted(situation, config):
     logits_BV, past = situation
-    steps = chain(config)
+    steps = select_filters(config)
     if any(one.counts for one in steps):
         return
     uncounted = dataclasses.replace(past, history=History(past.history.ids_BL, 8, 8, False))
@@ -450,7 +456,9 @@ def test_the_temperature_of_a_character_is_that_of_its_place():
     logits_BV = np.log([[0.2, 0.8]])
     found = [
         naive.softmax(
-            apply_filters(logits_BV, config, context(vocab=2, progress=place), chain(config))
+            apply_filters(
+                logits_BV, config, context(vocab=2, progress=place), select_filters(config)
+            )
         )
         for place in (0.0, 0.5, 1.0)
     ]
@@ -462,5 +470,5 @@ def test_mirostat_has_a_limit_for_each_row():
     logits_BV = np.log([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]])
     past = context(ids_BL=[[0], [0]], vocab=3)
     past.mu_B = np.array([1.5, 2.5])
-    found = apply_filters(logits_BV, config, past, chain(config))
+    found = apply_filters(logits_BV, config, past, select_filters(config))
     assert (found > -INF).tolist() == [[True, False, False], [True, True, True]]

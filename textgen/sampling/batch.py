@@ -15,20 +15,24 @@ import numpy as np
 from textgen.config import SampleConfig
 from textgen.engine import Stepper
 from textgen.sampling.constraints import Constraints
+from textgen.sampling.draw import new_seed
 from textgen.sampling.generator import begin, generate
 from textgen.sampling.row import select_ids
 from textgen.tokenizers import Tokenizer
 
-MOST_ROWS = 64  # written at once; more gain nothing and hold more memory
+# Written at once; more gain nothing and hold more memory.
+MOST_ROWS = 64
+# Texts drawn for each that is wanted, before no more different ones are looked for.
+MOST_DRAWN = 100
 
 
 @dataclass(frozen=True)
 class Text:
     """A text that was written.
 
-    row: its number, on which its draws depend, with seed. log_probs: (n,) of its ids, that is its
-    characters, bytes or pieces, under the model itself, before any filter. end: "length", or what
-    ended it before.
+    row: its number, on which its draws depend, with seed. log_probs: (n,) nats of its ids, that is
+    its characters, bytes or pieces, under the model itself, before any filter. end: "length", or
+    what ended it before.
     """
 
     prime: str
@@ -45,7 +49,7 @@ class Text:
 
     def to_json(self, with_log_probs: bool = False) -> dict[str, Any]:
         """Return it as JSON values."""
-        found = {
+        values: dict[str, Any] = {
             "text": self.text,
             "prime": self.prime,
             "seed": self.seed,
@@ -53,10 +57,9 @@ class Text:
             "nats_per_char": self.nats_per_char,
             "end": self.end,
         }
-        return found | ({"log_probs": self.log_probs.tolist()} if with_log_probs else {})
-
-
-MOST_DRAWN = 100  # texts for each that is wanted, before no more different ones are looked for
+        if with_log_probs:
+            values["log_probs"] = self.log_probs.tolist()
+        return values
 
 
 def write_texts(
@@ -66,22 +69,37 @@ def write_texts(
     config: SampleConfig,
     constraints: Constraints | None = None,
 ) -> Iterator[Text]:
-    """Yield config.num texts for each prime, in order; config.seed must be set.
+    """Yield config.num texts for each prime, in order.
 
     Of config.best_of drafts a text is the one that the model finds likeliest, a character on
     average. A text depends on its row alone, whatever else is written.
+
+    Args:
+        model: what predicts the next id.
+        tokenizer: of its ids.
+        primes: what the texts continue.
+        config: what to write. Without a seed a new one is drawn.
+        constraints: of the request (default: those of config).
+
+    Raises:
+        TextError: for unknown characters in a prime, when its texts are due.
+        NumericsError: for scores that are not finite.
+        UsageError: where nothing at all may be written.
     """
     constraints = constraints or Constraints.of(tokenizer, config)
+    seed = config.seed if config.seed is not None else new_seed()
     drafts = config.best_of
-    wanted = [prime for prime in primes for _ in range(config.num * drafts)]
-    together = max(1, MOST_ROWS // drafts) * drafts  # all drafts of a text at once
-    for first in range(0, len(wanted), together):
-        rows = range(first, min(first + together, len(wanted)))
-        texts = _write(model, tokenizer, wanted[rows.start : rows.stop], rows, config, constraints)
-        for begun in range(0, len(texts), drafts):
+    prime_of_row = [prime for prime in primes for _ in range(config.num * drafts)]
+    # All drafts of a text are written at once.
+    batch_size = max(1, MOST_ROWS // drafts) * drafts
+    for first in range(0, len(prime_of_row), batch_size):
+        rows = range(first, min(first + batch_size, len(prime_of_row)))
+        their_primes = prime_of_row[rows.start : rows.stop]
+        texts = _write_batch(model, tokenizer, their_primes, rows, config, constraints, seed)
+        for first_draft in range(0, len(texts), drafts):
             # Of equals the first; a draft without a character is the last to be chosen.
             yield min(
-                texts[begun : begun + drafts],
+                texts[first_draft : first_draft + drafts],
                 key=lambda text: text.nats_per_char if text.text else np.inf,
             )
 
@@ -96,45 +114,59 @@ def different_texts(
 ) -> Iterator[Text]:
     """Yield up to config.num texts, in the order of their rows, that are not barred.
 
-    With config.unique none is yielded twice. Fewer are yielded where so many are not found among
+    With config.unique none is yielded twice. Fewer are yielded where so many are not among
     MOST_DRAWN times as many.
+
+    Args:
+        model: what predicts the next id.
+        tokenizer: of its ids.
+        prime: what the texts continue.
+        config: what to write. Without a seed a new one is drawn.
+        constraints: of the request.
+        barred: texts, with their primes, that are not yielded.
+
+    Raises:
+        TextError, NumericsError: as `write_texts` does.
     """
-    found: set[str] = set()
-    number, drawn = 0, 0
-    while number < config.num and drawn < MOST_DRAWN * config.num:
-        rows = range(drawn, drawn + min(MOST_ROWS, max(8, 2 * (config.num - number))))
+    seed = config.seed if config.seed is not None else new_seed()
+    seen: set[str] = set()
+    written, drawn = 0, 0
+    while written < config.num and drawn < MOST_DRAWN * config.num:
+        rows = range(drawn, drawn + min(MOST_ROWS, max(8, 2 * (config.num - written))))
         drawn = rows.stop
-        for text in _write(model, tokenizer, [prime] * len(rows), rows, config, constraints):
+        primes = [prime] * len(rows)
+        for text in _write_batch(model, tokenizer, primes, rows, config, constraints, seed):
             whole = text.prime + text.text
-            if number < config.num and whole not in barred and whole not in found:
-                number += 1
+            if written < config.num and whole not in barred and whole not in seen:
+                written += 1
                 if config.unique:
-                    found.add(whole)
+                    seen.add(whole)
                 yield text
 
 
-def _write(
+def _write_batch(
     model: Stepper,
     tokenizer: Tokenizer,
     primes: Sequence[str],
     rows: range,
     config: SampleConfig,
     constraints: Constraints,
+    seed: int,
 ) -> list[Text]:
-    assert config.seed is not None
-    start = begin(model, tokenizer, primes, config)
-    pieces: list[list[str]] = []
-    log_probs, ids = [], []
+    """Return the texts of some rows, written together."""
+    start = begin(model, tokenizer, primes, config)._replace(seed=seed)
+    pieces, ids, log_probs = [], [], []
     ends: list[str | None] = []
     for step in generate(model, tokenizer, config, start, rows, constraints):
         pieces.append(step.pieces)
-        log_probs.append(step.log_probs_B)
         ids.append(step.ids_B)
+        log_probs.append(step.log_probs_B)
         ends = step.ends
     ids_TB, log_probs_TB = np.array(ids), np.array(log_probs)
-    found = []
-    for place, row in enumerate(rows):
-        text = "".join(piece[place] for piece in pieces)
-        kept = log_probs_TB[select_ids(tokenizer, ids_TB[:, place], text), place]
-        found.append(Text(primes[place], text, config.seed, row, kept, str(ends[place])))
-    return found
+    texts = []
+    for index, row in enumerate(rows):
+        text = "".join(step_pieces[index] for step_pieces in pieces)
+        is_written = select_ids(tokenizer, ids_TB[:, index], text)
+        its_log_probs = log_probs_TB[is_written, index]
+        texts.append(Text(primes[index], text, seed, row, its_log_probs, str(ends[index])))
+    return texts

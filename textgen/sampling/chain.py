@@ -3,8 +3,8 @@
 The table FILTERS is the one place that names them all: help, docs and tests are made from it. Hard
 limits such as bans are not in it: what they bar is -inf already.
 
-    >>> filters = chain(config)
-    >>> logits_BV = apply_filters(logits_BV, config, context, filters)
+    >>> selected = select_filters(config)
+    >>> logits_BV = apply_filters(logits_BV, config, context, selected)
 """
 
 from __future__ import annotations
@@ -143,9 +143,11 @@ FILTERS = (
 )
 
 
-def chain(config: SampleConfig) -> tuple[Filter, ...]:
+def select_filters(config: SampleConfig) -> tuple[Filter, ...]:
     """Return the filters that the options switch on, in their order."""
-    return tuple(one for one in FILTERS if getattr(config, one.option) not in (None, one.neutral))
+    return tuple(
+        step for step in FILTERS if getattr(config, step.option) not in (None, step.neutral)
+    )
 
 
 def temperature_at(config: SampleConfig, progress: float | np.ndarray) -> float | np.ndarray:
@@ -157,9 +159,9 @@ def temperature_at(config: SampleConfig, progress: float | np.ndarray) -> float 
 
 
 def apply_filters(
-    logits: np.ndarray, config: SampleConfig, context: Context, steps: tuple[Filter, ...]
+    logits: np.ndarray, config: SampleConfig, context: Context, selected: tuple[Filter, ...]
 ) -> np.ndarray:
-    """Return scores (B, V) after the filters that `chain` gave for config."""
-    for one in steps:
-        logits = one.function(logits, *one.arguments(config, context))
+    """Return scores (B, V) after the filters that were selected for config."""
+    for step in selected:
+        logits = step.function(logits, *step.arguments(config, context))
     return logits

@@ -1,8 +1,9 @@
-"""Which characters may be drawn: pure functions from scores to scores.
+"""Which ids may be drawn: pure functions from scores to scores, and the ids that some look back on.
 
-Each takes and returns log-probabilities over the last axis, in float64 and up to a constant, and
-never changes its input; what is filtered out becomes -inf. At least one candidate always survives.
-Names and meaning are those of Hugging Face's generation; the module `chain` puts them in order.
+Each filter takes and returns log-probabilities over the last axis, in float64 and up to a constant,
+and never changes its input; what is filtered out becomes -inf. At least one candidate always
+survives. Names and meaning are those of Hugging Face's generation; the module `chain` puts them in
+order. Docstrings say "characters", as users do, for what are ids.
 
 Shapes: B rows, V vocabulary, L ids looked back on.
 
@@ -13,15 +14,20 @@ Shapes: B rows, V vocabulary, L ids looked back on.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from textgen.engine import log_softmax
 
-ROUNDING = 1e-12  # relative; a sum of tenths must not miss 0.9 by its last digit
-TINY = 1e-100  # a temperature by which a score may become infinite
-LONGEST_REPEAT = 64  # characters of a repeated span beyond which DRY's penalty no longer grows
+# Relative: a sum of tenths must not miss 0.9 by its last digit.
+ROUNDING = 1e-12
+# A temperature up to which a score may become infinite.
+TINY = 1e-100
+# Characters of a repeated span beyond which DRY's penalty no longer grows: as base ** length it is
+# beyond every score by then, and longer spans would have to be compared.
+LONGEST_REPEAT = 64
+# Stands where a text is shorter than the look-back.
+NOTHING = -1
 
 
 def bias(logits: np.ndarray, bias_V: np.ndarray) -> np.ndarray:
@@ -35,8 +41,8 @@ def repetition_penalty(logits: np.ndarray, counts: np.ndarray, penalty: float) -
     A positive score, which no log-probability is, is divided, as Hugging Face does.
     """
     # From 1 on the lower of the two is a negative score's product and another's quotient.
-    further = np.minimum if penalty >= 1 else np.maximum
-    penalised = further(logits * penalty, logits / penalty)
+    choose = np.minimum if penalty >= 1 else np.maximum
+    penalised = choose(logits * penalty, logits / penalty)
     np.copyto(penalised, logits, where=counts == 0)
     return np.asarray(penalised)
 
@@ -58,31 +64,37 @@ def dry(
     penalised = logits_BV.copy()
     for row, ids in zip(penalised, ids_BL, strict=True):
         lengths = repeat_lengths(ids)
-        places = (lengths >= allowed).nonzero()[0]
+        repeats = (lengths >= allowed).nonzero()[0]
         longest_V = np.zeros(len(row), dtype=np.int64)
-        np.maximum.at(longest_V, ids[places], lengths[places])
+        np.maximum.at(longest_V, ids[repeats], lengths[repeats])
         repeating = longest_V.nonzero()[0]
         row[repeating] -= multiplier * float(base) ** (longest_V[repeating] - allowed)
     return penalised
 
 
 def repeat_lengths(ids: np.ndarray, longest: int = LONGEST_REPEAT) -> np.ndarray:
-    """Return for each place how long a span before it is that also ends the text (L,).
+    """Return for each position how long a span before it is that also ends the text.
 
-    Spans are compared up to so many characters.
+    Args:
+        ids: (L,), the latest ids, the newest last.
+        longest: spans are compared up to so many ids.
+
+    Returns:
+        (L,) int64.
     """
     size = len(ids)
     lengths = np.zeros(size, dtype=np.int64)
-    places = (ids[:-1] == ids[-1:]).nonzero()[0] + 1
+    # Positions behind an occurrence of the text's last id; fewer remain with each id before it.
+    positions = (ids[:-1] == ids[-1:]).nonzero()[0] + 1
     for length in range(1, min(size - 1, longest) + 1):
         last = ids[size - length]
         if last == NOTHING:
             break
-        places = places[places >= length]
-        places = places[ids[places - length] == last]
-        if not len(places):
+        positions = positions[positions >= length]
+        positions = positions[ids[positions - length] == last]
+        if not len(positions):
             break
-        lengths[places] = length
+        lengths[positions] = length
     return lengths
 
 
@@ -94,10 +106,10 @@ def no_repeat_ngram(logits_BV: np.ndarray, ids_BL: np.ndarray, size: int) -> np.
     barred = logits_BV.copy()
     for row, ids in zip(barred, ids_BL, strict=True):
         after = ids[repeat_lengths(ids, size - 1) == size - 1]
-        likeliest = row.argmax(), row.max()
+        likeliest, score = row.argmax(), row.max()
         row[after[after != NOTHING]] = -np.inf
         if row.max() == -np.inf:
-            row[likeliest[0]] = likeliest[1]
+            row[likeliest] = score
     return barred
 
 
@@ -108,13 +120,14 @@ def temperature(logits: np.ndarray, value: float | np.ndarray) -> np.ndarray:
     """
     if isinstance(value, np.ndarray):
         rows = zip(logits, value.tolist(), strict=True)
-        return np.stack([temperature(row, one) for row, one in rows])
+        return np.stack([temperature(row, its_value) for row, its_value in rows])
     shifted = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
     if value == 0:
         return top_k(shifted, 1)
     if value > TINY:
         return np.asarray(shifted / value)
-    with np.errstate(over="ignore"):  # all but the largest go to -inf
+    # All but the largest go to -inf.
+    with np.errstate(over="ignore"):
         return np.asarray(shifted / value)
 
 
@@ -123,14 +136,15 @@ def top_k(logits: np.ndarray, k: int) -> np.ndarray:
     vocab = logits.shape[-1]
     if k >= vocab:
         return logits.copy()
-    fewer = vocab - k
+    dropped = vocab - k
     rising = logits.copy()
-    rising.partition(fewer)
-    out = logits < rising[..., fewer : fewer + 1]
-    if np.count_nonzero(out) == logits.size // vocab * fewer:
-        return _without(logits, out)
-    # Of the equals of the k-th some are kept and some are not.
-    return _kept(logits, _falling(logits), np.arange(vocab) < k)
+    rising.partition(dropped)
+    cut = rising[..., dropped : dropped + 1]
+    below_cut = logits < cut
+    # Fast path: no ties at the cut.
+    if np.count_nonzero(below_cut) == logits.size // vocab * dropped:
+        return _remove(logits, below_cut)
+    return _keep_in_order(logits, _order_by_likelihood(logits), np.arange(vocab) < k)
 
 
 def top_p(logits: np.ndarray, p: float) -> np.ndarray:
@@ -139,80 +153,82 @@ def top_p(logits: np.ndarray, p: float) -> np.ndarray:
     falling = -weights
     falling.sort()
     np.negative(falling, falling)
-    summed = np.add.accumulate(falling, axis=-1)
-    kept = summed - falling < p / (1 + ROUNDING) * summed[..., -1:]
-    least = np.minimum.reduce(falling, axis=-1, keepdims=True, where=kept, initial=np.inf)
-    out = weights < least
-    if np.count_nonzero(out) + np.count_nonzero(kept) == logits.size:
-        return _without(logits, out)
-    return _kept(logits, _falling(logits), kept)
+    sums = np.add.accumulate(falling, axis=-1)
+    is_kept = sums - falling < p / (1 + ROUNDING) * sums[..., -1:]
+    cut = np.minimum.reduce(falling, axis=-1, keepdims=True, where=is_kept, initial=np.inf)
+    below_cut = weights < cut
+    # Fast path: no ties at the cut.
+    if np.count_nonzero(below_cut) + np.count_nonzero(is_kept) == logits.size:
+        return _remove(logits, below_cut)
+    return _keep_in_order(logits, _order_by_likelihood(logits), is_kept)
 
 
 def min_p(logits: np.ndarray, p: float) -> np.ndarray:
     """Keep what is at least p times as likely as the likeliest (Nguyen et al., 2024)."""
     limit = np.maximum.reduce(logits, axis=-1, keepdims=True) + (math.log(p) - ROUNDING)
-    return _without(logits, logits < limit)
+    return _remove(logits, logits < limit)
 
 
 def typical_p(logits: np.ndarray, p: float) -> np.ndarray:
     """Keep those whose surprise is nearest to the expected one, p in sum (Meister et al., 2023)."""
     logs = log_softmax(logits)
     order = np.argsort(np.abs(-logs - entropy(logs)), axis=-1, kind="stable")
-    return _fewest(logits, np.exp(logs), order, p)
+    return _keep_fewest(logits, np.exp(logs), order, p)
 
 
 def epsilon_cutoff(logits: np.ndarray, epsilon: float) -> np.ndarray:
     """Keep what is at least as likely as epsilon, and the likeliest (Hewitt et al., 2022)."""
-    return _at_least(logits, log_softmax(logits), np.log(epsilon))
+    return _keep_from(logits, log_softmax(logits), math.log(epsilon))
 
 
 def eta_cutoff(logits: np.ndarray, epsilon: float) -> np.ndarray:
     """Keep what reaches min(epsilon, sqrt(epsilon) exp(-entropy)), and the likeliest (the same)."""
     logs = log_softmax(logits)
     limit = np.minimum(np.log(epsilon), 0.5 * np.log(epsilon) - entropy(logs))
-    return _at_least(logits, logs, limit)
+    return _keep_from(logits, logs, limit)
 
 
 def surprise_limit(logits: np.ndarray, mu_B: np.ndarray) -> np.ndarray:
     """Keep what surprises by at most mu bits, and the likeliest (mirostat 2, Basu et al., 2021)."""
-    return _at_least(logits, log_softmax(logits), -np.log(2) * mu_B[..., None])
+    return _keep_from(logits, log_softmax(logits), -np.log(2) * mu_B[..., None])
 
 
-def _falling(logits: np.ndarray) -> np.ndarray:
+def _order_by_likelihood(logits: np.ndarray) -> np.ndarray:
     """Return the ids from the likeliest on; among equals the lowest first."""
     return np.argsort(-logits, axis=-1, kind="stable")
 
 
-def _without(logits: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Return scores without what is to be filtered out."""
+def _remove(logits: np.ndarray, removed: np.ndarray) -> np.ndarray:
+    """Return scores without what is removed."""
     kept = logits.copy()
-    np.putmask(kept, out, -np.inf)
+    np.putmask(kept, removed, -np.inf)
     return kept
 
 
-def _fewest(
+def _keep_fewest(
     logits: np.ndarray, probabilities: np.ndarray, order: np.ndarray, p: float
 ) -> np.ndarray:
     """Keep the first ones in an order whose probabilities sum to at least p."""
-    chances = probabilities.ravel()[_places(order)]
-    before = np.add.accumulate(chances, axis=-1) - chances
-    return _kept(logits, order, before * (1 + ROUNDING) < p)
+    ordered = probabilities.ravel()[_flat_indices(order)]
+    before = np.add.accumulate(ordered, axis=-1) - ordered
+    return _keep_in_order(logits, order, before * (1 + ROUNDING) < p)
 
 
-def _kept(logits: np.ndarray, order: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Keep what `kept` says of the ids in an order."""
+def _keep_in_order(logits: np.ndarray, order: np.ndarray, is_kept: np.ndarray) -> np.ndarray:
+    """Keep ids of which is_kept says so, in their order."""
     mask = np.empty(logits.size, dtype=bool)
-    mask[_places(order)] = kept
+    mask[_flat_indices(order)] = is_kept
     return np.where(mask.reshape(logits.shape), logits, -np.inf)
 
 
-def _places(order: np.ndarray) -> np.ndarray:
-    """Return the places of ids in the flattened array; quicker than numpy's take_along_axis."""
+def _flat_indices(order: np.ndarray) -> np.ndarray:
+    """Return where ids stand in the flattened array; quicker than numpy's take_along_axis."""
     size = order.shape[-1]
     return np.asarray(order + np.arange(0, order.size, size).reshape(*order.shape[:-1], 1))
 
 
-def _at_least(logits: np.ndarray, logs: np.ndarray, limit: Any) -> np.ndarray:
+def _keep_from(logits: np.ndarray, logs: np.ndarray, limit: float | np.ndarray) -> np.ndarray:
+    """Keep those whose log-probability reaches a limit, and the likeliest."""
     likeliest = logs >= logs.max(axis=-1, keepdims=True)
     return np.where((logs >= limit - ROUNDING) | likeliest, logits, -np.inf)
 
@@ -223,25 +239,32 @@ def entropy(logs: np.ndarray) -> np.ndarray:
     return np.asarray(-(np.exp(logs) * finite).sum(axis=-1, keepdims=True))
 
 
-NOTHING = -1  # stands where a text is shorter than the look-back
-
-
 class History:
-    """The last `size` ids of B rows, and how often each id stands among them.
+    """The latest ids of B rows, and how often each id stands among them.
 
-    ids_BL: (B, size) to begin with, the newest last, NOTHING where a row has no more; its last
-    `size` columns count. counted: whether counts_BV is kept.
+    counts_BV: the counts, if they are kept.
+
+    >>> history = History(state.ids_BL, size=1024, vocab=tokenizer.size)
+    >>> history.add(ids_B)
     """
 
     def __init__(self, ids_BL: np.ndarray, size: int, vocab: int, counted: bool = True) -> None:
+        """Begin with the last columns of ids.
+
+        Args:
+            ids_BL: the newest last, NOTHING where a row has no more.
+            size: how many columns count.
+            vocab: the number of ids.
+            counted: whether counts_BV is kept.
+        """
         self.size = size
         self._counted = counted
-        kept = ids_BL[:, -size:]
-        nothing = np.full((len(kept), size - kept.shape[1]), NOTHING, dtype=np.int64)
-        self._move(np.concatenate([nothing, kept], axis=1))
+        latest = ids_BL[:, -size:]
+        nothing = np.full((len(latest), size - latest.shape[1]), NOTHING, dtype=np.int64)
+        self._move(np.concatenate([nothing, latest], axis=1))
         # NOTHING, which is -1, is counted in a last column that nobody sees.
-        self._counts = np.zeros((len(kept), vocab + 1), dtype=np.int64)
-        np.add.at(self._counts, (np.arange(len(kept))[:, None], kept), 1)
+        self._counts = np.zeros((len(latest), vocab + 1), dtype=np.int64)
+        np.add.at(self._counts, (np.arange(len(latest))[:, None], latest), 1)
         self.counts_BV = self._counts[:, :vocab]
 
     @property

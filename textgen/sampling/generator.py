@@ -22,7 +22,7 @@ import numpy as np
 from textgen.config import SampleConfig
 from textgen.engine import Stepper, first_distribution, ignore_overflow, log_softmax
 from textgen.errors import NumericsError
-from textgen.sampling.chain import Context, apply_filters, chain
+from textgen.sampling.chain import Context, apply_filters, select_filters
 from textgen.sampling.constraints import Constraints
 from textgen.sampling.draw import draw, new_seed, uniforms, without_overflow
 from textgen.sampling.filters import NOTHING, History
@@ -189,7 +189,7 @@ class TextGenerator:
         constraints: Constraints,
     ) -> None:
         self.model, self.config = model, config
-        self.filters = chain(config)
+        self.filters = select_filters(config)
         self.ids_are_chars = tokenizer.spelling is None
         count = len(start.logits_BV)
         self.row_indices = np.arange(count)

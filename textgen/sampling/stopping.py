@@ -3,8 +3,8 @@
 Text that might be the beginning of an end is held back until that is decided; what ends a text is
 not part of it.
 
-    >>> ending = Ending(SampleConfig(stop=("END",)))
-    >>> ending.feed("more EN"), ending.feed("D of it"), ending.reason
+    >>> matcher = StopMatcher(SampleConfig(stop=("END",)))
+    >>> matcher.feed("more EN"), matcher.feed("D of it"), matcher.reason
     ('more ', '', 'stop')
 """
 
@@ -12,10 +12,16 @@ from __future__ import annotations
 
 from textgen.config import SampleConfig
 
-FULL_STOPS, WIDE_STOPS = ".!?…。！？", "。！？"  # after the wide ones no white space is needed
-CLOSERS = "\"'”’»)]"  # may follow a full stop within its sentence
-LINE_ENDS = ("\r\n", "\n")
-UNIT_ENDS = {"line": LINE_ENDS, "paragraph": tuple(a + b for a in LINE_ENDS for b in LINE_ENDS)}
+# What ends a sentence, once white space follows; after the wide ones none is needed.
+FULL_STOPS, WIDE_STOPS = ".!?…。！？", "。！？"
+# What may follow a full stop within its sentence.
+CLOSERS = "\"'”’»)]"
+NEWLINES = ("\r\n", "\n")
+# The texts that end a line or a paragraph.
+UNIT_ENDS = {
+    "line": NEWLINES,
+    "paragraph": tuple(first + second for first in NEWLINES for second in NEWLINES),
+}
 
 
 class StopMatcher:
@@ -27,61 +33,63 @@ class StopMatcher:
 
     def __init__(self, config: SampleConfig) -> None:
         self.reason: str | None = None
-        self._until, self._lines = config.until, config.lines
-        self._marks = dict.fromkeys(config.stop, "stop")
-        self._free = not (config.stop or config.until or config.lines)
+        self._until, self._lines_left = config.until, config.lines
+        # Why each stop text ends the text.
+        self._reasons = dict.fromkeys(config.stop, "stop")
+        self._never_ends = not (config.stop or config.until or config.lines)
         self._held = ""
-        self._visible = False
-        self._full_stop = ""  # with which the text so far ends
+        self._has_visible = False
+        # The full stop with which the text so far ends, if it does.
+        self._full_stop = ""
 
     def feed(self, text: str) -> str:
         """Return what of the text so far is certain to belong to it."""
-        if self._free:
+        if self._never_ends:
             return text
-        return "".join(self._feed_one(char) for char in text if self.reason is None)
+        return "".join(self._feed_char(char) for char in text if self.reason is None)
 
     def flush(self) -> str:
         """Return the text still held back."""
         passed, self._held = self._held, ""
         return passed
 
-    def _feed_one(self, char: str) -> str:
+    def _feed_char(self, char: str) -> str:
         self._held += char
-        reason, length = self._ended_by(char)
+        reason, length = self._match_end(char)
         if reason:
             self.reason, passed = reason, self._held[: len(self._held) - length]
             self._held = ""
             return passed
-        if not (self._visible or char.isspace()):
-            self._visible = True
-            self._marks.update(
-                dict.fromkeys(UNIT_ENDS.get(self._until or "", ()), self._until or "")
-            )
-        keep = max((self._overlap(mark) for mark in self._marks), default=0)
-        keep = max(keep, int(self._lines is not None and char == "\r"))  # half a newline
+        if not (self._has_visible or char.isspace()):
+            self._has_visible = True
+            until = self._until or ""
+            self._reasons.update(dict.fromkeys(UNIT_ENDS.get(until, ()), until))
+        keep = max((self._overlap(stop) for stop in self._reasons), default=0)
+        # A carriage return may be half a newline.
+        keep = max(keep, int(self._lines_left is not None and char == "\r"))
         cut = len(self._held) - keep
         passed, self._held = self._held[:cut], self._held[cut:]
         return passed
 
-    def _ended_by(self, char: str) -> tuple[str | None, int]:
+    def _match_end(self, char: str) -> tuple[str | None, int]:
         """Return why the text ends with this character, and how many last ones are not its own."""
-        whole = [mark for mark in self._marks if self._held.endswith(mark)]
-        if whole:
-            longest = max(whole, key=len)
-            return self._marks[longest], len(longest)
-        goes_on = char in FULL_STOPS or char in CLOSERS
-        over = char.isspace() or (self._full_stop in WIDE_STOPS and not goes_on)
-        if self._until == "sentence" and self._full_stop and over:
+        complete = [stop for stop in self._reasons if self._held.endswith(stop)]
+        if complete:
+            longest = max(complete, key=len)
+            return self._reasons[longest], len(longest)
+        within = char in FULL_STOPS or char in CLOSERS
+        sentence_over = char.isspace() or (self._full_stop in WIDE_STOPS and not within)
+        if self._until == "sentence" and self._full_stop and sentence_over:
             return "sentence", 1
         if char not in CLOSERS:
             self._full_stop = char if char in FULL_STOPS else ""
-        if self._lines and char == "\n":
-            self._lines -= 1
-            if not self._lines:
+        if self._lines_left and char == "\n":
+            self._lines_left -= 1
+            if not self._lines_left:
                 return "lines", 2 if self._held.endswith("\r\n") else 1
         return None, 0
 
-    def _overlap(self, mark: str) -> int:
-        """Length of the longest end of the held text that could begin mark."""
-        longest = min(len(mark) - 1, len(self._held))
-        return next((n for n in range(longest, 0, -1) if self._held.endswith(mark[:n])), 0)
+    def _overlap(self, stop: str) -> int:
+        """Return the length of the longest end of the held text that could begin a stop text."""
+        longest = min(len(stop) - 1, len(self._held))
+        return next((n for n in range(longest, 0, -1) if self._held.endswith(stop[:n])), 0)
