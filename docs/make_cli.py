@@ -19,11 +19,15 @@ TERM with the state saved, 141 whoever read the output has gone. An error is one
 error: `textgen: error: <file or --option>: <what is wrong> (<what to do>)`.
 """
 
-SHAPES = {"?": "[{}]", "+": "{}..."}  # of an argument that may be left out or repeated
+# How an argument that may be left out or repeated is shown.
+SHAPES = {"?": "[{}]", "+": "{}..."}
 
 
 def commands(parser: Parser) -> Iterator[tuple[str, Parser]]:
-    """Yield every command that does something, with its parser."""
+    """Yield every command that does something, with its parser.
+
+    argparse has no public list of a parser's arguments, hence `_actions`.
+    """
     groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
     if not groups:
         yield parser.prog, parser
@@ -46,8 +50,8 @@ def render() -> str:
     """Return docs/cli.md."""
     parts = [HEAD]
     for name, parser in commands(make_parser()):
-        words = [SHAPES.get(str(a.nargs), "{}").format(a.metavar) for a in arguments(parser)]
-        parts.append(f"## {' '.join([name, *words])}\n\n{parser.description}\n")
+        shown = [SHAPES.get(str(a.nargs), "{}").format(a.metavar) for a in arguments(parser)]
+        parts.append(f"## {' '.join([name, *shown])}\n\n{parser.description}\n")
         rows = "\n".join(line(action) for action in parser._actions)
         parts.append(f"| option | meaning |\n|---|---|\n{rows}\n")
     return "\n".join(parts)
