@@ -1,7 +1,7 @@
 """What one would otherwise use, written out: char-rnn's setting, nanoGPT's CPU recipe, bare loops.
 
-Each `train` returns a stepper that textgen.measure can measure, so all models are measured by the
-same code on the same characters.
+Each `train` returns a model that `textgen.evaluation.protocols` can measure, so all models are
+measured by the same code on the same characters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-CONTEXT, ITERATIONS = 64, 2000  # of nanoGPT's CPU recipe
+# Of nanoGPT's CPU recipe.
+CONTEXT, ITERATIONS = 64, 2000
 
 
 class BareModel(nn.Module):
@@ -33,18 +34,18 @@ class BareModel(nn.Module):
 
     @torch.no_grad()
     def nats(self, x_TB: np.ndarray, y_TB: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Return nats_TB and the state, for textgen.measure."""
+        """Return nats_TB and the state, for `textgen.evaluation.protocols`."""
         logits_TBV, state = self(torch.from_numpy(x_TB), state)
-        return costs(logits_TBV, torch.from_numpy(y_TB)), state
+        return nats_of(logits_TBV, torch.from_numpy(y_TB)), state
 
 
-def costs(logits: Tensor, target: Tensor) -> np.ndarray:
+def nats_of(logits: Tensor, target: Tensor) -> np.ndarray:
     """Return the nats of each target under logits, in float64."""
     losses = nn.functional.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
     return np.asarray(losses.view(target.shape).double().numpy())
 
 
-def detached(state: Any) -> Any:
+def detach(state: Any) -> Any:
     """Return a state without its graph."""
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
 
@@ -67,7 +68,7 @@ def train_char_rnn(ids: np.ndarray, vocab: int, budget: float, seed: int) -> Bar
         state = None
         for first in range(0, length - 50 + 1, 50):
             logits_TBV, state = model(x_TB[first : first + 50], state)
-            state = detached(state)
+            state = detach(state)
             target = y_TB[first : first + 50].flatten()
             optimizer.zero_grad()
             nn.functional.cross_entropy(logits_TBV.flatten(0, 1), target).backward()
@@ -107,7 +108,7 @@ class NanoGPT(nn.Module):
 
     def __init__(self, vocab: int) -> None:
         super().__init__()
-        self.embedding, self.place = nn.Embedding(vocab, 128), nn.Embedding(CONTEXT, 128)
+        self.embedding, self.position = nn.Embedding(vocab, 128), nn.Embedding(CONTEXT, 128)
         self.blocks = nn.Sequential(*(Block(128, 4) for _ in range(4)))
         self.norm = nn.LayerNorm(128, bias=False)
         for name, parameter in self.named_parameters():
@@ -117,7 +118,7 @@ class NanoGPT(nn.Module):
 
     def forward(self, x_BT: Tensor) -> Tensor:
         """Return logits_BTV; the head shares the embedding's weights."""
-        x_BTC = self.embedding(x_BT) + self.place.weight[: x_BT.shape[1]]
+        x_BTC = self.embedding(x_BT) + self.position.weight[: x_BT.shape[1]]
         logits: Tensor = self.norm(self.blocks(x_BTC)) @ self.embedding.weight.t()
         return logits
 
@@ -125,8 +126,8 @@ class NanoGPT(nn.Module):
     def windows(self, ids: np.ndarray) -> float:
         """Return the mean nats of 200 batches of 12 random windows, nanoGPT's own figure."""
         draws = np.random.default_rng(0)
-        found = [costs(self(x), y).mean() for x, y in (batch(ids, draws) for _ in range(200))]
-        return float(np.mean(found))
+        means = [nats_of(self(x), y).mean() for x, y in (batch(ids, draws) for _ in range(200))]
+        return float(np.mean(means))
 
     @torch.no_grad()
     def sliding(self, ids: np.ndarray) -> float:
@@ -135,7 +136,7 @@ class NanoGPT(nn.Module):
         starts = np.arange(0, len(ids) - CONTEXT - 1, half)
         x = torch.from_numpy(ids[starts[:, None] + np.arange(CONTEXT)].astype(np.int64))
         y = torch.from_numpy(ids[1 + starts[:, None] + np.arange(CONTEXT)].astype(np.int64))
-        pieces = [costs(self(a), b) for a, b in zip(x.split(64), y.split(64), strict=True)]
+        pieces = [nats_of(self(a), b) for a, b in zip(x.split(64), y.split(64), strict=True)]
         nats = np.concatenate(pieces)
         return float(np.concatenate([nats[0], nats[1:, half:].flatten()]).mean())
 

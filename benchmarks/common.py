@@ -23,7 +23,7 @@ from textgen.nn.device import available_cores
 ROOT = Path(__file__).parent.parent
 
 
-def facts() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Return where and with what something was measured."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
@@ -51,18 +51,23 @@ def cpu_name() -> str:
 def save(name: str, rows: Sequence[dict[str, Any]], **more: Any) -> None:
     """Write results/NAME.json with the command that made it, and rewrite docs/benchmarks.md."""
     RESULTS.mkdir(exist_ok=True)
-    command = f"python benchmarks/{Path(sys.argv[0]).name} " + " ".join(map(shown, sys.argv[1:]))
-    data = {"command": command.strip(), "facts": facts(), **more, "rows": list(rows)}
+    words = [Path(sys.argv[0]).name, *map(without_folders, sys.argv[1:])]
+    data = {
+        "command": f"python benchmarks/{' '.join(words)}",
+        "facts": describe_machine(),
+        **more,
+        "rows": list(rows),
+    }
     (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
     subprocess.run([sys.executable, str(Path(__file__).parent / "report.py")], check=True)
 
 
-def shown(word: str) -> str:
+def without_folders(word: str) -> str:
     """Return a word of the command line without the folders of this machine."""
     return Path(word).name if "/" in word else word
 
 
-def seconds(function: Callable[[], Any], rounds: int = 9) -> float:
+def median_seconds(function: Callable[[], Any], rounds: int = 9) -> float:
     """Return the median time of a call, after two that are not counted."""
     times = []
     for _ in range(rounds + 2):
@@ -87,16 +92,17 @@ class Watched:
             try:
                 lines = status.read_text().splitlines()
             except OSError:
-                return  # it has ended, or this is not Linux
-            found = [line.split()[1] for line in lines if line.startswith("RssAnon")]
-            self.most = max(self.most, *(int(one) * 1024 / 1e6 for one in found), 0.0)
+                # It has ended, or this is not Linux.
+                return
+            kilobytes = [line.split()[1] for line in lines if line.startswith("RssAnon")]
+            self.most = max(self.most, *(int(number) * 1024 / 1e6 for number in kilobytes), 0.0)
             time.sleep(0.02)
 
     def wait(self) -> float:
         """Return the megabytes it held at most; raise CalledProcessError when it failed."""
-        _, said = self.process.communicate()
+        _, errors = self.process.communicate()
         self.watcher.join()
         if self.process.returncode:
             command = [str(word) for word in self.process.args]  # type: ignore[union-attr]
-            raise subprocess.CalledProcessError(self.process.returncode, command, stderr=said)
+            raise subprocess.CalledProcessError(self.process.returncode, command, stderr=errors)
         return self.most

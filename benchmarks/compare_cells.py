@@ -22,22 +22,24 @@ from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.config.model import CELLS
 
 
-def trained(text: Path, cell: str, layers: int, hidden: int, minutes: float) -> dict[str, Any]:
+def train_and_measure(
+    text: Path, cell: str, layers: int, hidden: int, minutes: float
+) -> dict[str, Any]:
     """Train one network and return its figures."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         words = ["--cell", cell, "--layers", layers, "--hidden", hidden, "--minutes", minutes]
         command = ["train", text, "--split", "0.9,0.1", "--ngrams", 1, "--out", run, *words]
-        textgen(*map(str, command))
+        run_textgen(*map(str, command))
         last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-        nats = json.loads(textgen("eval", str(run), "--part", "val", "--json"))["nats_per_char"]
+        nats = json.loads(run_textgen("eval", str(run), "--part", "val", "--json"))["nats_per_char"]
         parameters = Checkpoint.load(run / "best.safetensors").model.parameters()
     figures = {k: last[k] for k in ("seconds", "chars_per_second", "chars_seen")}
     sizes = {"cell": cell, "layers": layers, "hidden": hidden, "parameters": parameters}
     return sizes | figures | {"nats": nats}
 
 
-def textgen(*words: str) -> str:
+def run_textgen(*words: str) -> str:
     """Run a command of textgen and return what it prints."""
     command = [sys.executable, "-m", "textgen", *words]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -55,7 +57,9 @@ def main() -> None:
     for minutes in arguments.minutes:
         for layers in arguments.layers:
             for cell in CELLS:
-                rows.append(trained(arguments.text, cell, layers, arguments.hidden, minutes))
+                rows.append(
+                    train_and_measure(arguments.text, cell, layers, arguments.hidden, minutes)
+                )
                 print(json.dumps(rows[-1]), flush=True)
     save("cells", rows)
     print(table(rows, COMPARISON))

@@ -26,7 +26,8 @@ from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.data import corpus
 
 TEXTGEN = [sys.executable, "-m", "textgen"]
-MOST = 100_000  # characters that are measured on
+# Characters that are measured on.
+MOST_CHARS = 100_000
 KINDS = {
     "names.txt": [["--records", "lines"]],
     "irish.abc": [["--records", "blank-line"]],
@@ -34,24 +35,24 @@ KINDS = {
 }
 
 
-def told(*words: str) -> str:
+def run_textgen(*words: str) -> str:
     """Run a command of textgen and return what it prints."""
     done = subprocess.run([*TEXTGEN, *words], check=True, capture_output=True)
     return done.stdout.decode("utf-8")
 
 
-def held_out(text: Path, run: str, folder: Path) -> list[str]:
+def evaluation_words(text: Path, run: str, folder: Path) -> list[str]:
     """Return the words that make `eval` measure on what was held out, not all of a large part."""
     facts = Checkpoint.load(Path(run) / "best.safetensors").facts
     if facts["records"]:
         return ["--part", "val"]
     whole, (start, end) = corpus.read(text), facts["parts"]["val"]
     beginning = folder / "beginning.txt"
-    beginning.write_bytes(whole.slice(start, min(end, start + MOST)).encode())
+    beginning.write_bytes(whole.slice(start, min(end, start + MOST_CHARS)).encode())
     return [str(beginning)]
 
 
-def measured(text: Path, words: list[str], minutes: float, torch: float) -> dict[str, Any]:
+def measure_text(text: Path, words: list[str], minutes: float, torch: float) -> dict[str, Any]:
     """Train on one text, measure and sample; return the figures."""
     with tempfile.TemporaryDirectory() as folder:
         run = str(Path(folder) / "run")
@@ -60,9 +61,11 @@ def measured(text: Path, words: list[str], minutes: float, torch: float) -> dict
         peak = Watched([*TEXTGEN, "train", str(text), *words, *budget]).wait()
         seconds = time.monotonic() - start
         last = json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])
-        result = json.loads(told("eval", run, *held_out(text, run, Path(folder)), "--json"))
+        result = json.loads(
+            run_textgen("eval", run, *evaluation_words(text, run, Path(folder)), "--json")
+        )
         ends = ["--num", "5"] if "--records" in words else ["--length", "200"]
-        sample = told("sample", run, "--seed", "1", *ends)
+        sample = run_textgen("sample", run, "--seed", "1", *ends)
     print(f"--- {text.name} {' '.join(words)}\n{sample}", file=sys.stderr, flush=True)
     return {
         "text": text.name,
@@ -87,7 +90,7 @@ def main() -> None:
     for text in sorted(arguments.folder.iterdir()):
         if text.is_file() and text.name not in ("MANIFEST.md", "README.md"):
             for words in KINDS.get(text.name, [[]]):
-                rows.append(measured(text, words, arguments.minutes, torch))
+                rows.append(measure_text(text, words, arguments.minutes, torch))
                 print(json.dumps(rows[-1]), flush=True)
     save("corpora", rows)
     print(table(rows, CORPORA))

@@ -30,7 +30,7 @@ COLUMNS = {
 }
 
 
-def in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
+def time_in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
     """Return the median CPU seconds of each function, after a round that is not counted."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(ROUNDS + 1):
@@ -38,17 +38,17 @@ def in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
             start = time.process_time()
             function()
             times[name].append(time.process_time() - start)
-    return {name: statistics.median(found[1:]) for name, found in times.items()}
+    return {name: statistics.median(counted[1:]) for name, counted in times.items()}
 
 
-def compared(
+def compare_work(
     work: str, size: int, ours: Callable[[], Any], bare: Callable[[], Any]
 ) -> dict[str, Any]:
     """Return the time of some work on so many characters, and its ratio to a bare pass."""
-    took = in_turn({"ours": ours, "bare": bare})
-    rate = size / 1e6 / took["ours"]
-    ratio = took["ours"] / took["bare"]
-    return {"work": work, "seconds": took["ours"], "rate": rate, "ratio": ratio}
+    seconds = time_in_turn({"ours": ours, "bare": bare})
+    rate = size / 1e6 / seconds["ours"]
+    ratio = seconds["ours"] / seconds["bare"]
+    return {"work": work, "seconds": seconds["ours"], "rate": rate, "ratio": ratio}
 
 
 def main() -> None:
@@ -59,10 +59,12 @@ def main() -> None:
     tokenizer = CharTokenizer.from_text(text[:100_000])
     ids = random.integers(1, VOCABULARY, IDS)
     numbers = random.integers(0, VOCABULARY**ORDER, IDS)
-    places = np.arange(256, dtype=np.uint8)
+    identity = np.arange(256, dtype=np.uint8)
     rows = [
-        compared("encoding", CHARACTERS, lambda: tokenizer.encode(text), lambda: places[letters]),
-        compared(
+        compare_work(
+            "encoding", CHARACTERS, lambda: tokenizer.encode(text), lambda: identity[letters]
+        ),
+        compare_work(
             f"counting n-grams of {ORDER}",
             IDS,
             lambda: NGrams.count(ids, VOCABULARY, ORDER),

@@ -23,14 +23,15 @@ from report import LARGE, table
 from textgen.data.source import Source
 
 READ = """
-import sys, time, textgen.corpus
+import sys, time
+from textgen.data import corpus
 start = time.process_time()
-text = textgen.corpus.read(sys.argv[1])
+text = corpus.read(sys.argv[1])
 print(time.process_time() - start, len(text), len(text.codepoints))
 """
 
 
-def repeated(text: Path, size: int, target: Path) -> None:
+def repeat_text(text: Path, size: int, target: Path) -> None:
     """Write a text again and again until there are so many bytes."""
     with Source([text]) as source, target.open("wb") as file:
         while file.tell() < size:
@@ -40,22 +41,22 @@ def repeated(text: Path, size: int, target: Path) -> None:
                     break
 
 
-def read(text: Path) -> list[float]:
+def read_in_process(text: Path) -> list[float]:
     """Read a text in a process of its own: CPU seconds, characters, different characters."""
     command = [sys.executable, "-c", READ, str(text)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return [float(word) for word in done.stdout.split()]
 
 
-def measured(text: Path, size: int, torch: float) -> dict[str, Any]:
+def measure_text(text: Path, size: int, torch: float) -> dict[str, Any]:
     """Return the figures of one text."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         os.environ["TEXTGEN_CACHE"] = str(folder / "cache")
         large = folder / "large.txt"
-        repeated(text, size, large)
-        seconds, characters, alphabet = read(large)
-        again = read(large)[0]
+        repeat_text(text, size, large)
+        seconds, characters, alphabet = read_in_process(large)
+        again = read_in_process(large)[0]
         start = time.monotonic()
         words = ["train", str(large), "--steps", "300", "--out", str(folder / "run")]
         peak = Watched([sys.executable, "-m", "textgen", *words]).wait()
@@ -81,7 +82,7 @@ def main() -> None:
     torch = Watched([sys.executable, "-c", "import torch, time; time.sleep(0.5)"]).wait()
     rows = []
     for text in arguments.texts:
-        rows.append(measured(text, int(arguments.gigabytes * 1e9), torch))
+        rows.append(measure_text(text, int(arguments.gigabytes * 1e9), torch))
         print(json.dumps(rows[-1]), flush=True)
     save("large", rows)
     print(table(rows, LARGE))

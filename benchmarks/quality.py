@@ -41,7 +41,9 @@ from textgen.tokenizers.char import CharTokenizer
 SPLIT = "0.9,0.1"
 
 
-def textgen_run(text: Path, minutes: float, seed: int, folder: Path, quick: bool) -> dict[str, Any]:
+def measure_textgen(
+    text: Path, minutes: float, seed: int, folder: Path, quick: bool
+) -> dict[str, Any]:
     """Train with the shipped defaults in a process of its own and measure the result."""
     run = folder / f"{text.stem}-{minutes:g}-{seed}"
     words = [str(text), "--split", SPLIT, "--minutes", f"{minutes:g}", "--seed", str(seed)]
@@ -50,7 +52,7 @@ def textgen_run(text: Path, minutes: float, seed: int, folder: Path, quick: bool
     seconds = time.monotonic() - start
     best = Checkpoint.load(run / "best.safetensors")
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    stateful = evaluated(run) if quick else evaluated(run, "--dynamic")
+    stateful = evaluate_run(run) if quick else evaluate_run(run, "--dynamic")
     row = {
         "model": f"textgen: {best.model.describe().partition(',')[0]} {best.model.hidden}",
         "budget": f"--minutes {minutes:g}",
@@ -59,23 +61,24 @@ def textgen_run(text: Path, minutes: float, seed: int, folder: Path, quick: bool
         "parameters": best.model.parameters(),
         "chars_seen": last["chars_seen"],
         "stateful": stateful["nats_per_char"],
-        "network": network_alone(best, text),
+        "network": measure_network(best, text),
         "settings": best.facts["training"],
         "share": best.share,
     }
     if quick:
         return row
-    row["nanogpt"] = evaluated(run, "--protocol", "nanogpt")["nats_per_char"]
+    row["nanogpt"] = evaluate_run(run, "--protocol", "nanogpt")["nats_per_char"]
     row["dynamic"] = stateful["dynamic_nats_per_char"]
     return row | {name: stateful[name] for name in ("dynamic_lr", "dynamic_decay")}
 
 
-def network_alone(best: Checkpoint, text: Path) -> float:
+def measure_network(best: Checkpoint, text: Path) -> float:
     """Return the nats of a checkpoint's network without its n-grams, under `stateful`."""
     network = CharRNN.from_weights(best.model, best.weights, torch.device("cpu"))
     whole = corpus.read(text)
     val = whole.slice(*bounds_of_shares(len(whole), SPLIT)["val"])
-    with cpu_settings(1):  # one stream gains nothing from a second
+    # One stream gains nothing from a second thread.
+    with cpu_settings(1):
         result = protocols.measure_text(TorchStepper(network), best.tokenizer, val, "stateful")
     return result.nats_per_char
 
@@ -83,14 +86,14 @@ def network_alone(best: Checkpoint, text: Path) -> float:
 TEXTGEN = [sys.executable, "-m", "textgen"]
 
 
-def evaluated(run: Path, *words: str) -> dict[str, Any]:
+def evaluate_run(run: Path, *words: str) -> dict[str, Any]:
     """Return what `textgen eval` says of the validation part."""
     command = [*TEXTGEN, "eval", str(run), "--part", "val", "--json", *words]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))
 
 
-def baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
+def measure_baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
     """Train and measure what one would otherwise use."""
     whole = corpus.read(text)
     bounds = bounds_of_shares(len(whole), SPLIT)
@@ -98,41 +101,41 @@ def baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
     tokenizer = CharTokenizer.from_text(train)
     ids, val_ids = tokenizer.encode(train), tokenizer.encode(val, "replace")
 
-    def row(model: str, start: float, **figures: Any) -> dict[str, Any]:
+    def timed_row(model: str, start: float, **figures: Any) -> dict[str, Any]:
         return {"model": model, "seconds": time.monotonic() - start, **figures}
 
     for order in (5, min(8, longest_order(tokenizer.size))):
         start = time.monotonic()
         ngrams = NGrams.count(ids, tokenizer.size, order)
-        name, found = f"Kneser-Ney n-grams up to {order}", row("", start)["seconds"]
+        counted = timed_row(f"Kneser-Ney n-grams up to {order}", start, chars_seen=len(ids))
         figures = {
             p: protocols.measure_text(ngrams, tokenizer, val, p).nats_per_char
             for p in ("stateful", "nanogpt")
         }
-        yield {"model": name, "seconds": found, "chars_seen": len(ids), **figures}
+        yield counted | figures
     start = time.monotonic()
     model = train_char_rnn(ids, tokenizer.size, budget, seed=0)
-    done = row("char-rnn's setting, 2 x LSTM 128", start, budget=f"{budget:.0f} s", seed=0)
+    done = timed_row("char-rnn's setting, 2 x LSTM 128", start, budget=f"{budget:.0f} s", seed=0)
     for protocol in ("stateful", "nanogpt"):
         done[protocol] = protocols.measure_text(model, tokenizer, val, protocol).nats_per_char
     yield done | {"parameters": sum(p.numel() for p in model.parameters())}
     start = time.monotonic()
     gpt = train_nanogpt(ids, tokenizer.size, seed=0)
-    done = row("nanoGPT's CPU recipe", start, budget="2,000 updates", seed=0)
+    done = timed_row("nanoGPT's CPU recipe", start, budget="2,000 updates", seed=0)
     done |= {"parameters": sum(p.numel() for p in gpt.parameters()), "chars_seen": 2000 * 12 * 64}
     done["stateful"], done["own_windows"] = gpt.sliding(val_ids), gpt.windows(val_ids)
     yield done
 
 
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the mean and the spread over seeds of each budget of textgen's."""
-    found = []
+    summaries = []
     for budget in dict.fromkeys(row["budget"] for row in rows):
         same = [row for row in rows if row["budget"] == budget]
         for name, of in (("mean", statistics.fmean), ("largest - smallest", spread)):
             figures = {k: of([row[k] for row in same]) for k in MEASURED if k in same[0]}
-            found.append({"model": name, "budget": budget, **figures})
-    return found
+            summaries.append({"model": name, "budget": budget, **figures})
+    return summaries
 
 
 MEASURED = ("seconds", "stateful", "network", "nanogpt", "dynamic")
@@ -157,13 +160,13 @@ def main() -> None:
             rows = []
             for minutes in arguments.minutes:
                 for seed in range(arguments.seeds):
-                    rows.append(textgen_run(text, minutes, seed, Path(folder), arguments.quick))
+                    rows.append(measure_textgen(text, minutes, seed, Path(folder), arguments.quick))
                     print(json.dumps(rows[-1]), flush=True)
-        more = summary(rows) if arguments.seeds > 1 else []
+        more = summarise(rows) if arguments.seeds > 1 else []
         others = []
         if not arguments.no_baselines:
             with cpu_settings(available_cores()):
-                others = list(baselines(text, 100))
+                others = list(measure_baselines(text, 100))
         save(f"quality-{text.stem}", [*rows, *more, *others])
         print(table([*rows, *more, *others], QUALITY), flush=True)
 

@@ -33,7 +33,8 @@ from textgen.sampling.chain import FILTERS
 from textgen.sampling.generator import generate
 from textgen.tokenizers.char import CharTokenizer
 
-TEXT = "".join(map(chr, range(32, 97)))  # 65 characters
+# 65 characters.
+TEXT = "".join(map(chr, range(32, 97)))
 TOKENIZER = CharTokenizer.from_text(TEXT)
 ROUNDS, SECONDS = 7, 0.4
 MODULES = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -59,12 +60,12 @@ VALUES: dict[str, Any] = {
 TOGETHER = ("bias", "repetition_penalty", "top_k", "top_p", "min_p")
 
 
-def network(cell: str, layers: int, hidden: int = 512) -> CharRNN:
+def make_network(cell: str, layers: int, hidden: int = 512) -> CharRNN:
     """Return an untrained network."""
     return CharRNN(ModelConfig(TOKENIZER.size, cell, layers, hidden, 64), seed=0).eval()
 
 
-def ours(model: CharRNN, rows: int = 1, **options: Any) -> Iterator[None]:
+def textgen_loop(model: CharRNN, rows: int = 1, **options: Any) -> Iterator[None]:
     """Write text without end, a character of each row at a time."""
     engine = Engine(model.config, model.export())
     settings = {"temperature": 1.0, "seed": 0, "num": rows, "length": 10**9, **options}
@@ -75,10 +76,10 @@ def ours(model: CharRNN, rows: int = 1, **options: Any) -> Iterator[None]:
 def module_loop(model: CharRNN, cell: str) -> Iterator[None]:
     """Write text as most scripts do: torch's module, called for one step at a time."""
     recurrent = MODULES[cell](64, model.config.hidden, num_layers=len(model.layers))
-    state, one = None, torch.zeros(1, 1, dtype=torch.long)
+    state, ids_TB = None, torch.zeros(1, 1, dtype=torch.long)
     while True:
-        out, state = recurrent(model.embedding(one), state)
-        one = torch.multinomial(model.head(out)[-1].softmax(-1), 1)
+        out, state = recurrent(model.embedding(ids_TB), state)
+        ids_TB = torch.multinomial(model.head(out)[-1].softmax(-1), 1)
         yield
 
 
@@ -88,17 +89,17 @@ def cell_loop(model: CharRNN, cell: str) -> Iterator[None]:
     widths = [64] + [hidden] * (len(model.layers) - 1)
     cells = [CELLS[cell](width, hidden) for width in widths]
     states: list[Any] = [None] * len(cells)
-    one = torch.zeros(1, dtype=torch.long)
+    ids_B = torch.zeros(1, dtype=torch.long)
     while True:
-        x = model.embedding(one)
-        for place, each in enumerate(cells):
-            states[place] = each(x, states[place])
-            x = states[place][0] if cell == "lstm" else states[place]
-        one = torch.multinomial(model.head(x).softmax(-1), 1)[:, 0]
+        x = model.embedding(ids_B)
+        for layer, step in enumerate(cells):
+            states[layer] = step(x, states[layer])
+            x = states[layer][0] if cell == "lstm" else states[layer]
+        ids_B = torch.multinomial(model.head(x).softmax(-1), 1)[:, 0]
         yield
 
 
-def rate(steps: Iterator[None], threads: int) -> float:
+def measure_rate(steps: Iterator[None], threads: int) -> float:
     """Return steps a second."""
     torch.set_num_threads(threads)
     count, start = 0, time.perf_counter()
@@ -109,16 +110,16 @@ def rate(steps: Iterator[None], threads: int) -> float:
     return count / (time.perf_counter() - start)
 
 
-def in_turn(loops: dict[str, tuple[Iterator[None], int]]) -> dict[str, float]:
+def measure_in_turn(loops: dict[str, tuple[Iterator[None], int]]) -> dict[str, float]:
     """Return the median rate of each loop, measured round by round."""
-    found: dict[str, list[float]] = {name: [] for name in loops}
+    rates: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(ROUNDS + 1):
         for name, (steps, threads) in loops.items():
-            found[name].append(rate(steps, threads))
-    return {name: statistics.median(rates[1:]) for name, rates in found.items()}
+            rates[name].append(measure_rate(steps, threads))
+    return {name: statistics.median(counted[1:]) for name, counted in rates.items()}
 
 
-def read_rate(size: int, threads: int) -> float:
+def measure_read_rate(size: int, threads: int) -> float:
     """Return the best bytes a second at which float32 numbers of so many bytes are read."""
     narrow = aligned(np.ones((size // 4 // 2048 * 4, 512), dtype=np.float32))
     wide = narrow.reshape(-1, 2048)
@@ -139,18 +140,21 @@ def read_rate(size: int, threads: int) -> float:
     return best
 
 
-def compared(cell: str, layers: int, hidden: int) -> dict[str, Any]:
+def compare_network(cell: str, layers: int, hidden: int) -> dict[str, Any]:
     """Return the rates of one network and of torch's loops, and the ratios."""
-    model = network(cell, layers, hidden)
+    model = make_network(cell, layers, hidden)
     threads = sampling_threads(model.config.parameters())
-    loops = {"ours": (ours(model), threads), "batch": (ours(model, rows=64), threads)}
+    loops = {
+        "ours": (textgen_loop(model), threads),
+        "batch": (textgen_loop(model, rows=64), threads),
+    }
     for number in (1, 2):
         loops[f"module {number}"] = (module_loop(model, cell), number)
         loops[f"cells {number}"] = (cell_loop(model, cell), number)
     size = 4 * (model.config.products() - model.layers[0].weight_ih_l0.numel())
-    before = read_rate(size, threads)
-    rates = in_turn(loops)
-    read = max(before, read_rate(size, threads))
+    before = measure_read_rate(size, threads)
+    rates = measure_in_turn(loops)
+    read = max(before, measure_read_rate(size, threads))
     return {
         "network": f"{cell}, {layers} x {hidden}",
         "threads": threads,
@@ -163,21 +167,21 @@ def compared(cell: str, layers: int, hidden: int) -> dict[str, Any]:
     }
 
 
-def filter_costs() -> list[dict[str, Any]]:
+def measure_filters() -> list[dict[str, Any]]:
     """Return by how much each filter slows a network of 2 x 512 down."""
-    model = network("lstm", 2)
+    model = make_network("lstm", 2)
     threads = sampling_threads(model.config.parameters())
-    loops = {"plain": (ours(model), threads)}
-    for one in FILTERS:
-        loops[one.option] = (ours(model, **{one.option: VALUES[one.option]}), threads)
-    loops["together"] = (ours(model, **{name: VALUES[name] for name in TOGETHER}), threads)
-    rates = in_turn(loops)
+    loops = {"plain": (textgen_loop(model), threads)}
+    for option in (step.option for step in FILTERS):
+        loops[option] = (textgen_loop(model, **{option: VALUES[option]}), threads)
+    loops["together"] = (textgen_loop(model, **{name: VALUES[name] for name in TOGETHER}), threads)
+    rates = measure_in_turn(loops)
     plain = rates.pop("plain")
     rates[" + ".join(TOGETHER)] = rates.pop("together")
-    return [{"filter": name, "slower": plain / one - 1} for name, one in rates.items()]
+    return [{"filter": name, "slower": plain / rate - 1} for name, rate in rates.items()]
 
 
-def demo_start() -> dict[str, Any]:
+def measure_start() -> dict[str, Any]:
     """Return seconds to the first character of the demo model, and its memory."""
     demo = ROOT / "checkpoints" / "demo.safetensors"
     command = [sys.executable, "-m", "textgen", "sample", str(demo), "--length"]
@@ -201,9 +205,10 @@ def demo_start() -> dict[str, Any]:
 def main() -> None:
     """Measure, print the tables, write the JSON."""
     torch.manual_seed(0)
-    start = demo_start()  # first: later children may be larger
-    rows = [compared(*sizes) for sizes in NETWORKS]
-    costs = filter_costs()
+    # First, since a later child may begin larger.
+    start = measure_start()
+    rows = [compare_network(*sizes) for sizes in NETWORKS]
+    costs = measure_filters()
     save("sampling", rows, filters=costs, start=[start])
     print(table(rows, SAMPLING), table(costs, FILTER_COSTS), table([start], STARTS), sep="\n\n")
 

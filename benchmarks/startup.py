@@ -37,7 +37,7 @@ COLUMNS = {
 }
 
 
-def first_output(words: list[str]) -> float:
+def time_to_first_output(words: list[str]) -> float:
     """Return the milliseconds until a Python process writes a character, or ends without one."""
     start = time.perf_counter()
     with subprocess.Popen(
@@ -52,24 +52,24 @@ def first_output(words: list[str]) -> float:
     return 1000 * took
 
 
-def to_the_end(words: list[str]) -> float:
+def time_to_end(words: list[str]) -> float:
     """Return the milliseconds that a Python process takes in all."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *words], capture_output=True, check=True)
     return 1000 * (time.perf_counter() - start)
 
 
-def in_turn() -> dict[str, float]:
+def time_in_turn() -> dict[str, float]:
     """Return the median milliseconds of each command, after a round that is not counted."""
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS + 1):
         for name, words in COMMANDS.items():
-            measure = first_output if "first character" in name else to_the_end
+            measure = time_to_first_output if "first character" in name else time_to_end
             times[name].append(measure(words))
-    return {name: statistics.median(found[1:]) for name, found in times.items()}
+    return {name: statistics.median(counted[1:]) for name, counted in times.items()}
 
 
-def compared(medians: dict[str, float]) -> list[dict[str, Any]]:
+def compare_commands(medians: dict[str, float]) -> list[dict[str, Any]]:
     """Return a row for each command: its time, and how it compares with the two bare ones."""
     bare, numpy = medians[BARE], medians[NUMPY]
     return [
@@ -87,7 +87,7 @@ def compared(medians: dict[str, float]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
-    rows = compared(in_turn())
+    rows = compare_commands(time_in_turn())
     save("startup", rows)
     print(table(rows, COLUMNS))
 

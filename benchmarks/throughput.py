@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from baselines import BareModel, detached
-from common import save, seconds
+from baselines import BareModel, detach
+from common import median_seconds, save
 from report import THROUGHPUT, table
 from torch import nn
 
@@ -32,7 +32,7 @@ SIZES = [(hidden, batch) for hidden in (384, 512, 640) for batch in (16, 32)] + 
 ROUNDS = 15
 
 
-def bare_update(cell: str, hidden: int, batch: int, ids: np.ndarray) -> Callable[[], None]:
+def make_bare_update(cell: str, hidden: int, batch: int, ids: np.ndarray) -> Callable[[], None]:
     """Return a function that takes one update of a loop as one would write it."""
     recurrent = {"gru": nn.GRU, "lstm": nn.LSTM}[cell](EMBEDDING, hidden)
     model = BareModel(VOCABULARY, EMBEDDING, recurrent)
@@ -52,12 +52,12 @@ def bare_update(cell: str, hidden: int, batch: int, ids: np.ndarray) -> Callable
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         loss.item()
-        state, step = detached(after), step + 1
+        state, step = detach(after), step + 1
 
     return update
 
 
-def our_update(
+def make_our_update(
     cell: str, hidden: int, batch: int, ids: np.ndarray, use_bfloat16: bool
 ) -> Callable[[], Any]:
     """Return a function that takes one update of textgen's trainer, without dropout."""
@@ -67,7 +67,7 @@ def our_update(
     return lambda: trainer.update(1e-3)
 
 
-def in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
+def time_in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
     """Return the median seconds of each function, called one after the other, round by round."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(ROUNDS + 2):
@@ -75,25 +75,25 @@ def in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
             start = time.perf_counter()
             function()
             times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(found[2:]) for name, found in times.items()}
+    return {name: statistics.median(counted[2:]) for name, counted in times.items()}
 
 
-def measured(cell: str, hidden: int, batch: int, peak: float) -> dict[str, Any]:
+def measure_size(cell: str, hidden: int, batch: int, peak: float) -> dict[str, Any]:
     """Return characters a second of the bare loop, ratios to it, and shares of the peak."""
     ids = np.random.default_rng(0).integers(0, VOCABULARY, 300_000).astype(np.uint8)
     updates = {
-        "bare": bare_update(cell, hidden, batch, ids),
-        "float32": our_update(cell, hidden, batch, ids, use_bfloat16=False),
+        "bare": make_bare_update(cell, hidden, batch, ids),
+        "float32": make_our_update(cell, hidden, batch, ids, use_bfloat16=False),
     }
     if cell == "gru" and multiplies_bfloat16(torch.device("cpu")):
-        updates["bfloat16"] = our_update(cell, hidden, batch, ids, use_bfloat16=True)
-    took = in_turn(updates)
+        updates["bfloat16"] = make_our_update(cell, hidden, batch, ids, use_bfloat16=True)
+    took = time_in_turn(updates)
     products = ModelConfig(VOCABULARY, cell, 1, hidden, EMBEDDING).products()
     row: dict[str, Any] = {"cell": cell, "hidden": hidden, "batch": batch}
     row["bare"] = WINDOW * batch / took.pop("bare")
-    for name, one in took.items():
-        row[name] = WINDOW * batch / one / row["bare"]
-        row[f"{name}_share"] = 6 * products * WINDOW * batch / one / peak
+    for name, seconds in took.items():
+        row[name] = WINDOW * batch / seconds / row["bare"]
+        row[f"{name}_share"] = 6 * products * WINDOW * batch / seconds / peak
     return row
 
 
@@ -102,8 +102,8 @@ def main() -> None:
     torch.manual_seed(0)
     with cpu_settings(available_cores()):
         square = torch.ones(2048, 2048)
-        peak = 2 * 2048**3 / seconds(lambda: square @ square)
-        rows = [measured(cell, *size, peak) for cell in ("gru", "lstm") for size in SIZES]
+        peak = 2 * 2048**3 / median_seconds(lambda: square @ square)
+        rows = [measure_size(cell, *size, peak) for cell in ("gru", "lstm") for size in SIZES]
     save("throughput", rows, peak_gflops=peak / 1e9)
     print(f"peak {peak / 1e9:.0f} GFLOP/s in float32\n\n" + table(rows, THROUGHPUT))
 
