@@ -11,7 +11,6 @@ errors name the option.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import operator
@@ -66,6 +65,9 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str, cutoff: float 
         otherwise: the fix where nothing known is near.
         cutoff: how alike two words must be, from 0 to 1.
     """
+    # Imported for errors alone: --help shall be at once.
+    import difflib
+
     close = difflib.get_close_matches(word, list(known), 1, cutoff)
     return f"did you mean {close[0]}?" if close else otherwise
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 from textgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 # e to that power is beyond any ratio of probabilities.
 LARGEST_BIAS = 1000
@@ -24,6 +27,9 @@ def split_shares(split: str) -> tuple[Decimal, ...]:
 
     Decimals, not floats, so that 0.9 cuts n characters at exactly floor(0.9 n).
     """
+    # Imported when a split is read: --help shall be at once.
+    from decimal import Decimal, InvalidOperation
+
     try:
         shares = tuple(Decimal(part) for part in split.split(","))
     except InvalidOperation:
