@@ -19,14 +19,13 @@ import numpy as np
 from textgen.checkpoint import (
     Checkpoint,
     index_for,
-    longest_copied,
     runs,
     stepper_of,
     text_of,
     training_text,
 )
 from textgen.config import SampleConfig, SampleOptions
-from textgen.data import Spans
+from textgen.data import Spans, longest_shared
 from textgen.engine import Threads, sampling_threads
 from textgen.errors import TextError, UsageError
 from textgen.evaluation import Score, adapted, score_text
@@ -256,9 +255,8 @@ class TextModel:
         if self.path is None:
             raise TextError("text", "of a model without a file it is not known", "load it from one")
         whole = text_of(self.path, self.checkpoint, training_text).text
-        codes, others = (code_points(one).astype(np.uint32) for one in (whole, text))
-        length, place = longest_copied(codes, others)
-        return text[place : place + length]
+        codes, text_codes = (code_points(part).astype(np.uint32) for part in (whole, text))
+        return "".join(map(chr, longest_shared(codes, text_codes).tolist()))
 
     def score(self, text: str) -> Score:
         """Return what a text costs, read from the zero state.

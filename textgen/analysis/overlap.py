@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from textgen.data import SPAN_CHARS, copied, longest_shared
+from textgen.data import SPAN_CHARS, longest_shared, mark_copied
 from textgen.tokenizers import code_points
 
 # Characters of the longest span in JSON.
@@ -74,7 +74,7 @@ def measure_overlap(train: str, part: str) -> Overlap:
         longest=len(longest),
         text="".join(map(chr, longest)),
         spans=max(0, len(part) - SPAN_CHARS + 1),
-        copied_spans=int(copied(train_codes, part_codes, SPAN_CHARS).sum()),
+        copied_spans=int(mark_copied(train_codes, part_codes, SPAN_CHARS).sum()),
         lines=len(lines),
         copied_lines=sum(line in train_lines for line in lines),
     )

@@ -11,7 +11,6 @@ from textgen.checkpoint.loading import with_ngrams as with_ngrams
 from textgen.checkpoint.runs import find_checkpoint as find_checkpoint
 from textgen.checkpoint.runs import newest_checkpoint as newest_checkpoint
 from textgen.checkpoint.span_index import index_for as index_for
-from textgen.checkpoint.span_index import longest_copied as longest_copied
 from textgen.checkpoint.span_index import text_of as text_of
 from textgen.checkpoint.training_text import read_foreign as read_foreign
 
@@ -19,7 +18,6 @@ __all__ = [
     "Checkpoint",
     "find_checkpoint",
     "index_for",
-    "longest_copied",
     "make_engine",
     "network_of",
     "newest_checkpoint",

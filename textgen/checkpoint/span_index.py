@@ -8,17 +8,14 @@ The spans are kept as sorted hashes in a file, so that the text itself is read o
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from textgen.checkpoint import training_text
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.data import BASE, Spans, corpus, hash_windows
+from textgen.data import BASE, Spans, corpus
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError
 from textgen.tokenizers import ByteTokenizer, CharTokenizer
 
@@ -89,36 +86,3 @@ def text_of(
         raise UsageError(str(checkpoint_path), problem, NAME_NOVEL_TEXT) from None
     except (TextError, UsageError) as error:
         raise type(error)(error.subject, error.problem, NAME_NOVEL_TEXT) from None
-
-
-def longest_copied(text_ids: np.ndarray, output_ids: np.ndarray) -> tuple[int, int]:
-    """Return the length of the longest span of the output that stands in the text, and its place.
-
-    text_ids (n,), output_ids (m,): ids or code points. The place is where the span begins in the
-    output; of several spans it is the one that stands first in the text. Every span is compared
-    id by id before it counts. (0, 0) if not even one character is common.
-    """
-    most = min(len(text_ids), len(output_ids))
-    length = bisect.bisect_left(  # where a span is copied, so are the shorter ones in it
-        range(1, most + 1), True, key=lambda n: _copied(text_ids, output_ids, n) is None
-    )
-    place = _copied(text_ids, output_ids, length) if length else 0
-    assert place is not None
-    return length, place
-
-
-def _copied(text_ids: np.ndarray, output_ids: np.ndarray, length: int) -> int | None:
-    """Return where in the output the first span of the text that it shares begins, else None."""
-    hashes = np.concatenate([block for _, block in hash_windows(output_ids, length)])
-    order = np.argsort(hashes, kind="stable")
-    hashes = hashes[order]
-    for start, block in hash_windows(text_ids, length):
-        place = hashes.searchsorted(block)
-        match = hashes[np.minimum(place, len(hashes) - 1)] == block
-        for window in np.flatnonzero(match):
-            span = text_ids[start + window : start + window + length]
-            end = hashes.searchsorted(block[window], side="right")
-            for i in order[place[window] : end]:
-                if np.array_equal(span, output_ids[i : i + length]):
-                    return int(i)
-    return None

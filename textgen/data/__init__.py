@@ -16,9 +16,8 @@ from textgen.data.source import Source as Source
 from textgen.data.spans import BASE as BASE
 from textgen.data.spans import SPAN_CHARS as SPAN_CHARS
 from textgen.data.spans import Spans as Spans
-from textgen.data.spans import copied as copied
-from textgen.data.spans import hash_windows as hash_windows
 from textgen.data.spans import longest_shared as longest_shared
+from textgen.data.spans import mark_copied as mark_copied
 from textgen.data.splits import SEPARATE_PARTS as SEPARATE_PARTS
 from textgen.data.splits import bounds_of as bounds_of
 from textgen.data.splits import bounds_of_shares as bounds_of_shares
@@ -42,11 +41,10 @@ __all__ = [
     "TextFormat",
     "bounds_of",
     "bounds_of_shares",
-    "copied",
     "framed",
-    "hash_windows",
     "joins_previous",
     "load_dataset",
     "longest_shared",
+    "mark_copied",
     "read",
 ]
