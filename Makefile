@@ -1,5 +1,6 @@
 # make demo   from nothing to generated text, in about three minutes
 # make test   format check, lint, types and the test suite
+# make docs   write the generated pages of docs/ anew
 # make corpora-check CORPORA=folder   train on each text of a folder for a minute, and sample
 
 PYTHON ?= python3
