@@ -163,16 +163,6 @@ def test_the_best_draft_is_the_one_that_the_model_finds_likeliest(drafts, option
         assert as_tuples([one]) == as_tuples([candidates[int(np.argmin(means))]])
 
 
-def test_drafts_that_are_chosen_by_their_sum_or_at_random_would_be_noticed():
-    """A sum favours the short: these drafts tell it from the mean, and first ones from best."""
-    every = written(num=60, primes=["ab"], stop=("f",))
-    means = [cost("ab", one.text).mean() if one.text else np.inf for one in every]
-    sums = [cost("ab", one.text).sum() if one.text else np.inf for one in every]
-    assert len({len(one.text) for one in every}) > 5
-    assert int(np.argmin(means)) not in (0, int(np.argmin(sums)))
-    assert written(primes=["ab"], best_of=60, stop=("f",))[0].row == int(np.argmin(means))
-
-
 def test_an_empty_draft_is_chosen_only_where_all_are_empty():
     every = written(num=8, primes=["ab"], stop=tuple("abcd"))
     assert {bool(one.text) for one in every} == {True, False}

@@ -13,7 +13,6 @@ from textgen.checkpoint.loading import make_engine
 from textgen.config.sample import SampleConfig
 from textgen.evaluation import protocols
 from textgen.sampling.batch import write_texts
-from textgen.sampling.constraints import WholeCharacters
 from textgen.sampling.generator import begin, generate, read_prime
 from textgen.sampling.row import Row, select_ids
 from textgen.sampling.stopping import StopMatcher
@@ -67,16 +66,6 @@ def assert_whole(kind, cfg):
 def test_texts_are_whole_characters_and_as_many_as_asked(kind, options):
     for length in (1, 2, 7, 40):
         assert_whole(kind, config(num=4, length=length, **options))
-
-
-@pytest.mark.parametrize("kind", ["byte", "bpe"])
-def test_without_the_limit_characters_would_break(monkeypatch, kind):
-    shape = model(kind)[0].spelling.allowed_SV.shape
-    monkeypatch.setattr(
-        WholeCharacters, "allowed", lambda self, *_: np.ones((len(self.states_B), shape[1]), bool)
-    )
-    with pytest.raises(AssertionError):
-        assert_whole(kind, config(num=20, temperature=5.0))
 
 
 def test_a_row_without_a_way_to_finish_its_character_ends_before_it():
