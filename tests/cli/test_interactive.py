@@ -7,14 +7,10 @@ import stat
 import sys
 import threading
 
-import naive
-import numpy as np
 import pytest
-from samples import network_of, units_of
+from factories import learn_tokenizer, random_checkpoint
 
-from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.cli.interactive import MOST_CHOICES, Session, converse
-from textgen.config.model import ModelConfig
 from textgen.errors import MachineError, TextError, TextgenError, UsageError
 from textgen.textmodel import TextModel
 from textgen.tokenizers.char import CharTokenizer
@@ -23,9 +19,7 @@ LETTERS = CharTokenizer.from_text('abcdefgh\n\t. "' * 3)
 
 
 def checkpoint():
-    sizes = ModelConfig(vocab=LETTERS.size, layers=2, hidden=8, embedding=4)
-    weights = naive.random_weights(sizes, seed=0, scale=0.7)
-    return Checkpoint(sizes, LETTERS, {n: w.astype(np.float32) for n, w in weights.items()})
+    return random_checkpoint(LETTERS, layers=2, scale=0.7)
 
 
 @pytest.fixture
@@ -87,10 +81,7 @@ def test_a_line_is_unescaped(session):
 
 def test_a_line_of_digits_is_text_where_there_is_nothing_to_choose():
     digits = CharTokenizer.from_text("0123456789")
-    sizes = ModelConfig(vocab=digits.size, hidden=4, embedding=4)
-    weights = naive.random_weights(sizes, seed=0)
-    weights = {name: array.astype(np.float32) for name, array in weights.items()}
-    session = session_of(TextModel(Checkpoint(sizes, digits, weights)))
+    session = session_of(TextModel(random_checkpoint(digits, scale=0.5, hidden=4)))
     say(session, "12")
     assert session.text.startswith("12") and len(session.text) == 22
 
@@ -533,10 +524,7 @@ def test_an_interrupt_at_the_prompt_ends_everything(monkeypatch, capsys, session
 
 def test_a_terminal_is_shown_no_control_characters(monkeypatch):
     alphabet = CharTokenizer.from_text("a\x1b\x07\n")
-    sizes = ModelConfig(vocab=alphabet.size, hidden=4, embedding=4)
-    weights = naive.random_weights(sizes, seed=0)
-    weights = {name: array.astype(np.float32) for name, array in weights.items()}
-    session = session_of(TextModel(Checkpoint(sizes, alphabet, weights)), length=100)
+    session = session_of(TextModel(random_checkpoint(alphabet, scale=0.5, hidden=4)), length=100)
     monkeypatch.setattr(sys, "stdin", io.StringIO("a\n:show\n"))
     monkeypatch.setattr(sys, "stdout", Terminal())
     converse(session)
@@ -547,7 +535,7 @@ def test_a_terminal_is_shown_no_control_characters(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 def test_a_conversation_with_a_model_of_bytes_or_pieces(kind):
-    model = TextModel(network_of(units_of(kind, "the cat é 日本\n" * 9)))
+    model = TextModel(random_checkpoint(learn_tokenizer(kind, "the cat é 日本\n" * 9)))
     session = session_of(model)
     said = say(session, "the cat é")
     assert said.startswith("the cat é")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from factories import assert_equal_tensors, full_checkpoint, refused
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from samples import assert_equal_tensors, refused, tiny
 
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.errors import CheckpointError
@@ -224,8 +224,8 @@ def test_a_truncated_file_is_called_truncated(small):
 
 def test_two_halves_of_different_checkpoints_are_noticed(small, tmp_path):
     other = tmp_path / "other.safetensors"
-    weights = {name: array + 1 for name, array in tiny().weights.items()}
-    tiny(weights=weights).save(other)
+    weights = {name: array + 1 for name, array in full_checkpoint().weights.items()}
+    full_checkpoint(weights=weights).save(other)
     one, two = small.read_bytes(), other.read_bytes()
     assert len(one) == len(two)
     small.write_bytes(one[: len(one) - 50] + two[len(one) - 50 :])

@@ -6,9 +6,9 @@ import itertools
 import naive
 import numpy as np
 import pytest
+from factories import learn_tokenizer, random_checkpoint, with_counts_of
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import counted, network_of, units_of
 
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.loading import make_engine
@@ -377,8 +377,8 @@ def test_a_search_cannot_go_on_from_a_place_in_a_text(model):
 
 def test_among_texts_of_bytes_the_best_of_all_is_found():
     """Of a, é and ü, which share their first byte: texts of three characters take 3 to 6 ids."""
-    tokenizer = counted(ByteTokenizer(), "aéü")
-    engine = make_engine(network_of(tokenizer, seed=3))
+    tokenizer = with_counts_of(ByteTokenizer(), "aéü")
+    engine = make_engine(random_checkpoint(tokenizer, seed=3))
     found = beam_search(engine, tokenizer, "a", config(beams=WIDE, num=27, length=3))
     scores = {}
     for text in map("".join, itertools.product("aéü", repeat=3)):
@@ -396,7 +396,7 @@ def test_among_texts_of_bytes_the_best_of_all_is_found():
 @pytest.mark.parametrize("options", [{}, {"stop": ("a",)}, {"until": "sentence"}], ids=str)
 def test_beams_write_whole_characters_and_end_as_any_text_does(kind, options):
     words = "the cat. é ü 日本 😀 at\n" * 9
-    found = network_of(units_of(kind, words), hidden=4)
+    found = random_checkpoint(learn_tokenizer(kind, words), hidden=4)
     for one in TextModel(found).texts(["the"], beams=5, num=5, length=9, **options):
         assert "\ufffd" not in one.text
         assert len(one.text) == 9 or one.end != "length"

@@ -5,9 +5,9 @@ import itertools
 
 import numpy as np
 import pytest
+from factories import learn_tokenizer, random_checkpoint, with_counts_of
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import counted, network_of, units_of
 
 from textgen.checkpoint.loading import make_engine
 from textgen.config.sample import SampleConfig
@@ -28,10 +28,10 @@ KINDS = ["byte", "bpe", "unigram"]
 @functools.cache
 def model(kind):
     """A tokenizer and a network that finds everything about equally likely."""
-    tokenizer = units_of(kind, WORDS)
+    tokenizer = learn_tokenizer(kind, WORDS)
     if kind != "byte":  # a text in which some characters were spelled in bytes
-        tokenizer = counted(tokenizer, WORDS + "ßñ€𝄞")
-    return tokenizer, make_engine(network_of(tokenizer, hidden=4, embedding=3))
+        tokenizer = with_counts_of(tokenizer, WORDS + "ßñ€𝄞")
+    return tokenizer, make_engine(random_checkpoint(tokenizer, hidden=4, embedding=3))
 
 
 def config(**options):
@@ -73,7 +73,7 @@ def test_a_row_without_a_way_to_finish_its_character_ends_before_it():
     counts = np.zeros(256, np.uint64)
     counts[[0x61, 0xC3]] = 1
     tokenizer = ByteTokenizer(counts)
-    engine = make_engine(network_of(tokenizer))
+    engine = make_engine(random_checkpoint(tokenizer))
     steps = list(generate(engine, tokenizer, config(num=5, length=30)))
     assert steps[-1].ends == ["spelling"] * 5
     assert {*"".join(joined(steps))} <= {"a"}
@@ -228,7 +228,7 @@ def test_penalties_look_back_on_ids(kind, penalty):
 def test_log_probs_are_those_of_the_ids_that_the_text_is_written_with(kind):
     if kind == "char":
         tokenizer = CharTokenizer.from_text(WORDS)
-        engine = make_engine(network_of(tokenizer))
+        engine = make_engine(random_checkpoint(tokenizer))
     else:
         tokenizer, engine = model(kind)
     cfg = config(num=3, length=25, temperature=0.7, stop=("!",))
@@ -255,8 +255,8 @@ def test_ids_belong_to_a_text_up_to_its_last_character(text, length, junk):
 @pytest.mark.parametrize("kind", [*KINDS, "marked"])
 def test_a_text_of_nothing_has_no_log_probs(kind):
     if kind == "marked":  # whose last id begins no character
-        tokenizer = counted(ByteTokenizer(marked=True), WORDS)
-        engine = make_engine(network_of(tokenizer))
+        tokenizer = with_counts_of(ByteTokenizer(marked=True), WORDS)
+        engine = make_engine(random_checkpoint(tokenizer))
     else:
         tokenizer, engine = model(kind)
     (text,) = write_texts(engine, tokenizer, ["the"], config(length=0))
@@ -293,11 +293,11 @@ def test_text_is_taken_once():
 
 
 def test_a_mark_is_never_drawn_and_writes_nothing():
-    tokenizer = counted(ByteTokenizer(marked=True), WORDS)
+    tokenizer = with_counts_of(ByteTokenizer(marked=True), WORDS)
     counts = tokenizer.counts.copy()
     counts[tokenizer.boundary_id] = 10**9
     tokenizer = tokenizer.with_counts(counts)
-    engine = make_engine(network_of(tokenizer))
+    engine = make_engine(random_checkpoint(tokenizer))
     steps = list(generate(engine, tokenizer, config(num=5)))
     assert all(tokenizer.boundary_id not in step.ids_B for step in steps)
     assert [len(text) for text in joined(steps)] == [40] * 5
@@ -305,8 +305,8 @@ def test_a_mark_is_never_drawn_and_writes_nothing():
 
 def test_pieces_that_were_learnt_elsewhere_write_only_what_the_training_held():
     tokenizer, _ = SentencePieceTokenizer.train(WORDS, "bpe", 400)
-    tokenizer = counted(tokenizer, "the cat")
-    engine = make_engine(network_of(tokenizer))
+    tokenizer = with_counts_of(tokenizer, "the cat")
+    engine = make_engine(random_checkpoint(tokenizer))
     text = joined(generate(engine, tokenizer, config(length=200)))[0]
     held = {tokenizer.decode([one]) for one in tokenizer.encode("the cat")}
     assert {*text} <= {*"".join(held)}

@@ -2,17 +2,21 @@
 
 import dataclasses
 
-import naive
 import numpy as np
 import pytest
 import torch
-from samples import network_of, refused, tiny, units_of
+from factories import (
+    full_checkpoint,
+    learn_tokenizer,
+    random_checkpoint,
+    random_engine,
+    refused,
+)
 
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.config.model import CELLS, ModelConfig
 from textgen.config.sample import SampleConfig
 from textgen.engine.mixture import Mixture
-from textgen.engine.network import Engine
 from textgen.engine.ngrams import NGrams
 from textgen.errors import CheckpointError
 from textgen.files import tensorfile
@@ -30,8 +34,7 @@ def sizes(cell="gru", layers=2, hidden=8):
 
 
 def network(cell="gru", layers=2, dtype=np.float64):
-    weights = naive.random_weights(sizes(cell, layers), 0, scale=0.8)
-    return Engine(sizes(cell, layers), {name: one.astype(dtype) for name, one in weights.items()})
+    return random_engine(LETTERS, dtype=dtype, cell=cell, layers=layers)
 
 
 def config(**options):
@@ -129,8 +132,7 @@ def test_a_place_cannot_be_changed_by_mistake():
 def test_rows_taken_saved_and_loaded_go_on_to_the_last_bit(cell, tmp_path):
     """Products and sums round by the layout of their operands, which these change."""
     wide = sizes(cell, hidden=96)
-    weights = naive.random_weights(wide, 0, scale=0.3)
-    model = Engine(wide, {name: one.astype(np.float32) for name, one in weights.items()})
+    model = random_engine(LETTERS, scale=0.3, dtype=np.float32, cell=cell, layers=2, hidden=96)
     place = stopped(model, rows=5)
     taken = place.take(range(5))
     place.save(tmp_path / "place.state", wide)
@@ -258,8 +260,8 @@ def test_a_place_in_the_text_of_another_model_is_refused(tmp_path, other):
 
 def test_a_checkpoint_is_no_place_in_a_text_and_the_other_way_round(tmp_path):
     model, path = tmp_path / "model.safetensors", tmp_path / "here.state"
-    tiny().save(model)
-    refused(model, "not where a text", load=load_for(tiny().model))
+    full_checkpoint().save(model)
+    refused(model, "not where a text", load=load_for(full_checkpoint().model))
     stopped().save(path, sizes())
     refused(path, load=Checkpoint.load)
 
@@ -348,7 +350,7 @@ def test_rests_go_with_their_texts_to_a_file_and_back(tmp_path):
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 def test_a_text_goes_on_from_a_file_within_a_piece(kind, tmp_path):
-    found = network_of(units_of(kind, "the cat sat é 日本\n" * 9))
+    found = random_checkpoint(learn_tokenizer(kind, "the cat sat é 日本\n" * 9))
     model = TextModel(found)
     whole = model.sample(length=30, seed=1, temperature=1.0)
     for length in range(30):
