@@ -77,8 +77,8 @@ def network(config, weights, ids, state=None):
     layers = [layer_weights(weights, number) for number in range(config.layers)]
     state = list(state or [zero_state(config.cell, config.hidden) for _ in layers])
     logits = []
-    for one in ids:
-        x_t = E[one]
+    for id_t in ids:
+        x_t = E[id_t]
         total = 0
         for number, p in enumerate(layers):
             state[number] = CELLS[config.cell](p, x_t, state[number])
@@ -94,21 +94,21 @@ def layer_weights(weights, number):
 
 
 def nats(logits, target):
-    """What the character `target` costs: minus the log of its probability."""
+    """The nats of the character `target`: minus the logarithm of its probability."""
     return np.log(np.exp(logits).sum()) - logits[target]
 
 
 def mean_nats(config, weights, x_TB, y_TB, states=None):
-    """Mean cost of y_TB after x_TB; states holds one network state a row, or None for zeros."""
-    costs = []
+    """Mean nats of y_TB after x_TB; states holds one network state a row, or None for zeros."""
+    all_nats = []
     for b in range(x_TB.shape[1]):
         logits, _ = network(config, weights, x_TB[:, b], states and states[b])
-        costs += [nats(y, target) for y, target in zip(logits, y_TB[:, b], strict=True)]
-    return np.mean(costs)
+        all_nats += [nats(y, target) for y, target in zip(logits, y_TB[:, b], strict=True)]
+    return np.mean(all_nats)
 
 
 def slope(f, values, name, direction):
-    """Derivative of f(values) when values[name] moves along direction."""
+    """Derivative of f(values) as values[name] moves along direction."""
     tiny = 1e-30
     return np.imag(f({**values, name: values[name] + 1j * tiny * direction})) / tiny
 

@@ -6,15 +6,14 @@ import sys
 import naive
 import numpy as np
 import pytest
-from samples import network_of, units_of
+from factories import learn_tokenizer, random_checkpoint
 
 from textgen import nn
 from textgen.analysis import plots
 from textgen.analysis.gradients import Curve, inspect
-from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.checkpoint.loading import network_of as torch_network
+from textgen.checkpoint.loading import network_of
 from textgen.cli.app import main
-from textgen.config.model import CELLS, ModelConfig
+from textgen.config.model import CELLS
 from textgen.errors import MachineError, NumericsError, TextError, UsageError
 from textgen.nn import gradients as nn_gradients
 from textgen.nn.gradients import gradient_norms
@@ -39,14 +38,13 @@ def small(monkeypatch):
 
 def checkpoint(cell, layers=1, hidden=3, **changed):
     """A model of random weights, in the float32 of a file; changed: by a part of their name."""
-    sizes = {"layers": layers, "hidden": hidden}
-    config = ModelConfig(vocab=LETTERS.size, cell=cell, embedding=4, **sizes)
-    weights = naive.random_weights(config, seed=layers)
+    sizes = {"cell": cell, "layers": layers, "hidden": hidden}
+    model = random_checkpoint(LETTERS, seed=layers, scale=0.5, **sizes)
     for part, value in changed.items():
-        for name in weights:
+        for name, array in model.weights.items():
             if part in name:
-                weights[name] = np.broadcast_to(value, weights[name].shape)
-    return Checkpoint(config, LETTERS, {n: w.astype(np.float32) for n, w in weights.items()})
+                model.weights[name] = np.broadcast_to(value, array.shape).astype(np.float32)
+    return model
 
 
 def some_ids(length, seed=0):
@@ -56,7 +54,7 @@ def some_ids(length, seed=0):
 def nudged_nats(model, ids, target, nudged, nudge):
     """What target costs after ids when, in the middle of a step, one state is nudged.
 
-    nudged: (step, layer, which of its states). A nudged c also moves the h that is made of it.
+    nudged: (step, layer, which of its states). A nudged c also moves the h that is made from it.
     """
     weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
     layers = [naive.layer_weights(weights, number) for number in range(model.model.layers)]
@@ -82,7 +80,7 @@ def nudged_nats(model, ids, target, nudged, nudge):
 def test_norms_are_those_of_the_derivative_by_every_unit_of_every_state(cell, layers):
     model, lags = checkpoint(cell, layers), 5
     ids = some_ids(4 + lags + 1 + 3)
-    found_KSP = gradient_norms(torch_network(model), ids, lags)
+    found_KSP = gradient_norms(network_of(model), ids, lags)
     states = [(n, part) for n in range(layers) for part in range(2 if cell == "lstm" else 1)]
     assert found_KSP.shape == (lags + 1, len(states), 3)
     for lag, s, position in np.ndindex(found_KSP.shape):
@@ -100,7 +98,7 @@ def test_an_orthogonal_rnn_near_zero_decays_or_grows_by_its_factor(factor):
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
     parts = {"weight_ih": 1e-6, "bias": 0, "weight_hh": factor * turn}
     norms_KSP = gradient_norms(
-        torch_network(checkpoint("rnn", hidden=6, **parts)), some_ids(100), lags=20
+        network_of(checkpoint("rnn", hidden=6, **parts)), some_ids(100), lags=20
     )
     expected = norms_KSP[0] * factor ** np.arange(21)[:, None, None]
     np.testing.assert_allclose(norms_KSP, expected, rtol=1e-5)
@@ -112,7 +110,7 @@ def test_a_forget_gate_is_the_factor_of_c_when_nothing_else_recurs(bias, gate):
     biases = np.repeat([0.0, bias, 0.0, 0.0], 3)
     model = checkpoint("lstm", weight_hh=0, weight_ih=0, bias_ih=biases, bias_hh=0)
     model.weights["layers.0.weight_ih_l0"][6:9] = 1  # of g, so that c is not zero
-    norms_KSP = gradient_norms(torch_network(model), some_ids(100), lags=30)
+    norms_KSP = gradient_norms(network_of(model), some_ids(100), lags=30)
     expected = norms_KSP[0, 1] * gate ** np.arange(31.0)[:, None]
     np.testing.assert_allclose(norms_KSP[:, 1], expected, rtol=1e-12)
     assert norms_KSP[0].min() > 0
@@ -121,9 +119,9 @@ def test_a_forget_gate_is_the_factor_of_c_when_nothing_else_recurs(bias, gate):
 
 def test_positions_measured_in_pieces_are_the_same(monkeypatch):
     model, ids = checkpoint("lstm"), some_ids(200)
-    whole = gradient_norms(torch_network(model), ids, 9)
+    whole = gradient_norms(network_of(model), ids, 9)
     patch(monkeypatch, "MOST_STATE_NUMBERS", 10 * 3)  # room for a single row
-    np.testing.assert_allclose(gradient_norms(torch_network(model), ids, 9), whole, rtol=1e-12)
+    np.testing.assert_allclose(gradient_norms(network_of(model), ids, 9), whole, rtol=1e-12)
 
 
 def test_reach_is_the_first_lag_below_a_hundredth():
@@ -151,7 +149,7 @@ def home(tmp_path, monkeypatch):
 def test_curves_are_percentiles_over_the_positions(home):
     result = inspect("lstm.safetensors", "text.txt", lags=12)
     ids = LETTERS.encode((home / "text.txt").read_text())
-    norms_KSP = np.sort(gradient_norms(torch_network(checkpoint("lstm", layers=2)), ids, 12))
+    norms_KSP = np.sort(gradient_norms(network_of(checkpoint("lstm", layers=2)), ids, 12))
     names = [(curve.layer, curve.state) for curve in result.curves]
     assert names == [(1, "h"), (1, "c"), (2, "h"), (2, "c")]
     for number, curve in enumerate(result.curves):
@@ -192,7 +190,7 @@ def test_a_text_that_is_too_short_is_an_error_with_the_numbers(home):
 
 
 def test_a_model_of_bytes_has_no_lags_in_characters(home):
-    network_of(units_of("byte", "abc")).save(home / "bytes.safetensors")
+    random_checkpoint(learn_tokenizer("byte", "abc")).save(home / "bytes.safetensors")
     with pytest.raises(UsageError, match="reads bytes"):
         inspect("bytes.safetensors", "text.txt", 12)
 

@@ -6,13 +6,13 @@ import naive
 import numpy as np
 import pytest
 import torch
+from factories import random_checkpoint, small_sizes
 from hypothesis import given
 from hypothesis import strategies as st
 
 import textgen
-from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.loading import make_engine, with_ngrams
-from textgen.config.model import CELLS, ModelConfig
+from textgen.config.model import CELLS
 from textgen.engine.mixture import Mixture, best_ngram_weight, mix
 from textgen.engine.network import Engine
 from textgen.engine.ngrams import NGrams
@@ -25,7 +25,7 @@ LETTERS = CharTokenizer.from_text("abcdefgh\n " * 3)
 
 
 def sizes(cell="gru", order=4):
-    return ModelConfig(LETTERS.size, cell, layers=2, hidden=8, embedding=4, ngrams=order)
+    return small_sizes(LETTERS, cell=cell, layers=2, ngrams=order)
 
 
 def random_ids(n, rows=1, seed=1):
@@ -44,10 +44,9 @@ def mixture(cell="gru", weight=0.3):
     return Mixture(network(cell), counted(), weight)
 
 
-def checkpoint(share=0.3, ngrams=None, scale=0.7):
-    weights = naive.random_weights(sizes(), seed=0, scale=scale)
-    weights = {name: array.astype(np.float32) for name, array in weights.items()}
-    return Checkpoint(sizes(), LETTERS, weights, ngrams=ngrams or counted(), share=share)
+def checkpoint(share=0.3):
+    plain = random_checkpoint(LETTERS, scale=0.7, layers=2, ngrams=4)
+    return dataclasses.replace(plain, ngrams=counted(), share=share)
 
 
 def plain(ids, share, cell="gru"):

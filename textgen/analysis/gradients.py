@@ -87,6 +87,7 @@ def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradie
         lags: the largest lag, in characters.
 
     Raises:
+        CheckpointError: there is no checkpoint, or it is damaged.
         UsageError: the model does not read characters, or there is no room for so many lags.
         TextError: the text is too short.
         NumericsError: a gradient is not finite.

@@ -225,7 +225,8 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the product (rows, N)."""
         if self.packed is not None:
-            return self.linear(x, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
+            product: Tensor = self.linear(x, self.packed, self.bias, "none", [], "")
+            return product
         return x @ self.plain if self.bias is None else torch.addmm(self.bias, x, self.plain)
 
 

@@ -1,4 +1,4 @@
-"""Dynamic evaluation: a model that goes on learning from the text it reads.
+"""Dynamic evaluation: a model that keeps learning from the text it reads.
 
 Each stretch of text is first predicted and then, once its nats are counted, learnt from, so that
 the names and the style of the text itself help to predict the rest of it (Mikolov et al., 2010;
@@ -78,7 +78,8 @@ class AdaptiveStepper(TorchStepper):
 
     def _learn(self, loss: Tensor) -> None:
         self.model.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         self._optimizer.step()
         with torch.no_grad():
-            torch._foreach_lerp_(self._weights, self._trained, self.rule.decay)
+            for weight, trained in zip(self._weights, self._trained, strict=True):
+                weight.lerp_(trained, self.rule.decay)
