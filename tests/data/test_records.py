@@ -98,14 +98,6 @@ def test_an_epoch_shows_every_item_once_whole_and_from_its_mark(items, batch, wi
     assert sorted(y[:-1] for _, y in read) == sorted(items)
 
 
-def test_the_check_notices_a_row_that_is_not_reset(monkeypatch):
-    streams = RecordStreams(framed([[1, 2], [3, 4], [5, 6]]), MARK, 1, 9, 0)
-    whole = streams.window_at
-    monkeypatch.setattr(streams, "window_at", lambda e, i: (*whole(e, i)[:2], np.array([i == 0])))
-    read = rows_of_an_epoch(streams, 0)
-    assert sorted(y[:-1] for _, y in read) != [[1, 2], [3, 4], [5, 6]]
-
-
 def test_epochs_differ_and_repeat_with_their_seed():
     ids = framed([[one] * 3 for one in range(10)] * 5)
     order = [

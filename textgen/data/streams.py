@@ -3,9 +3,10 @@
 Row b of one window goes on where row b of the window before ended, so a state carried from window
 to window sees an unbroken text.
 
-Shapes: B streams, T time steps; windows are time-major, x_TB and y_TB, and y is x one character
-later. A position is two numbers, (epoch, window), and everything random is a function of the
-seed and the position, so a stream continues from a saved position exactly.
+Shapes: B streams, T time steps, K records, G groups of records. Windows are time-major, x_TB and
+y_TB, and y is x one character later. A position is two numbers, (epoch, window), and everything
+random is a function of the seed and the position, so a stream continues from a saved position
+exactly.
 
     >>> streams = Streams(np.arange(101), batch=4, window=5, seed=0)
     >>> x_TB, y_TB, reset_B = streams.window_at(epoch=0, index=0)
@@ -19,76 +20,100 @@ from textgen.data.corpus import MappedIds
 from textgen.data.records import IGNORED, Records
 from textgen.tokenizers import Ids
 
+# Of a stream at each window, so that the zero state, from which sampling starts, is trained too.
+RESET_PROBABILITY = 0.01
+
 
 class RecordStreams:
-    """Windows over items, in the shape of `Streams`: B items of like length side by side.
+    """Windows over records, in the shape of `Streams`: B records of like length side by side.
 
-    Each epoch the items are shuffled, those of one length among themselves, and the groups of B
-    too. So the rows of a window end almost together, and an epoch has always as many windows.
+    A group is B records of like length, one in each row, read in windows of one width from their
+    beginning to the end of the longest. Each epoch the records are shuffled, those of one length
+    among themselves, and the groups too. So the rows of a window end almost together, and an epoch
+    has always as many windows.
+
+    Attributes:
+        batch: B, at most the number of records.
+        window: T at most, at most the longest record.
+        windows: of an epoch.
     """
 
     def __init__(self, ids: Ids, boundary_id: int, batch: int, window: int, seed: int) -> None:
+        """Lay out windows over ids (n,) in which boundary_id frames each record."""
         self.ids, self.seed = ids, seed
-        self.items = Records.of(ids, boundary_id)
-        lengths = np.sort(self.items.lengths)
-        self.window = min(window, int(lengths[-1]))
-        self.batch = min(batch, len(lengths))
-        longest = lengths[self.batch - 1 :: self.batch]
-        if len(lengths) % self.batch:
-            longest = np.append(longest, lengths[-1])
-        self._longest = longest  # of each group
-        self._parts = -(-longest // self.window)  # windows of each group
-        self.windows = int(self._parts.sum())
+        self.records = Records.of(ids, boundary_id)
+        lengths_K = np.sort(self.records.lengths)
+        self.window = min(window, int(lengths_K[-1]))
+        self.batch = min(batch, len(lengths_K))
+        # The last record of each group is its longest; the last group may be short.
+        longest_G = lengths_K[self.batch - 1 :: self.batch]
+        if len(lengths_K) % self.batch:
+            longest_G = np.append(longest_G, lengths_K[-1])
+        self._longest_G = longest_G
+        self._windows_G = -(-longest_G // self.window)
+        self.windows = int(self._windows_G.sum())
         self._epoch: tuple[int, np.ndarray, np.ndarray] | None = None
 
     @property
     def chars_per_step(self) -> int:
         """Characters that one window trains on, on average."""
-        return max(1, round(int(self.items.lengths.sum()) / self.windows))
+        return max(1, round(int(self.records.lengths.sum()) / self.windows))
 
     def position(self, step: int) -> tuple[int, int]:
         """Return the (epoch, window) of a step counted from 0."""
         return divmod(step, self.windows)
 
     def window_at(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return x_TB, y_TB (int64, or IGNORED) and reset_B (bool: starts from the zero state)."""
-        order, groups = self._order(epoch)
-        ends = np.cumsum(self._parts[groups])
-        place = int(np.searchsorted(ends, index, side="right"))
-        group = groups[place]
-        part = index - int(ends[place] - self._parts[group])
-        rows = order[group * self.batch : (group + 1) * self.batch]
-        width = -(-int(self._longest[group]) // int(self._parts[group]))
-        last = min((part + 1) * width, int(self._longest[group]))
-        x_TB, y_TB = self.items.window(self.ids, rows, part * width, last)
-        if missing := self.batch - len(rows):  # the last group may be short
+        """Return a window of an epoch.
+
+        Returns:
+            x_TB and y_TB, int64, where y is IGNORED behind a record's end; reset_B, bool: the
+            stream starts from the zero state.
+        """
+        records_K, groups_G = self._order(epoch)
+        # (G,) the windows of the epoch up to the end of each group.
+        ends_G = np.cumsum(self._windows_G[groups_G])
+        turn = int(np.searchsorted(ends_G, index, side="right"))
+        group = groups_G[turn]
+        windows, longest = int(self._windows_G[group]), int(self._longest_G[group])
+        index_in_group = index - int(ends_G[turn]) + windows
+        # The windows of a group are as even as can be, so that none is a few steps short.
+        steps = -(-longest // windows)
+        first, end = index_in_group * steps, min((index_in_group + 1) * steps, longest)
+        # (B,) or fewer, in the last group.
+        records_B = records_K[group * self.batch : (group + 1) * self.batch]
+        x_TB, y_TB = self.records.window(self.ids, records_B, first, end)
+        if missing := self.batch - len(records_B):
             x_TB = np.pad(x_TB, ((0, 0), (0, missing)))
             y_TB = np.pad(y_TB, ((0, 0), (0, missing)), constant_values=IGNORED)
-        return x_TB, y_TB, np.full(self.batch, part == 0)
+        return x_TB, y_TB, np.full(self.batch, index_in_group == 0)
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items by length and the order of their groups, in this epoch."""
+        """Return the records (K,) by length and the groups (G,) in their order in this epoch."""
         if self._epoch is None or self._epoch[0] != epoch:
             draws = np.random.Generator(np.random.Philox(key=(self.seed, epoch)))
-            chance = draws.random(len(self.items.lengths))
-            order = np.lexsort((chance, self.items.lengths))
-            self._epoch = (epoch, order, draws.permutation(len(self._parts)))
+            chance_K = draws.random(len(self.records.lengths))
+            records_K = np.lexsort((chance_K, self.records.lengths))
+            self._epoch = (epoch, records_K, draws.permutation(len(self._windows_G)))
         return self._epoch[1], self._epoch[2]
 
 
-RESET_PROBABILITY = 0.01  # of a stream at each window, so that the zero state is trained too
-
-
 class Streams:
-    """B streams over ids (n,), n >= 2.
+    """B contiguous streams over one text.
 
-    batch and window shrink to what a short text can fill; the attributes of those names hold
-    what is used. Each epoch starts the streams at a fresh offset, anywhere in what does not
-    fill whole windows, so that the windows' borders move and all of the text has its turn.
+    Each epoch starts the streams at a fresh offset, anywhere in what does not fill whole windows,
+    so that the windows' borders move and all of the text has its turn.
+
+    Attributes:
+        batch: B, at most what a short text can fill.
+        window: T, at most what a short text can fill.
+        windows: of an epoch.
     """
 
     def __init__(self, ids: Ids | MappedIds, batch: int, window: int, seed: int) -> None:
-        pairs = len(ids) - 1  # (character, next character)
+        """Lay out windows over ids (n,), n >= 2."""
+        # Each id but the last has a next one, which is to be predicted.
+        pairs = len(ids) - 1
         self.ids = ids
         self.seed = seed
         self.window = min(window, pairs)
@@ -105,7 +130,11 @@ class Streams:
         return divmod(step, self.windows)
 
     def window_at(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return x_TB, y_TB (int64) and reset_B (bool: this stream starts from the zero state)."""
+        """Return a window of an epoch.
+
+        Returns:
+            x_TB and y_TB, int64; reset_B, bool: the stream starts from the zero state.
+        """
         pairs = len(self.ids) - 1
         slack = pairs - self.batch * self.windows * self.window
         draws = np.random.Generator(
