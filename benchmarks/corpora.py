@@ -43,10 +43,10 @@ def run_textgen(*words: str) -> str:
 
 def evaluation_words(text: Path, run: str, folder: Path) -> list[str]:
     """Return the words that make `eval` measure on what was held out, not all of a large part."""
-    facts = Checkpoint.load(Path(run) / "best.safetensors").facts
-    if facts["records"]:
+    facts = Checkpoint.load(Path(run) / "best.safetensors").metadata
+    if facts.records:
         return ["--part", "val"]
-    whole, (start, end) = corpus.read(text), facts["parts"]["val"]
+    whole, (start, end) = corpus.read(text), facts.parts["val"]
     beginning = folder / "beginning.txt"
     beginning.write_bytes(whole.slice(start, min(end, start + MOST_CHARS)).encode())
     return [str(beginning)]

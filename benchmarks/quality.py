@@ -31,7 +31,7 @@ from report import QUALITY, table
 
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.data import corpus
-from textgen.data.splits import bounds_of_shares
+from textgen.data.splits import Split
 from textgen.engine.ngrams import NGrams, longest_order
 from textgen.evaluation import protocols
 from textgen.nn.char_rnn import CharRNN, TorchStepper
@@ -62,8 +62,8 @@ def measure_textgen(
         "chars_seen": last["chars_seen"],
         "stateful": stateful["nats_per_char"],
         "network": measure_network(best, text),
-        "settings": best.facts["training"],
-        "share": best.share,
+        "settings": best.metadata.training,
+        "share": best.ngram_weight,
     }
     if quick:
         return row
@@ -76,7 +76,7 @@ def measure_network(best: Checkpoint, text: Path) -> float:
     """Return the nats of a checkpoint's network without its n-grams, under `stateful`."""
     network = CharRNN.from_weights(best.model, best.weights, torch.device("cpu"))
     whole = corpus.read(text)
-    val = whole.slice(*bounds_of_shares(len(whole), SPLIT)["val"])
+    val = whole.slice(*Split(SPLIT).bounds(len(whole))["val"])
     # One stream gains nothing from a second thread.
     with cpu_settings(1):
         result = protocols.measure_text(TorchStepper(network), best.tokenizer, val, "stateful")
@@ -96,7 +96,7 @@ def evaluate_run(run: Path, *words: str) -> dict[str, Any]:
 def measure_baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
     """Train and measure what one would otherwise use."""
     whole = corpus.read(text)
-    bounds = bounds_of_shares(len(whole), SPLIT)
+    bounds = Split(SPLIT).bounds(len(whole))
     train, val = whole.slice(*bounds["train"]), whole.slice(*bounds["val"])
     tokenizer = CharTokenizer.from_text(train)
     ids, val_ids = tokenizer.encode(train), tokenizer.encode(val, "replace")

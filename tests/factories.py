@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.checkpoint.metadata import Metadata
+from textgen.checkpoint.resume import Plan, Progress, ResumeState
 from textgen.cli.app import main
 from textgen.config.model import ModelConfig
+from textgen.config.train import TrainConfig
 from textgen.engine.network import Engine
 from textgen.engine.ngrams import NGrams
 from textgen.errors import CheckpointError, UsageError
@@ -20,6 +23,9 @@ from textgen.files.tensorfile import read_tensors
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
 from textgen.tokenizers.subword import SentencePieceTokenizer
+from textgen.training.sizing import Recipe
+
+RECIPE = Recipe("gru", 1, 2, 2, 3, 2, 8, 1e-3, "float32", 0.0, 0.1)
 
 
 def learn_tokenizer(kind, text):
@@ -52,12 +58,12 @@ def random_engine(tokenizer, seed=0, scale=0.8, dtype=np.float64, **sizes):
     return Engine(config, {name: array.astype(dtype) for name, array in weights.items()})
 
 
-def random_checkpoint(tokenizer, facts=None, seed=0, scale=1.0, **sizes):
+def random_checkpoint(tokenizer, metadata=None, seed=0, scale=1.0, **sizes):
     """A checkpoint of random weights, in the float32 of a file. sizes: of `small_sizes`."""
     config = small_sizes(tokenizer, **sizes)
     weights = naive.random_weights(config, seed, scale)
     weights = {name: array.astype(np.float32) for name, array in weights.items()}
-    return Checkpoint(config, tokenizer, weights, facts or {})
+    return Checkpoint(config, tokenizer, weights, metadata or Metadata())
 
 
 def full_checkpoint(cell="gru", **changes):
@@ -65,8 +71,18 @@ def full_checkpoint(cell="gru", **changes):
     tokenizer = CharTokenizer.from_text("abba\u00e9")
     ngrams = NGrams.count(tokenizer.encode("abba\u00e9"), tokenizer.size, 3)
     sizes = {"cell": cell, "hidden": 2, "embedding": 2, "ngrams": 3}
-    plain = random_checkpoint(tokenizer, {"split": "0.9,0.1"}, **sizes)
-    return dataclasses.replace(plain, **{"ngrams": ngrams, "share": 0.25, **changes})
+    plain = random_checkpoint(tokenizer, Metadata(shares="0.9,0.1"), **sizes)
+    return dataclasses.replace(plain, **{"ngrams": ngrams, "ngram_weight": 0.25, **changes})
+
+
+def resume_state(step=3, texts=("corpus.txt",), **changes):
+    """What a run of ten steps is resumed from. changes: of its fields."""
+    config = TrainConfig(steps=10, **dataclasses.asdict(RECIPE))
+    plan = Plan(steps=10, warmup=1, every=5, val_chars=0, final_chars=0)
+    state = ResumeState(
+        step, plan, config, 1, tuple(texts), Progress(train_nats=4.5, train_steps=3)
+    )
+    return dataclasses.replace(state, **changes)
 
 
 def call(capsys, *words):

@@ -69,7 +69,7 @@ class TextModel:
     ) -> None:
         self.checkpoint, self.path = checkpoint, path
         self.tokenizer = checkpoint.tokenizer
-        self.reading = training_text.recorded_format(checkpoint.facts)  # of primes too
+        self.reading = checkpoint.metadata.text_format  # of primes too
         self.state: SamplingState | None = None
         self.seed: int | None = None
         # The latest constraints, and the options that they came from.
@@ -340,7 +340,8 @@ class TextModel:
         barred: Container[str] = ()
         if config.unseen:
             path = self.path or Path("checkpoint")
-            barred = training_text.known_records(path, self.checkpoint.facts, config.novel_text)
+            metadata = self.checkpoint.metadata
+            barred = training_text.known_records(path, metadata, config.novel_text)
         texts = different_texts(
             self._stepper, self.tokenizer, prime, config, self._constraints(config), barred
         )

@@ -1,5 +1,6 @@
 """How far back gradients reach, against derivatives taken by nudging a state of the naive loop."""
 
+import dataclasses
 import json
 import sys
 
@@ -12,6 +13,7 @@ from textgen import nn
 from textgen.analysis import plots
 from textgen.analysis.gradients import Curve, inspect
 from textgen.checkpoint.loading import network_of
+from textgen.checkpoint.metadata import Metadata
 from textgen.cli.app import main
 from textgen.config.model import CELLS
 from textgen.errors import MachineError, NumericsError, TextError, UsageError
@@ -139,7 +141,7 @@ def test_reach_is_the_first_lag_below_a_hundredth():
 def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = checkpoint("lstm", layers=2)
-    model.facts["training"] = {"window": 6}
+    model = dataclasses.replace(model, metadata=Metadata(training={"window": 6}))
     model.save(tmp_path / "lstm.safetensors")
     checkpoint("gru").save(tmp_path / "gru.safetensors")
     (tmp_path / "text.txt").write_text(LETTERS.decode(some_ids(300)))

@@ -6,12 +6,22 @@ import tracemalloc
 import numpy as np
 import pytest
 import safetensors.numpy
+from factories import (
+    assert_equal_tensors,
+    full_checkpoint,
+    learn_tokenizer,
+    random_checkpoint,
+    refused,
+    resume_state,
+    with_counts_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import assert_equal_tensors, counted, network_of, refused, tiny, units_of
 
 from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.checkpoint.metadata import Metadata
 from textgen.config.model import ModelConfig
+from textgen.data.corpus import TextIdentity
 from textgen.files import tensorfile
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
@@ -20,24 +30,25 @@ from textgen.tokenizers.char import CharTokenizer
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_a_checkpoint_comes_back_as_it_was(tmp_path, cell):
     path = tmp_path / "model.safetensors"
-    resume = {"exp_avg.head.bias": np.arange(4, dtype=np.float32), "seen": np.arange(2)}
-    facts = {"metrics": {"val_nats": 1.5}, "corpus": {"name": "text", "size": 9}}
-    made = tiny(cell, resume=resume, facts=facts)
+    tensors = {"exp_avg.head.bias": np.arange(4, dtype=np.float32), "seen": np.arange(2)}
+    metadata = Metadata(TextIdentity("text", 9, "0" * 64), metrics={"val_nats": 1.5})
+    made = full_checkpoint(cell, resume=resume_state(tensors=tensors), metadata=metadata)
     made.save(path)
     found = Checkpoint.load(path)
     assert found.model == made.model
-    assert found.facts == {**facts, "format": tensorfile.FORMAT_VERSION}
+    assert found.metadata == metadata
     assert found.tokenizer.alphabet == "ab\u00e9"
     assert found.tokenizer.counts.tolist() == [0, 2, 2, 1]
     assert_equal_tensors(found.weights, made.weights)
-    assert_equal_tensors(found.resume, resume)
+    assert_equal_tensors(found.resume.tensors, tensors)
+    assert dataclasses.replace(found.resume, tensors=tensors) == made.resume
 
 
 def test_ngrams_and_their_share_come_back(tmp_path):
-    made = tiny()
+    made = full_checkpoint()
     made.save(tmp_path / "model")
     found = Checkpoint.load(tmp_path / "model")
-    assert found.share == made.share == 0.25
+    assert found.ngram_weight == made.ngram_weight == 0.25
     assert (found.ngrams.vocab, found.ngrams.order) == (4, 3)
     for name in ("grams", "counts"):
         array = getattr(made.ngrams, name)
@@ -48,12 +59,12 @@ def test_ngrams_and_their_share_come_back(tmp_path):
 
 
 def test_a_model_without_ngrams_has_none_in_its_file(tmp_path):
-    model = dataclasses.replace(tiny().model, ngrams=1)
-    tiny(model=model, ngrams=None, share=0.0).save(tmp_path / "model")
+    model = dataclasses.replace(full_checkpoint().model, ngrams=1)
+    full_checkpoint(model=model, ngrams=None, ngram_weight=0.0).save(tmp_path / "model")
     assert not [name for name in tensorfile.read_tensors(tmp_path / "model")[0] if "ngrams" in name]
     found = Checkpoint.load(tmp_path / "model")
     assert found.ngrams is None
-    assert found.share == 0
+    assert found.ngram_weight == 0
 
 
 def test_saving_what_was_loaded_gives_the_same_bytes(small, tmp_path):
@@ -62,10 +73,10 @@ def test_saving_what_was_loaded_gives_the_same_bytes(small, tmp_path):
 
 
 def test_saving_changes_nothing_in_the_checkpoint(tmp_path):
-    made = tiny()
+    made = full_checkpoint()
     made.save(tmp_path / "model", dtype="float16")
-    assert made.facts == tiny().facts
-    assert_equal_tensors(made.weights, tiny().weights)
+    assert made.metadata == full_checkpoint().metadata
+    assert_equal_tensors(made.weights, full_checkpoint().weights)
 
 
 @pytest.mark.parametrize("text", ["\0\r\n\ufeff", "\u2028\U0010ffff", "\ud7ff\ue000", "é" * 300])
@@ -80,11 +91,11 @@ def test_any_alphabet_survives_the_file(tmp_path, text):
 
 def test_half_precision_weights_are_widened_when_they_are_read(tmp_path):
     path, full = tmp_path / "half", tmp_path / "full"
-    tiny().save(path, dtype="float16")
-    tiny().save(full)
+    full_checkpoint().save(path, dtype="float16")
+    full_checkpoint().save(full)
     stored = safetensors.numpy.load_file(path)
     found = Checkpoint.load(path).weights
-    for name, array in tiny().weights.items():
+    for name, array in full_checkpoint().weights.items():
         assert stored[name].dtype == np.float16
         assert found[name].dtype == np.float32
         assert found[name].tolist() == stored[name].tolist()
@@ -93,8 +104,8 @@ def test_half_precision_weights_are_widened_when_they_are_read(tmp_path):
 
 
 def test_double_precision_weights_stay_double(tmp_path):
-    weights = {name: array / np.float64(3) for name, array in tiny().weights.items()}
-    tiny(weights=weights).save(tmp_path / "model", dtype="float64")
+    weights = {name: array / np.float64(3) for name, array in full_checkpoint().weights.items()}
+    full_checkpoint(weights=weights).save(tmp_path / "model", dtype="float64")
     assert_equal_tensors(Checkpoint.load(tmp_path / "model").weights, weights)
 
 
@@ -111,7 +122,7 @@ WORDS = "the cat sat on the mat: é, 日本\n" * 9
 @pytest.fixture(scope="module", params=["byte", "bpe", "unigram"])
 def of_units(request, tmp_path_factory):
     """The file of a model of bytes or pieces, and the model."""
-    made = network_of(units_of(request.param, WORDS))
+    made = random_checkpoint(learn_tokenizer(request.param, WORDS))
     path = tmp_path_factory.mktemp("units") / request.param
     made.save(path)
     return path, made
@@ -126,7 +137,7 @@ def test_bytes_and_pieces_come_back_from_the_one_file(of_units, tmp_path):
     assert found.tokenizer.decode(found.tokenizer.encode(text)) == text
     assert found.tokenizer.counts.tolist() == made.tokenizer.counts.tolist()
     assert_equal_tensors(found.weights, made.weights)
-    assert found.facts == {"format": tensorfile.FORMAT_VERSION}
+    assert found.metadata == Metadata()
     found.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
@@ -141,12 +152,11 @@ def test_the_report_says_what_the_units_are(of_units):
 
 
 def test_a_mark_comes_back_and_stands_in_the_settings(tmp_path):
-    made = network_of(counted(ByteTokenizer(marked=True), "ab"))
+    made = random_checkpoint(with_counts_of(ByteTokenizer(marked=True), "ab"))
     made.save(tmp_path / "model")
     assert tensorfile.read_tensors(tmp_path / "model")[1]["marked"] is True
     found = Checkpoint.load(tmp_path / "model")
     assert (found.tokenizer.size, found.tokenizer.boundary_id) == (257, 256)
-    assert "marked" not in found.facts
 
 
 def test_a_file_without_a_mark_says_nothing_of_it(small):
@@ -159,7 +169,7 @@ def test_a_mark_that_the_alphabet_has_no_room_for_is_refused(small, marked):
 
 
 def test_a_damaged_model_of_pieces_is_refused(tmp_path):
-    network_of(units_of("bpe", WORDS)).save(tmp_path / "model")
+    random_checkpoint(learn_tokenizer("bpe", WORDS)).save(tmp_path / "model")
 
     def damage(tensors, meta):
         model = tensors["tokenizer.model"] = tensors["tokenizer.model"].copy()
@@ -353,7 +363,7 @@ def test_a_missing_alphabet_is_refused(small, name):
 def test_any_mutation_of_a_checkpoint_is_refused(tmp_path_factory, data):
     """Cuts, splices and overwritten pieces, wherever they fall."""
     path = tmp_path_factory.getbasetemp() / "mutant.safetensors"
-    tiny().save(path)
+    full_checkpoint().save(path)
     whole = path.read_bytes()
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
     mutant = whole[:start] + data.draw(st.binary(max_size=40)) + whole[end:]

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from factories import resume_state
 
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
@@ -24,12 +25,12 @@ def state(step, resumable=True):
     """The checkpoint of a run after so many steps."""
     model = ModelConfig(vocab=3, cell="rnn", hidden=1, embedding=1)
     weights = {n: np.full(shape, step, np.float32) for n, shape in model.shapes().items()}
-    facts = {"resume": {"step": step}} if resumable else {}
-    return Checkpoint(model, CharTokenizer.from_text("ab"), weights, facts)
+    resume = resume_state(step) if resumable else None
+    return Checkpoint(model, CharTokenizer.from_text("ab"), weights, resume=resume)
 
 
 def step_of(checkpoint):
-    return checkpoint.facts["resume"]["step"]
+    return checkpoint.resume.step
 
 
 def names(folder):
@@ -117,7 +118,7 @@ def test_the_one_before_is_kept_too_where_the_last_one_is_a_link(tmp_path):
 def test_going_on_takes_the_last_state_and_says_nothing(tmp_path):
     runs.save_last(tmp_path, state(1))
     runs.save_last(tmp_path, state(2))
-    found, sentence = runs.load_last(tmp_path)
+    found, _, sentence = runs.load_last(tmp_path)
     assert (step_of(found), sentence) == (2, None)
 
 
@@ -133,7 +134,7 @@ def test_going_on_falls_back_to_the_state_before_and_says_so(tmp_path, damage):
         last.mkdir()
     elif damage != "missing":
         last.write_bytes({"truncated": data[:-9], "one bit": data, "empty": b""}[damage])
-    found, sentence = runs.load_last(tmp_path)
+    found, _, sentence = runs.load_last(tmp_path)
     assert step_of(found) == 1
     assert str(last) in sentence
     assert "previous.safetensors" in sentence

@@ -7,9 +7,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from samples import refused, tiny
+from factories import full_checkpoint, refused, resume_state
 
 from textgen.checkpoint import span_index
+from textgen.checkpoint.metadata import Metadata
 from textgen.checkpoint.span_index import index_for, origin_of
 from textgen.data import corpus
 from textgen.data.spans import Spans
@@ -42,13 +43,11 @@ def run(tmp_path):
     """A run folder, which knows where its text is, with one character the training did not see."""
     text = tmp_path / "words.txt"
     text.write_text(WORDS, "utf-8", newline="")
-    facts = {"corpus": corpus.read(text).identity(), "split": "0.9,0.1"}
-    checkpoint = tiny(facts=facts)
+    checkpoint = full_checkpoint(metadata=Metadata(corpus.read(text).identity(), shares="0.9,0.1"))
     folder = tmp_path / "run"
     folder.mkdir()
     checkpoint.save(folder / "best.safetensors")
-    resume = {"text": str(text), "config": {}}
-    last = dataclasses.replace(checkpoint, facts={**facts, "resume": resume})
+    last = dataclasses.replace(checkpoint, resume=resume_state(texts=[str(text)]))
     last.save(folder / "last.safetensors")
     return Run(checkpoint, folder / "best.safetensors", text)
 
@@ -98,7 +97,8 @@ def test_each_length_has_its_own_file(run):
 def test_every_part_of_the_text_counts(run):
     """The validation part too, and a character that only stands there as an unknown one."""
     run.text.write_text("abbab" * 20 + "\u00e9z\u00e9", "utf-8")
-    run.checkpoint.facts["corpus"] = corpus.read(run.text).identity()
+    metadata = Metadata(corpus.read(run.text).identity())
+    run.checkpoint = dataclasses.replace(run.checkpoint, metadata=metadata)
     a, e, unknown = *run.checkpoint.tokenizer.encode("a\u00e9").tolist(), 0
     found = run.index().completing(np.array([[e, unknown], [a, e]]), 4)
     assert [np.flatnonzero(row).tolist() for row in found] == [[e], []]
@@ -151,10 +151,14 @@ def test_an_index_of_another_text_alphabet_length_or_hash_is_refused_and_made_an
 
 def test_the_origin_tells_texts_alphabets_and_lengths_apart(run):
     origin = origin_of(run.checkpoint, 3)
-    assert origin == origin_of(tiny(facts=run.checkpoint.facts, share=0.5), 3)
-    letters = tiny(facts=run.checkpoint.facts, tokenizer=CharTokenizer.from_text("abc"))
-    identity = {**run.checkpoint.facts["corpus"], "sha256": "0" * 64}
-    other = tiny(facts={"corpus": identity})
+    assert origin == origin_of(
+        full_checkpoint(metadata=run.checkpoint.metadata, ngram_weight=0.5), 3
+    )
+    letters = full_checkpoint(
+        metadata=run.checkpoint.metadata, tokenizer=CharTokenizer.from_text("abc")
+    )
+    identity = dataclasses.replace(run.checkpoint.metadata.corpus, sha256="0" * 64)
+    other = full_checkpoint(metadata=Metadata(identity))
     for changed in (origin_of(letters, 3), origin_of(other, 3), origin_of(run.checkpoint, 4)):
         assert changed != origin
 
@@ -228,7 +232,6 @@ def test_a_wrong_text_is_never_ignored_even_where_an_index_stands(run):
     failing(TextError, run, "wrong.txt", "not the text", text=wrong)
 
 
-@pytest.mark.parametrize("facts", [{}, {"corpus": None}, {"corpus": {"name": "words.txt"}}])
-def test_a_model_that_does_not_say_what_it_read_cannot_avoid_it(run, facts):
-    run.checkpoint = dataclasses.replace(run.checkpoint, facts=facts)
+def test_a_model_that_does_not_say_what_it_read_cannot_avoid_it(run):
+    run.checkpoint = dataclasses.replace(run.checkpoint, metadata=Metadata())
     failing(CheckpointError, run, "trained on", text=run.text)

@@ -320,9 +320,9 @@ class TestTexts:
         words = ("--records", r"\n%\n", "--split", "0.5,0.5")
         code, _, _ = call(capsys, "train", "jokes.txt", *words, *self.SMALL)
         assert code == 0
-        facts = Checkpoint.load(names / "checkpoints" / "jokes" / "best.safetensors").facts
-        assert (facts["records"], facts["items"]["train"]) == ("\n%\n", 20)
-        items = training_text.known_records(names / "checkpoints/jokes/best.safetensors", facts)
+        metadata = Checkpoint.load(names / "checkpoints" / "jokes" / "best.safetensors").metadata
+        assert (metadata.records, metadata.record_counts["train"]) == ("\n%\n", 20)
+        items = training_text.known_records(names / "checkpoints/jokes/best.safetensors", metadata)
         assert "joke 7\nof two lines" in items
 
     def test_where_there_are_no_more_items_that_is_said(self, names, capsys, monkeypatch):

@@ -17,6 +17,7 @@ from samples import network_of, units_of
 
 import textgen
 from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.checkpoint.metadata import Metadata
 from textgen.cli import writing
 from textgen.cli.app import main
 from textgen.cli.interactive import Session
@@ -35,8 +36,8 @@ def home(tmp_path, monkeypatch):
     sizes = ModelConfig(vocab=LETTERS.size, layers=1, hidden=8, embedding=4)
     weights = naive.random_weights(sizes, seed=0, scale=0.6)
     weights = {name: array.astype(np.float32) for name, array in weights.items()}
-    facts = {"corpus": Corpus.of(WORDS, tmp_path / "words.txt").identity()}
-    Checkpoint(sizes, LETTERS, weights, facts).save(tmp_path / "model.safetensors")
+    metadata = Metadata(Corpus.of(WORDS, tmp_path / "words.txt").identity())
+    Checkpoint(sizes, LETTERS, weights, metadata).save(tmp_path / "model.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

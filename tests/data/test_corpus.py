@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections import Counter
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.data import corpus, splits
-from textgen.data.corpus import Corpus, read
+from textgen.data import corpus
+from textgen.data.corpus import Corpus, TextIdentity, read
 from textgen.data.encodings import TextFormat
 from textgen.data.source import Source
-from textgen.data.splits import bounds_of_shares
 from textgen.errors import TextError
 from textgen.tokenizers.char import CharTokenizer
 
@@ -51,55 +49,6 @@ def failing_bytes(tmp_path, data, **options):
     error = failing(path, **options)
     assert error.subject == str(path)
     return error
-
-
-@st.composite
-def random_splits(draw):
-    """Two or three shares as thousandths or finer that sum to 1, as text and as fractions."""
-    unit = 10 ** draw(st.integers(1, 9))
-    train = draw(st.integers(1, unit))
-    val = draw(st.integers(0, unit - train)) if draw(st.booleans()) else unit - train
-    numbers = [train, val] if train + val == unit else [train, val, unit - train - val]
-    digits = len(str(unit)) - 1
-    words = [f"{n // unit}.{n % unit:0{digits}d}" for n in numbers]
-    return ",".join(words), [Fraction(n, unit) for n in numbers]
-
-
-def assert_exact_parts(text, split, shares):
-    n = len(text)
-    train = int(shares[0] * n)  # of a fraction, so exactly the floor
-    val = int((shares[0] + shares[1]) * n) if len(shares) == 3 else n
-    assert bounds_of_shares(len(text), split) == {"train": (0, train), "val": (train, val)} | {
-        "test": (val, n)
-    }
-
-
-@given(st.integers(0, 300_000), random_splits())
-def test_parts_are_cut_at_exactly_the_floor_of_their_share(n, split):
-    assert_exact_parts("x" * n, *split)
-
-
-def test_the_check_of_the_cuts_notices_arithmetic_in_floats(monkeypatch):
-    shares = [Fraction(29, 100), Fraction(71, 100)]
-    assert_exact_parts("x" * 100, "0.29,0.71", shares)  # 0.29 * 100 is 28.999999999999996
-    monkeypatch.setattr(splits, "split_shares", lambda split: tuple(map(float, split.split(","))))
-    with pytest.raises(AssertionError):
-        assert_exact_parts("x" * 100, "0.29,0.71", shares)
-
-
-@given(st.text(), random_splits())
-def test_parts_are_in_order_and_together_the_text(text, split):
-    whole = corpus_of(text)
-    parts = [whole.slice(*bounds) for bounds in bounds_of_shares(len(whole), split[0]).values()]
-    assert "".join(parts) == text
-    if len(split[1]) == 2:
-        assert parts[2] == ""
-
-
-def test_tiny_shakespeare_is_cut_as_nanogpt_cuts_it():
-    bounds = bounds_of_shares(1_115_394, "0.9,0.1")
-    assert bounds["train"] == (0, 1_003_854)
-    assert bounds["val"] == (1_003_854, 1_115_394)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.booleans())
@@ -145,7 +94,7 @@ def test_the_identity_is_the_name_and_the_bytes_but_not_the_place(tmp_path):
     path = tmp_path / "corpus.txt"
     path.write_bytes(BOM + "né".encode())
     digest = hashlib.sha256(BOM + "né".encode()).hexdigest()
-    assert read(path).identity() == {"name": "corpus.txt", "size": 6, "sha256": digest}
+    assert read(path).identity() == TextIdentity("corpus.txt", 6, digest)
 
 
 def test_the_report_counts_characters_lines_and_rare_ones(tmp_path):

@@ -10,6 +10,8 @@ import pytest
 from textgen.config.train import TrainConfig
 from textgen.data import corpus, dataset
 from textgen.data.dataset import load_dataset
+from textgen.data.encodings import TextFormat
+from textgen.data.splits import Stretch
 from textgen.errors import TextError, UsageError
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
@@ -46,17 +48,17 @@ def test_ids_are_those_of_the_parts(kind):
     counts = Counter(np.asarray(found.train).tolist())
     assert {i: n for i, n in enumerate(found.tokenizer.counts.tolist()) if n} == counts
     assert found.characters_per_id() == pytest.approx(len(train) / len(found.train))
-    assert found.item_length() is None
+    assert found.mean_record_length() is None
 
 
 def test_what_is_recorded_says_where_the_parts_lie():
-    facts = load_dataset(["text.txt"], TrainConfig(split="0.7,0.2,0.1", newlines="lf")).facts
+    found = load_dataset(["text.txt"], TrainConfig(split="0.7,0.2,0.1", newlines="lf"))
     n = len(TEXT.replace("\r", ""))
-    assert facts["parts"] == {
-        "train": [0, n * 7 // 10], "val": [n * 7 // 10, n * 9 // 10], "test": [n * 9 // 10, n]
+    assert found.parts == {
+        "train": (0, n * 7 // 10), "val": (n * 7 // 10, n * 9 // 10), "test": (n * 9 // 10, n)
     }  # fmt: skip
-    assert facts["corpus"]["name"] == "text.txt"
-    assert facts["reading"] == {"encoding": "utf-8", "newlines": "lf", "normalize": "none"}
+    assert found.corpus.identity().name == "text.txt"
+    assert found.corpus.text_format == TextFormat("utf-8", "lf", "none")
 
 
 def test_all_of_a_text_can_be_trained_on_and_that_is_said():
@@ -72,17 +74,17 @@ def test_beside_a_test_text_validation_keeps_its_share(home):
     n = len(TEXT)
     assert decoded(found, found.train) + decoded(found, found.val) == TEXT
     assert len(found.val) == n * 9 // 10 - n * 7 // 10
-    assert found.facts["test"]["name"] == "other.txt"
+    assert found.others["test"].path.name == "other.txt"
     items = load_dataset(["names.txt"], TrainConfig(test="other.txt", records="lines"))
-    assert items.facts["items"] == {"train": 95, "val": 5, "test": 1}
+    assert items.record_counts == {"train": 95, "val": 5, "test": 1}
 
 
 def test_a_validation_text_leaves_the_whole_to_training(home):
     (home / "other.txt").write_text("a line and a cafe? and ünknown")
     found = load_dataset(["text.txt"], TrainConfig(val="other.txt"))
     assert decoded(found, found.train) == TEXT
-    assert found.facts["validation"]["name"] == "other.txt"
-    assert found.facts["split"] is None
+    assert found.others["val"].path.name == "other.txt"
+    assert found.split.separate == {"val"}
     other = "a line and a cafe? and ünknown"
     known = "".join(char if char in TEXT else "\ufffd" for char in other)
     assert decoded(found, found.val) == known
@@ -118,12 +120,12 @@ def test_items_are_whole_in_each_part_and_in_one_only(kind):
     found = load_dataset(["names.txt"], config)
     train, val = items_of(found, found.train), items_of(found, found.val)
     assert (len(train), len(val)) == (80, 15)
-    assert found.facts["items"] == {"train": 80, "val": 15, "test": 5}
+    assert found.record_counts == {"train": 80, "val": 15, "test": 5}
     assert len(set(train) | set(val)) == 95
     assert set(train) | set(val) < set(NAMES)
     assert train != sorted(train)
     assert found.tokenizer.counts[found.tokenizer.boundary_id] == 81
-    assert found.item_length() == pytest.approx((len(found.train) - 1) / 80)
+    assert found.mean_record_length() == pytest.approx((len(found.train) - 1) / 80)
     ends = 80 + 1  # a mark counts as a character, as a newline would
     chars = sum(map(len, train)) + ends
     assert found.characters_per_id() == pytest.approx(chars / len(found.train))
@@ -173,12 +175,16 @@ def test_other_units_of_the_same_text_are_not_taken_for_these(monkeypatch):
 
 
 def test_of_a_large_text_units_are_found_in_pieces_drawn_from_all_of_it(monkeypatch):
-    monkeypatch.setattr(dataset, "DRAWN_CHARS", 10)
-    monkeypatch.setattr(dataset, "DRAWN_PIECES", 3)
+    monkeypatch.setattr(dataset, "BLOCK_CHARS", 10)
+    monkeypatch.setattr(dataset, "MOST_BLOCKS", 3)
     text = corpus.Corpus.of("".join(f"{n:9}\n" for n in range(100)))
-    drawn = list(dataset._drawn(text, 0, 1000))
+    drawn = list(dataset.sample_blocks(Stretch(text, 0, 1000)))
     assert [int(piece) for piece in drawn] == [0, 50, 99]
-    assert list(dataset._drawn(text, 0, 25)) == [text.slice(0, 10), text.slice(10, 20), "     "]
+    assert list(dataset.sample_blocks(Stretch(text, 0, 25))) == [
+        text.slice(0, 10),
+        text.slice(10, 20),
+        "     ",
+    ]
 
 
 # Starting from a checkpoint

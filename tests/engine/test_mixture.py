@@ -46,7 +46,7 @@ def mixture(cell="gru", weight=0.3):
 
 def checkpoint(share=0.3):
     plain = random_checkpoint(LETTERS, scale=0.7, layers=2, ngrams=4)
-    return dataclasses.replace(plain, ngrams=counted(), share=share)
+    return dataclasses.replace(plain, ngrams=counted(), ngram_weight=share)
 
 
 def plain(ids, share, cell="gru"):

@@ -33,7 +33,7 @@ def finished(tmp_path_factory):
     run = folder / "checkpoints" / "run"
     best = textgen.train(folder / "corpus.txt", out=str(run), lr=0.02, **TINY).best
     # So small a network's own share is next to nothing, and what it learns would not be seen.
-    dataclasses.replace(Checkpoint.load(best), share=0.3).save(best)
+    dataclasses.replace(Checkpoint.load(best), ngram_weight=0.3).save(best)
     return folder
 
 
@@ -229,7 +229,7 @@ class TestAdapt:
     def test_the_ngrams_stay_as_they_were(self, home):
         model, _ = textgen.adapt(RUN, "other.txt")
         own = textgen.load(RUN).checkpoint
-        assert model.checkpoint.share == own.share
+        assert model.checkpoint.ngram_weight == own.ngram_weight
         assert np.array_equal(model.checkpoint.ngrams.counts, own.ngrams.counts)
         assert model.checkpoint.model == own.model
         assert any(

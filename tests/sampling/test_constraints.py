@@ -13,9 +13,11 @@ from samples import counted, network_of, units_of
 
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.loading import make_engine
+from textgen.checkpoint.metadata import Metadata
 from textgen.config.model import ModelConfig
 from textgen.config.sample import SampleConfig
 from textgen.data import corpus
+from textgen.data.corpus import TextIdentity
 from textgen.data.spans import Spans
 from textgen.engine.network import Engine
 from textgen.errors import TextError, UsageError
@@ -452,11 +454,10 @@ def test_a_row_may_end_at_once_whatever_was_looked_back_on_before(look_back):
 
 def checkpoint(text=WORDS):
     data = text.encode()
-    facts = {"corpus": {"name": "words.txt", "size": len(data)}}
-    facts["corpus"]["sha256"] = hashlib.sha256(data).hexdigest()
+    identity = TextIdentity("words.txt", len(data), hashlib.sha256(data).hexdigest())
     weights = naive.random_weights(sizes(), 0, scale=0.8)
     weights = {name: array.astype(np.float32) for name, array in weights.items()}
-    return Checkpoint(sizes(), LETTERS, weights, facts)
+    return Checkpoint(sizes(), LETTERS, weights, Metadata(identity))
 
 
 @pytest.fixture
@@ -533,9 +534,9 @@ def test_a_pattern_needs_a_model_of_characters(kind):
 def test_bytes_copy_no_span_of_the_training_text(tmp_path):
     """Where a copy could be gone on with only, the text ends before a broken character."""
     (tmp_path / "words.txt").write_text(UNITS, "utf-8", newline="")
-    facts = {"corpus": corpus.read(tmp_path / "words.txt").identity()}
+    metadata = Metadata(corpus.read(tmp_path / "words.txt").identity())
     made = network_of(units_of("byte", UNITS))
-    made = dataclasses.replace(made, facts=facts)
+    made = dataclasses.replace(made, metadata=metadata)
     made.save(tmp_path / "model.safetensors")
     model = load(tmp_path / "model.safetensors")
     options = {"novel_text": str(tmp_path / "words.txt"), "seed": 1, "temperature": 0.7}
@@ -548,7 +549,7 @@ def test_bytes_copy_no_span_of_the_training_text(tmp_path):
 
 def test_pieces_spell_a_copy_in_many_ways_so_it_cannot_be_barred(tmp_path):
     made = network_of(units_of("bpe", UNITS))
-    made = dataclasses.replace(made, facts={"corpus": {"name": "a", "size": 1, "sha256": "b"}})
+    made = dataclasses.replace(made, metadata=Metadata(TextIdentity("a", 1, "b")))
     made.save(tmp_path / "model.safetensors")
     with pytest.raises(UsageError, match="this model writes pieces") as caught:
         load(tmp_path / "model.safetensors").sample(novel=5)

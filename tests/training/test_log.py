@@ -4,21 +4,26 @@ import io
 import json
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 
 from textgen.errors import MachineError
-from textgen.training.log import RunLog
+from textgen.training.log import RunLog, ValidationRecord
 
-RECORD = {
-    "step": 1200,
-    "train_nats": 1.5,
-    "val_nats": 2 * math.log(2),
-    "network_nats": 3 * math.log(2),
-    "ngram_share": 0.3,
-    "chars_per_second": 12345.6,
-    "lr": 1e-3,
-}
+RECORD = ValidationRecord(
+    step=1200,
+    epoch=0.5,
+    seconds=12.5,
+    chars_seen=10**6,
+    train_nats=1.5,
+    val_nats=2 * math.log(2),
+    network_nats=3 * math.log(2),
+    ngram_share=0.3,
+    lr=1e-3,
+    grad_norm=0.25,
+    chars_per_second=12345.6,
+)
 UNKNOWN = {"val_nats": None, "network_nats": None, "ngram_share": None}
 SAMPLE = "ROMEO:\r\n\tThou\x1b[2J \u2028 né \U0001f600\n"
 
@@ -33,11 +38,11 @@ def written(log, name="metrics.jsonl"):
 
 
 def record(step):
-    return {**RECORD, "step": step}
+    return replace(RECORD, step=step)
 
 
 def test_each_validation_is_one_line_of_strict_json(log):
-    records = [record(100), {**record(200), **UNKNOWN}]
+    records = [record(100), replace(record(200), **UNKNOWN)]
     for one in records:
         log.validation(one, SAMPLE)
     lines = written(log).split("\n")
@@ -46,12 +51,14 @@ def test_each_validation_is_one_line_of_strict_json(log):
     def refuse(name):
         raise AssertionError(name)
 
-    assert [json.loads(line, parse_constant=refuse) for line in lines] == records
+    assert [json.loads(line, parse_constant=refuse) for line in lines] == [
+        one.to_json() for one in records
+    ]
 
 
 def test_a_figure_that_is_not_finite_never_reaches_the_file(log):
     with pytest.raises(ValueError, match="JSON"):
-        log.validation({**RECORD, "val_nats": math.nan}, SAMPLE)
+        log.validation(replace(RECORD, val_nats=math.nan), SAMPLE)
     assert not (log.folder / "metrics.jsonl").exists()
 
 
@@ -74,13 +81,13 @@ def test_the_terminal_gets_figures_in_nats_and_bits_and_a_harmless_sample(log, c
 
 
 def test_without_a_validation_part_no_figure_is_shown_for_it(log, capsys):
-    log.validation({**RECORD, **UNKNOWN}, "x")
+    log.validation(replace(RECORD, **UNKNOWN), "x")
     shown = capsys.readouterr().out
     assert "validation" not in shown and "alone" not in shown
 
 
 def test_the_networks_figures_are_told_from_the_mixtures(log, capsys):
-    log.validation({**RECORD, "train_nats": math.log(2)}, "x")
+    log.validation(replace(RECORD, train_nats=math.log(2)), "x")
     assert capsys.readouterr().out.startswith(
         "step 1,200: network train 0.6931 nats/char (1.0000 bits), "
         "validation 1.3863 nats/char (2.0000 bits), network alone 2.0794 nats, "
@@ -88,7 +95,7 @@ def test_the_networks_figures_are_told_from_the_mixtures(log, capsys):
 
 
 def test_a_network_without_ngrams_has_one_figure(log, capsys):
-    log.validation({**RECORD, "network_nats": RECORD["val_nats"], "ngram_share": None}, "x")
+    log.validation(replace(RECORD, network_nats=RECORD.val_nats, ngram_share=None), "x")
     shown = capsys.readouterr().out
     assert "validation 1.3863" in shown and "alone" not in shown
 

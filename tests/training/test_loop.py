@@ -22,6 +22,7 @@ from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.engine.ngrams import NGrams, longest_order
 from textgen.evaluation.evaluator import evaluate
 from textgen.files.atomic import locked
+from textgen.files.tensorfile import read_tensors, write_tensors
 from textgen.training import loop
 from textgen.training.trainer import Trainer
 from textgen.training.validation import Validation
@@ -135,9 +136,9 @@ def test_ngrams_never_cost_anything_and_their_share_is_logged_and_kept(corpus, t
     assert lines[-1]["val_nats"] < lines[-1]["network_nats"] - 0.1  # which has hardly learnt
     assert all(0 < line["ngram_share"] <= 1 for line in lines)
     best = Checkpoint.load(result.best)
-    (line,) = [x for x in lines if x["step"] == best.facts["metrics"]["step"]]
-    assert best.share == line["ngram_share"]
-    assert Checkpoint.load(result.folder / runs.LAST).share == lines[-1]["ngram_share"]
+    (line,) = [x for x in lines if x["step"] == best.metadata.metrics["step"]]
+    assert best.ngram_weight == line["ngram_share"]
+    assert Checkpoint.load(result.folder / runs.LAST).ngram_weight == lines[-1]["ngram_share"]
 
 
 def test_the_ngrams_are_those_of_the_training_part(corpus, tmp_path):
@@ -187,7 +188,7 @@ def test_ngrams_change_nothing_in_how_the_network_is_trained(corpus, tmp_path):
 def test_without_a_validation_part_the_ngrams_have_three_tenths(corpus, tmp_path):
     result = textgen.train(corpus, out=str(tmp_path / "run"), steps=5, split="1,0", **TINY)
     for name in (runs.LAST, runs.BEST):
-        assert Checkpoint.load(result.folder / name).share == 0.3
+        assert Checkpoint.load(result.folder / name).ngram_weight == 0.3
     assert {line["ngram_share"] for line in records(result.folder)} == {None}
 
 
@@ -198,7 +199,7 @@ def test_ngrams_and_share_of_a_run_that_was_stopped_end_as_of_a_whole_one(corpus
     interrupted_run(corpus, tmp_path / "parts", at, **options)
     for name in (runs.LAST, runs.BEST):
         whole, parts = (Checkpoint.load(tmp_path / one / name) for one in ("whole", "parts"))
-        assert whole.share == parts.share
+        assert whole.ngram_weight == parts.ngram_weight
         assert whole.ngrams.grams.tobytes() == parts.ngrams.grams.tobytes()
         assert whole.ngrams.counts.tobytes() == parts.ngrams.counts.tobytes()
         assert same(whole.weights, parts.weights)
@@ -277,7 +278,7 @@ def test_best_is_the_checkpoint_that_validated_best(corpus, tmp_path):
     result = textgen.train(corpus, out=str(tmp_path / "run"), steps=60, lr=0.5, **TINY)
     lines = (result.folder / "metrics.jsonl").read_text().splitlines()
     best = min(map(json.loads, lines), key=lambda line: line["val_nats"])
-    assert Checkpoint.load(result.best).facts["metrics"]["step"] == best["step"]
+    assert Checkpoint.load(result.best).metadata.metrics["step"] == best["step"]
 
 
 def test_patience_ends_a_run_that_gains_nothing(corpus, tmp_path):
@@ -307,20 +308,20 @@ def spend(monkeypatch):
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
 
     def at(step_seconds):
-        update, costs = Trainer.update, Validation.costs
+        update, nats = Trainer.update, Validation.nats
 
         def slow_update(self, rate):
             nonlocal now
             now += step_seconds
             return update(self, rate)
 
-        def slow_costs(self, stepper, number):
+        def slow_nats(self, stepper, number):
             nonlocal now
             now += step_seconds * number / (3 * TINY["batch"] * TINY["window"])
-            return costs(self, stepper, number)
+            return nats(self, stepper, number)
 
         monkeypatch.setattr(Trainer, "update", slow_update)
-        monkeypatch.setattr(Validation, "costs", slow_costs)
+        monkeypatch.setattr(Validation, "nats", slow_nats)
         return lambda: now
 
     return at
@@ -571,9 +572,9 @@ class TestTexts:
         with pytest.raises(textgen.Interrupted):
             textgen.train(lines, out=str(tmp_path / "old"), stop=stop_after(3), **options)
         last = tmp_path / "old" / runs.LAST
-        checkpoint = Checkpoint.load(last)
-        [checkpoint.facts["resume"]["text"]] = checkpoint.facts["resume"].pop("texts")
-        checkpoint.save(last)
+        tensors, settings = read_tensors(last)
+        [settings["resume"]["text"]] = settings["resume"].pop("texts")
+        write_tensors(last, tensors, settings)
         assert same(weights(whole), weights(textgen.train(resume=tmp_path / "old").folder))
 
 

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from textgen.config.model import CELLS, ModelConfig
 from textgen.nn.char_rnn import CharRNN
-from textgen.training.optim import CLIP, FINAL_RATE_SHARE, clip, make_optimizer, scheduled_rate
+from textgen.training.optim import (
+    CLIP,
+    FINAL_RATE_SHARE,
+    clip,
+    make_optimizer,
+    scheduled_rate,
+    warmup_rate,
+)
 
 WEIGHT_DECAY = 0.05
 
@@ -65,7 +72,7 @@ def warm_ups(draw):
 def test_warm_up_does_not_depend_on_the_total(warm_up, steps):
     warmup, step = warm_up
     known = scheduled_rate(step, 1e-2, warmup, steps)
-    assert known == scheduled_rate(step, 1e-2, warmup, None) == 1e-2 * (step + 1) / warmup
+    assert known == warmup_rate(step, 1e-2, warmup) == 1e-2 * (step + 1) / warmup
 
 
 @given(st.integers(0, 20), st.integers(21, 200))

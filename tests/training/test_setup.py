@@ -28,7 +28,7 @@ def bfloat16(monkeypatch):
 
 
 def precision_of(folder):
-    return Checkpoint.load(folder / runs.LAST).facts["training"]["precision"]
+    return Checkpoint.load(folder / runs.LAST).metadata.training["precision"]
 
 
 def test_a_cpu_with_bfloat16_trains_in_it(corpus, tmp_path, bfloat16):

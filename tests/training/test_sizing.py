@@ -1,13 +1,14 @@
 """Sizes chosen from numbers alone: valid for any text and machine, more for more budget."""
 
 import dataclasses
+import math
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.config.model import CELLS, ModelConfig
 from textgen.config.train import TrainConfig
-from textgen.training.sizing import SizingInputs, choose_defaults, decay, dropout, peak_rate
+from textgen.training.sizing import SizingInputs, choose_recipe, decay, dropout, peak_rate
 
 CHARACTERS = st.integers(2, 10**12)
 DEVICES = st.sampled_from(["cpu", "cuda", "mps"])
@@ -33,15 +34,15 @@ SIZED = ("cell", "layers", "hidden", "embedding", "ngrams", "dropout", "weight_d
 SIZED += ("batch", "window", "lr", "precision")
 
 
-def filled(facts, **choices):
-    return choose_defaults(TrainConfig(**choices), facts)
+def filled(inputs, **choices):
+    return choose_recipe(TrainConfig(**choices), inputs)
 
 
 @given(CHOICES, CHARACTERS, SECONDS, DEVICES, SPEEDS)
 def test_what_the_user_set_is_kept_and_all_else_is_set(
     choices, characters, seconds, device, gflops
 ):
-    config = filled(SizingInputs(characters, seconds, None, device, gflops), **choices)
+    config = filled(SizingInputs(characters, seconds, math.inf, device, gflops), **choices)
     values = dataclasses.asdict(config)
     assert choices.items() <= values.items()
     for name in (*choices, *SIZED):
@@ -52,7 +53,7 @@ def test_what_the_user_set_is_kept_and_all_else_is_set(
 @given(CHARACTERS, SECONDS, SECONDS, DEVICES, SPEEDS)
 def test_more_time_never_gives_a_narrower_network(characters, one, other, device, gflops):
     less, more = (
-        filled(SizingInputs(characters, seconds, None, device, gflops)).hidden
+        filled(SizingInputs(characters, seconds, math.inf, device, gflops)).hidden
         for seconds in sorted((one, other))
     )
     assert less <= more
@@ -61,7 +62,7 @@ def test_more_time_never_gives_a_narrower_network(characters, one, other, device
 @given(CHARACTERS, st.floats(1, 1e15), st.floats(1, 1e15), DEVICES)
 def test_more_characters_to_train_on_never_give_a_narrower_network(characters, one, other, device):
     less, more = (
-        filled(SizingInputs(characters, None, seen, device, 0.0)).hidden
+        filled(SizingInputs(characters, math.inf, seen, device, 0.0)).hidden
         for seen in sorted((one, other))
     )
     assert less <= more
@@ -70,35 +71,38 @@ def test_more_characters_to_train_on_never_give_a_narrower_network(characters, o
 @given(CHARACTERS, CHARACTERS, SECONDS, SPEEDS)
 def test_a_longer_text_never_gives_a_narrower_network(one, other, seconds, gflops):
     less, more = (
-        filled(SizingInputs(n, seconds, None, "cpu", gflops)).hidden for n in sorted((one, other))
+        filled(SizingInputs(n, seconds, math.inf, "cpu", gflops)).hidden
+        for n in sorted((one, other))
     )
     assert less <= more
 
 
 @given(CHARACTERS, st.integers(1, 10**6), st.integers(0, 10))
 def test_a_machine_twice_as_fast_needs_half_the_time(characters, seconds, power):
-    slow = SizingInputs(characters, 2.0 * seconds, None, "cpu", 2.0**power)
-    fast = SizingInputs(characters, 1.0 * seconds, None, "cpu", 2.0 ** (power + 1))
+    slow = SizingInputs(characters, 2.0 * seconds, math.inf, "cpu", 2.0**power)
+    fast = SizingInputs(characters, 1.0 * seconds, math.inf, "cpu", 2.0 ** (power + 1))
     assert filled(slow) == filled(fast)
 
 
 @given(CHARACTERS, CHARACTERS, st.floats(1, 1e15))
 def test_a_text_that_is_read_more_often_gets_no_less_dropout(one, other, seen):
     often, seldom = (
-        filled(SizingInputs(n, None, seen, "cpu", 0.0), hidden=64).dropout
+        filled(SizingInputs(n, math.inf, seen, "cpu", 0.0), hidden=64).dropout
         for n in sorted((one, other))
     )
     assert often >= seldom
 
 
 def test_the_budget_matters():
-    short, long = (filled(SizingInputs(10**7, s, None, "cpu", 64.0)).hidden for s in (5.0, 50000.0))
+    short, long = (
+        filled(SizingInputs(10**7, s, math.inf, "cpu", 64.0)).hidden for s in (5.0, 50000.0)
+    )
     assert short < long
 
 
 def test_the_text_matters():
     small, large = (
-        filled(SizingInputs(n, 50000.0, None, "cpu", 64.0)).hidden for n in (2000, 10**8)
+        filled(SizingInputs(n, 50000.0, math.inf, "cpu", 64.0)).hidden for n in (2000, 10**8)
     )
     assert small < large
 
@@ -122,6 +126,6 @@ def test_a_wider_layer_never_learns_at_a_higher_rate(cell, one, other):
 
 
 @given(CHARACTERS, SECONDS, SPEEDS)
-def test_equal_facts_give_equal_sizes(characters, seconds, gflops):
-    facts = SizingInputs(characters, seconds, None, "cpu", gflops)
-    assert filled(facts) == filled(facts)
+def test_equal_inputs_give_equal_sizes(characters, seconds, gflops):
+    inputs = SizingInputs(characters, seconds, math.inf, "cpu", gflops)
+    assert filled(inputs) == filled(inputs)

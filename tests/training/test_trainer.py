@@ -99,14 +99,6 @@ def test_losses_and_weights_equal_those_of_plain_torch(cell, layers, monkeypatch
             torch.testing.assert_close(ours, parameter, rtol=0, atol=1e-8)
 
 
-def test_comparison_notices_a_state_that_is_not_carried(monkeypatch):
-    trainer = make_trainer(dtype=torch.float64)
-    expected, _ = plain_torch(trainer, 5, RATE)
-    zeros = trainer.model.initial_state(3)
-    monkeypatch.setattr(trainer, "_kept", lambda keep_B: zeros)
-    assert np.abs(np.subtract(train(trainer, 5), expected)).max() > 1e-6
-
-
 def test_gradient_norm_is_that_before_clipping():
     trainer = make_trainer(dtype=torch.float64)
     x_TB, y_TB, _ = trainer.streams.window_at(0, 0)
@@ -258,12 +250,10 @@ def test_state_of_the_optimizer_lies_on_the_models_device():
     """The fused update reads its step count there; the meta device stands in for a GPU."""
     trainer = make_trainer()
     tensors, model = trainer.snapshot(), trainer.model.to("meta")
-    for restore in (False, True):
-        other = Trainer(model, trainer.streams, seed=3)
-        if restore:
-            other.restore(tensors, 1)
-        parts = [part for one in other.optimizer.state.values() for part in one.values()]
-        assert {part.device.type for part in parts} == {"meta"}
+    other = Trainer(model, trainer.streams, seed=3)
+    other.restore(tensors, 1)
+    parts = [part for one in other.optimizer.state.values() for part in one.values()]
+    assert {part.device.type for part in parts} == {"meta"}
 
 
 # Nothing else touches the training
@@ -344,12 +334,3 @@ def test_absurd_learning_rate_ends_in_an_error_with_the_weights_before_it(cell):
             trainer.update(1e20)
     assert trainer.step >= 1
     assert weights_bytes(trainer) == before
-
-
-def test_check_that_lets_everything_pass_would_be_noticed(monkeypatch):
-    trainer = make_trainer()
-    monkeypatch.setattr(trainer, "_check", lambda nats, learning_rate: None)
-    trainer.model.head.bias.register_hook(lambda gradient: gradient * math.nan)
-    before = weights_bytes(trainer)
-    trainer.update(RATE)
-    assert weights_bytes(trainer) != before

@@ -22,7 +22,7 @@ from textgen.analysis.text_statistics import (
     measure_characters,
     measure_statistics,
 )
-from textgen.data import RARE, SPAN_CHARS, Corpus, bounds_of_shares
+from textgen.data import RARE, SPAN_CHARS, Corpus, Split
 from textgen.errors import counted
 
 # Characters of a corpus that are looked at: a minute's work, and a few hundred MB.
@@ -145,7 +145,7 @@ def report_on_corpus(text: Corpus, split: str) -> CorpusReport:
         had_bom=text.had_bom,
         surveyed=None if is_whole else surveyed,
     )
-    return report_on_text(beginning, bounds_of_shares(len(beginning), split), source)
+    return report_on_text(beginning, Split(split).bounds(len(beginning)), source)
 
 
 def report_on_text(

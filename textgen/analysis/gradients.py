@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from textgen.checkpoint import Checkpoint, network_of, runs, training_text
+from textgen.checkpoint import Checkpoint, network_of, runs
 from textgen.data import corpus
 from textgen.errors import NumericsError, TextError, UsageError, counted, visible
 
@@ -115,7 +115,7 @@ def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradie
         cell=model.cell,
         layers=model.layers,
         hidden=model.hidden,
-        window=loaded.facts.get("training", {}).get("window"),
+        window=loaded.metadata.window,
         lags=lags,
         positions=norms_KSP.shape[2],
         curves=tuple(
@@ -133,7 +133,7 @@ def _encode_text(text: str | Path, loaded: Checkpoint, lags: int) -> np.ndarray:
     if not 1 <= lags <= most:
         problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"
         raise UsageError("--lags", problem, "give a number in between")
-    content = corpus.read(text, text_format=training_text.recorded_format(loaded.facts)).text
+    content = corpus.read(text, text_format=loaded.metadata.text_format).text
     least = READ_BEFORE + lags + 1 + POSITIONS
     if len(content) < least:
         problem = f"{len(content):,} characters are too few for {lags:,} lags"

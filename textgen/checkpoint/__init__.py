@@ -8,6 +8,10 @@ from textgen.checkpoint.loading import make_engine as make_engine
 from textgen.checkpoint.loading import network_of as network_of
 from textgen.checkpoint.loading import stepper_of as stepper_of
 from textgen.checkpoint.loading import with_ngrams as with_ngrams
+from textgen.checkpoint.metadata import Metadata as Metadata
+from textgen.checkpoint.resume import Plan as Plan
+from textgen.checkpoint.resume import Progress as Progress
+from textgen.checkpoint.resume import ResumeState as ResumeState
 from textgen.checkpoint.runs import find_checkpoint as find_checkpoint
 from textgen.checkpoint.runs import newest_checkpoint as newest_checkpoint
 from textgen.checkpoint.span_index import index_for as index_for
@@ -16,6 +20,10 @@ from textgen.checkpoint.training_text import read_foreign as read_foreign
 
 __all__ = [
     "Checkpoint",
+    "Metadata",
+    "Plan",
+    "Progress",
+    "ResumeState",
     "find_checkpoint",
     "index_for",
     "make_engine",

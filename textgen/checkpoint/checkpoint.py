@@ -1,7 +1,7 @@
-"""A model as it lies in a file: weights, n-grams, alphabet, settings, and what training needs.
+"""A model as it lies in a file: weights, n-grams, tokenizer, metadata, and what training needs.
 
 >>> checkpoint = Checkpoint.load(Path("checkpoints/corpus/best.safetensors"))
->>> checkpoint.model.hidden, checkpoint.facts["corpus"]["name"]
+>>> checkpoint.model.hidden, checkpoint.metadata.corpus.name
 """
 
 from __future__ import annotations
@@ -12,104 +12,154 @@ from typing import Any
 
 import numpy as np
 
+from textgen.checkpoint.metadata import Metadata
+from textgen.checkpoint.resume import ResumeState
 from textgen.config import ModelConfig, from_json, to_json
 from textgen.engine import NGrams, fits_model
 from textgen.errors import CheckpointError, UsageError
 from textgen.files import FORMAT_VERSION, RETRAIN, Tensors, read_tensors, write_tensors
 from textgen.tokenizers import Tokenizer, from_tensors
 
+RESUME, TOKENIZER, NGRAMS = "resume.", "tokenizer.", "ngrams."  # how names of tensors begin
+
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A model as it lies in a file.
 
-    weights: the parameters of `model.shapes()`, float32 (float64 if the file has it).
-    facts: what else the file records: corpus, split, training settings, metrics, versions.
-    resume: tensors that only training needs (moments, carried state); empty but in `last`.
-    ngrams: what the network is mixed with if model.ngrams > 1; share: the weight it has.
+    Attributes:
+        model: the sizes of the network.
+        tokenizer: what its ids stand for.
+        weights: the parameters of `model.shapes()`, float32 (float64 if the file has it).
+        metadata: what the file records of the text, the training and the figures.
+        resume: what a stopped run goes on from; None but in `last`.
+        ngrams: what the network is mixed with if model.ngrams > 1.
+        ngram_weight: the weight of the n-grams in the mixture, from 0 to 1.
     """
 
     model: ModelConfig
     tokenizer: Tokenizer
     weights: Tensors
-    facts: dict[str, Any] = field(default_factory=dict)
-    resume: Tensors = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=Metadata)
+    resume: ResumeState | None = None
     ngrams: NGrams | None = None
-    share: float = 0.0
+    ngram_weight: float = 0.0
 
     def save(self, path: Path, dtype: str = "float32") -> None:
-        """Write the checkpoint to path; dtype "float16" halves the file, at a loss of digits."""
+        """Write the checkpoint to a file.
+
+        Args:
+            path: a reader of it sees the old file or the complete new one.
+            dtype: of the weights; "float16" halves the file, at a loss of digits.
+
+        Raises:
+            MachineError: the file cannot be written.
+        """
         tensors = {name: array.astype(dtype) for name, array in self.weights.items()}
-        tensors |= {f"resume.{name}": array for name, array in self.resume.items()}
-        tensors |= {f"tokenizer.{name}": one for name, one in self.tokenizer.tensors().items()}
-        if self.ngrams:
-            tensors["ngrams.grams"] = self.ngrams.grams
-            tensors["ngrams.counts"] = self.ngrams.counts
-            tensors["ngrams.share"] = np.array([self.share])
-        settings: dict[str, Any] = {"format": FORMAT_VERSION, "tokenizer": self.tokenizer.kind}
+        tensors |= _prefixed(TOKENIZER, self.tokenizer.tensors())
+        settings = self.metadata.to_json()
+        settings |= {"format": FORMAT_VERSION, "tokenizer": self.tokenizer.kind}
+        settings["model"] = to_json(self.model)
         if self.tokenizer.boundary_id is not None:
             settings["marked"] = True
-        write_tensors(path, tensors, {**self.facts, **settings, "model": to_json(self.model)})
+        if self.resume is not None:
+            settings["resume"] = self.resume.to_json()
+            tensors |= _prefixed(RESUME, self.resume.tensors)
+        if self.ngrams is not None:
+            weight = np.array([self.ngram_weight])
+            counted = {"grams": self.ngrams.grams, "counts": self.ngrams.counts, "share": weight}
+            tensors |= _prefixed(NGRAMS, counted)
+        write_tensors(path, tensors, settings)
 
     def report(self) -> list[tuple[str, str]]:
         """Return what the checkpoint is, as (label, value) lines."""
-        model, facts = self.model, self.facts
-        lines = [("model", model.describe()), ("alphabet", self.tokenizer.describe())]
+        lines = [("model", self.model.describe()), ("alphabet", self.tokenizer.describe())]
+        recorded = self.metadata.to_json()
         for name in ("corpus", "split", "parts", "items", "training", "metrics", "versions"):
-            value = facts.get(name)
+            value = recorded.get(name)
             if isinstance(value, dict):
-                value = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
+                pairs = sorted(value.items())
+                value = ", ".join(f"{key} {part}" for key, part in pairs if part is not None)
             lines += [(name, str(value))] if value else []
         return lines
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
-        """Read and verify a checkpoint; raise CheckpointError naming what is wrong."""
-        tensors, facts = read_tensors(path)
+        """Read and verify a checkpoint.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or says what cannot be.
+        """
+        tensors, settings = read_tensors(path)
         try:
-            model = from_json(ModelConfig, facts.pop("model"))
-            shapes = model.shapes()
-        except (KeyError, TypeError, AttributeError, UsageError) as error:
-            raise CheckpointError(str(path), f"damaged settings: {error}", RETRAIN) from None
-        tokenizer = _tokenizer(path, tensors, facts, model.vocab)
-        ngrams, share = _ngrams(path, tensors, model)
-        resume = {n.removeprefix("resume."): tensors.pop(n) for n in [*tensors] if "resume." in n}
-        found = {name: array.shape for name, array in tensors.items()}
-        if found != shapes:
-            names = [n for n in {**shapes, **found} if found.get(n) != shapes.get(n)]
-            problem = (
-                f"{names[0]} is {found.get(names[0])}, the settings ask {shapes.get(names[0])}"
-            )
-            raise CheckpointError(str(path), f"weights do not fit: {problem}", RETRAIN)
-        weights = {name: _widened(path, name, tensors[name]) for name in shapes}
-        return cls(model, tokenizer, weights, facts, resume, ngrams, share)
+            model = _model(settings)
+            tokenizer = _tokenizer(settings, _take(tensors, TOKENIZER), model)
+            ngrams, ngram_weight = _ngrams(_take(tensors, NGRAMS), model)
+            resume = _resume(settings, _take(tensors, RESUME))
+            weights = _weights(tensors, model)
+            metadata = Metadata.from_json(settings)
+        except ValueError as error:
+            raise CheckpointError(str(path), str(error), RETRAIN) from None
+        return cls(model, tokenizer, weights, metadata, resume, ngrams, ngram_weight)
 
 
-def _widened(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind != "f":
-        raise CheckpointError(str(path), f"{name} holds {array.dtype}, not floats", RETRAIN)
-    return array.astype(np.result_type(array.dtype, np.float32))
+def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {prefix + name: array for name, array in tensors.items()}
 
 
-def _ngrams(path: Path, tensors: Tensors, model: ModelConfig) -> tuple[NGrams | None, float]:
-    if model.ngrams == 1:
-        return None, 0.0
-    grams, counts, share = (
-        tensors.pop(f"ngrams.{name}", np.zeros(0)) for name in ("grams", "counts", "share")
-    )
-    if share.shape != (1,) or not 0 <= share[0] <= 1 or not fits_model(grams, counts, model):
-        problem = f"its n-grams do not fit a vocabulary of {model.vocab:,} and {model.ngrams}"
-        raise CheckpointError(str(path), problem, RETRAIN)
-    return NGrams(grams, counts, model.vocab, model.ngrams), float(share[0])
+def _take(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors whose names begin so, without the prefix, and remove them from tensors."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
 
 
-def _tokenizer(path: Path, tensors: Tensors, facts: dict[str, Any], vocab: int) -> Tokenizer:
-    kind, marked = facts.pop("tokenizer", None), facts.pop("marked", False)
-    names = [name for name in tensors if name.startswith("tokenizer.")]
-    own = {name.removeprefix("tokenizer."): tensors.pop(name) for name in names}
+def _model(settings: dict[str, Any]) -> ModelConfig:
     try:
-        if type(marked) is not bool:
-            raise ValueError(f"its alphabet is marked {marked!r}")
-        return from_tensors(kind, own, vocab, marked)
-    except ValueError as error:
-        raise CheckpointError(str(path), str(error), RETRAIN) from None
+        return from_json(ModelConfig, settings["model"])
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise ValueError(f"damaged settings: {error}") from None
+
+
+def _tokenizer(settings: dict[str, Any], tensors: Tensors, model: ModelConfig) -> Tokenizer:
+    marked = settings.get("marked", False)
+    if type(marked) is not bool:
+        raise ValueError(f"its alphabet is marked {marked!r}")
+    return from_tensors(settings.get("tokenizer"), tensors, model.vocab, marked)
+
+
+def _ngrams(tensors: Tensors, model: ModelConfig) -> tuple[NGrams | None, float]:
+    if model.ngrams == 1:
+        if tensors:
+            raise ValueError("it has ngrams tensors, and its settings no n-grams")
+        return None, 0.0
+    nothing = np.zeros(0)
+    grams, counts = tensors.get("grams", nothing), tensors.get("counts", nothing)
+    weight = tensors.get("share", nothing)
+    if weight.shape != (1,) or not 0 <= weight[0] <= 1 or not fits_model(grams, counts, model):
+        problem = f"its n-grams do not fit a vocabulary of {model.vocab:,} and {model.ngrams}"
+        raise ValueError(problem)
+    return NGrams(grams, counts, model.vocab, model.ngrams), float(weight[0])
+
+
+def _resume(settings: dict[str, Any], tensors: Tensors) -> ResumeState | None:
+    if settings.get("resume") is None:
+        if tensors:
+            raise ValueError("it has the tensors of a stopped run, and the settings have none")
+        return None
+    return ResumeState.from_json(settings["resume"], tensors)
+
+
+def _weights(tensors: Tensors, model: ModelConfig) -> Tensors:
+    """Return the parameters of a network in the order of its shapes, as float32 or wider."""
+    shapes, found = model.shapes(), {name: array.shape for name, array in tensors.items()}
+    if found != shapes:
+        name = next(n for n in {**shapes, **found} if found.get(n) != shapes.get(n))
+        problem = f"{name} is {found.get(name)}, the settings ask {shapes.get(name)}"
+        raise ValueError(f"weights do not fit: {problem}")
+    for name, array in tensors.items():
+        if array.dtype.kind != "f":
+            raise ValueError(f"{name} holds {array.dtype}, not floats")
+    return {
+        name: tensors[name].astype(np.result_type(tensors[name].dtype, np.float32))
+        for name in shapes
+    }

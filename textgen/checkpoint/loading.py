@@ -19,7 +19,7 @@ def with_ngrams(network: Stepper, checkpoint: Checkpoint) -> Stepper:
     """Return the network of a checkpoint mixed with the checkpoint's n-grams, if it has them."""
     if checkpoint.ngrams is None:
         return network
-    return Mixture(network, checkpoint.ngrams, checkpoint.share)
+    return Mixture(network, checkpoint.ngrams, checkpoint.ngram_weight)
 
 
 def make_engine(checkpoint: Checkpoint) -> Stepper:

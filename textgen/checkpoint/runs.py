@@ -14,11 +14,11 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
 
 from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.checkpoint.resume import ResumeState
 from textgen.errors import CheckpointError, UsageError
-from textgen.files import shipped, tensorfile, write_error
+from textgen.files import shipped, write_error
 
 CHECKPOINTS = Path("checkpoints")
 DEMO = "demo.safetensors"
@@ -77,7 +77,7 @@ def save_last(folder: Path, checkpoint: Checkpoint) -> None:
     checkpoint.save(last)
 
 
-def load_last(folder: Path) -> tuple[Checkpoint, str | None]:
+def load_last(folder: Path) -> tuple[Checkpoint, ResumeState, str | None]:
     """Return what to go on from, and a sentence if that had to be `previous`.
 
     A damaged `last` is replaced by `previous`, so call it with the folder locked. Raises
@@ -88,22 +88,22 @@ def load_last(folder: Path) -> tuple[Checkpoint, str | None]:
         fix = "start again: textgen train"
         raise CheckpointError(str(folder), "holds nothing to go on from", fix)
     try:
-        return _resumable(last), None
+        return *_load_resumable(last), None
     except CheckpointError as error:
         if not previous.exists():
             raise
-        checkpoint = _resumable(previous)
+        resumable = _load_resumable(previous)
         with contextlib.suppress(OSError):  # else the next save would put the damaged one there
             os.replace(previous, last)
-        return checkpoint, f"{error}; going on from {PREVIOUS}"
+        return *resumable, f"{error}; going on from {PREVIOUS}"
 
 
-def _resumable(path: Path) -> Checkpoint:
+def _load_resumable(path: Path) -> tuple[Checkpoint, ResumeState]:
     checkpoint = Checkpoint.load(path)
-    if "resume" not in checkpoint.facts:
+    if checkpoint.resume is None:
         fix = f"start a new run from these weights: --init {path}"
         raise CheckpointError(str(path), "has no training state", fix)
-    return checkpoint
+    return checkpoint, checkpoint.resume
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -145,13 +145,5 @@ def text_paths(checkpoint: Path, part: str = "train") -> list[str] | None:
     None where nobody knows. Raises CheckpointError when `last`, which says it, is damaged.
     """
     last = checkpoint.with_name(LAST)
-    resume = tensorfile.read_tensors(last)[1].get("resume") if last.exists() else None
-    if resume is None:
-        return None
-    own = resume["config"].get(part)
-    return [own] if own else texts_of(resume)
-
-
-def texts_of(resume: dict[str, Any]) -> list[str]:
-    """Return the paths of the texts in what `last` keeps for going on."""
-    return list(resume.get("texts") or [resume["text"]])
+    resume = Checkpoint.load(last).resume if last.exists() else None
+    return resume.paths_of(part) if resume else None

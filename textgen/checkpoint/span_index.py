@@ -28,8 +28,8 @@ def origin_of(checkpoint: Checkpoint, length: int) -> dict[str, Any]:
 
     Raises CheckpointError when the checkpoint does not say which text it was trained on.
     """
-    identity = checkpoint.facts.get("corpus")
-    if not isinstance(identity, dict) or not {"name", "size", "sha256"} <= identity.keys():
+    identity = checkpoint.metadata.corpus
+    if identity is None:
         fix = "use a checkpoint that textgen train wrote"
         raise CheckpointError("--novel", "the model does not say what it was trained on", fix)
     tokenizer = checkpoint.tokenizer
@@ -41,7 +41,7 @@ def origin_of(checkpoint: Checkpoint, length: int) -> dict[str, Any]:
         problem = f"works with characters or bytes, this model writes {tokenizer.noun}"
         raise UsageError("--novel", problem, "leave it out")
     return {
-        "text": identity["sha256"],
+        "text": identity.sha256,
         "alphabet": hashlib.sha256(alphabet).hexdigest(),
         "length": length,
         "base": BASE,
@@ -80,9 +80,10 @@ def text_of(
 ) -> corpus.Corpus:
     """Return the text that a checkpoint was trained on, with the errors of `index_for`."""
     try:
-        return training_text.find_text(checkpoint_path, checkpoint.facts, text_path)
-    except (CheckpointError, KeyError, TypeError):  # `last` is damaged, or of another kind
-        problem = f"does not know where its text {checkpoint.facts['corpus']['name']} is"
+        return training_text.find_text(checkpoint_path, checkpoint.metadata, text_path)
+    except CheckpointError:  # `last`, which would know where the text is, is damaged
+        corpus_name = checkpoint.metadata.corpus.name if checkpoint.metadata.corpus else "?"
+        problem = f"does not know where its text {corpus_name} is"
         raise UsageError(str(checkpoint_path), problem, NAME_NOVEL_TEXT) from None
     except (TextError, UsageError) as error:
         raise type(error)(error.subject, error.problem, NAME_NOVEL_TEXT) from None

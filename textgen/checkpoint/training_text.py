@@ -1,106 +1,96 @@
 """The text that a checkpoint was trained on, found again and cut as it was then.
 
->>> part_of(Path("checkpoints/corpus/best.safetensors"), checkpoint.facts, "val")
+>>> part_of(Path("checkpoints/corpus/best.safetensors"), checkpoint.metadata, "val")
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from textgen.checkpoint import runs
-from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.checkpoint.metadata import Metadata
 from textgen.config import check_choice
-from textgen.data import SEPARATE_PARTS, Corpus, TextFormat, bounds_of, corpus, records, splits
-from textgen.errors import CheckpointError, TextError, UsageError
-from textgen.files import RETRAIN
+from textgen.data import PARTS, Corpus, corpus, records
+from textgen.errors import TextError, UsageError
 
-
-def read_foreign(loaded: Checkpoint, text: str | Path, encoding: str = "utf-8") -> corpus.Corpus:
-    """Return a text that is not the run's own, with the newlines and the form of the run's."""
-    text_format = dataclasses.replace(recorded_format(loaded.facts), encoding=encoding)
-    return corpus.read(text, text_format=text_format)
-
-
-Words = str | list[str]  # one text, or items
-Facts = Mapping[str, Any]
+Passage = str | list[str]  # one text, or records
+Named = str | Path | Sequence[str | Path] | None  # where a text is, for whom the run is not enough
 
 NAME_THE_TEXT = "name the text"
 
 
-def recorded_format(facts: Facts) -> TextFormat:
-    """Return how a checkpoint's text became characters; raise CheckpointError for nonsense."""
-    try:
-        return TextFormat(**facts.get("reading") or {})
-    except (TypeError, UsageError):
-        problem = f"its settings of reading make no sense: {facts['reading']!r}"
-        raise CheckpointError("checkpoint", problem, RETRAIN) from None
+def read_foreign(metadata: Metadata, text: str | Path, encoding: str = "utf-8") -> Corpus:
+    """Return a text that is not the run's own, with the newlines and the form of the run's."""
+    text_format = dataclasses.replace(metadata.text_format, encoding=encoding)
+    return corpus.read(text, text_format=text_format)
 
 
-def words_of(text: Corpus, facts: Facts) -> Words:
-    """Return any text as a checkpoint reads it: as one string, or as items."""
-    how = facts.get("records")
-    return records.split(text.text, how) if how else text.text
+def passage_of(text: Corpus, metadata: Metadata) -> Passage:
+    """Return any text as a checkpoint reads it: as one string, or as records."""
+    how = metadata.records
+    return text.text if how is None else records.split(text.text, how)
 
 
-def find_text(
-    path: Path, facts: Facts, named: str | Path | Sequence[str | Path] | None = None, part: str = ""
-) -> Corpus:
-    """Return the text of a checkpoint, or that of its own for the part "val" or "test".
+def find_text(path: Path, metadata: Metadata, named: Named = None, part: str = "train") -> Corpus:
+    """Return the text that a part of a checkpoint's text comes from.
 
-    named: where it is, else the run in which the checkpoint lies knows. Raises UsageError when
-    nobody knows, TextError when it is gone or another one.
+    Args:
+        path: of the checkpoint, in whose run it is noted where the text is.
+        metadata: of the checkpoint.
+        named: where the text is, if the run is gone or the text moved.
+        part: "train", "val" or "test"; the last two may have texts of their own.
+
+    Raises:
+        UsageError: nobody knows where the text is.
+        TextError: it is gone, or another one.
+        CheckpointError: `last`, which knows where it is, is damaged.
     """
-    own = facts.get(SEPARATE_PARTS.get(part, ""))
-    places = named or runs.text_paths(path, part if own else "train")
-    if not places:
-        name = facts["corpus"]["name"]
-        raise UsageError(str(path), f"does not know where its text {name} is", NAME_THE_TEXT)
-    glob = (facts.get("training") or {}).get("glob")
-    whole = corpus.read(places, text_format=recorded_format(facts), glob=glob)
-    whole.require(own or facts["corpus"])
-    return whole
+    identity = metadata.own_text(part) or metadata.corpus
+    if identity is None:
+        raise UsageError(str(path), "does not say what it was trained on", "name a text instead")
+    paths = named or runs.text_paths(path, part)
+    if not paths:
+        problem = f"does not know where its text {identity.name} is"
+        raise UsageError(str(path), problem, NAME_THE_TEXT)
+    text = corpus.read(paths, text_format=metadata.text_format)
+    text.require(identity)
+    return text
 
 
-def part_of(
-    path: Path, facts: Facts, part: str, named: str | Path | Sequence[str | Path] | None = None
-) -> Words:
-    """Return the part "train", "val" or "test" of a checkpoint's text; the errors of `find`.
+def part_of(path: Path, metadata: Metadata, part: str, named: Named = None) -> Passage:
+    """Return the part "train", "val" or "test" of a checkpoint's text.
 
-    Raises TextError as well when there is no such part.
+    Raises TextError where there is no such part, and the errors of `find_text`.
     """
-    check_choice("--part", part, splits.PARTS)
-    whole = find_text(path, facts, named, part)
-    words = _cut(whole, facts, part)
-    if not words:
+    check_choice("--part", part, PARTS)
+    text = find_text(path, metadata, named, part)
+    passage = _cut(text, metadata, part)
+    if not passage:
         fix = "leave --part out to measure all of it"
-        raise TextError(str(whole.path), f"has no {part} part", fix)
-    return words
+        raise TextError(str(text.path), f"has no {part} part", fix)
+    return passage
 
 
-def bounds(whole: Corpus, facts: Facts, part: str) -> tuple[int, int]:
-    """Return where a part of a text of characters lies, as it was recorded."""
-    if recorded := (facts.get("parts") or {}).get(part):
-        return int(recorded[0]), int(recorded[1])
-    split = facts.get("split")  # older checkpoints say no more
-    return bounds_of(len(whole), split or "1", () if split else ("val",))[part]
+def bounds(text: Corpus, metadata: Metadata, part: str) -> tuple[int, int]:
+    """Return where a part of a text without records lies: as recorded, else by its shares."""
+    recorded = metadata.parts or metadata.split.bounds(len(text))
+    return recorded[part]
 
 
-def known_records(path: Path, facts: Facts, named: str | Path | None = None) -> frozenset[str]:
-    """Return all items of the text that a checkpoint was trained on, with the errors of `find`."""
-    whole = find_text(path, facts, named)
-    return frozenset(records.split(whole.text, facts["records"]))
+def known_records(path: Path, metadata: Metadata, named: Named = None) -> frozenset[str]:
+    """Return all records of the text that a checkpoint was trained on; the errors of `find_text`.
+
+    They are those of the run's own text; of a text without records there are none.
+    """
+    if metadata.records is None:
+        return frozenset()
+    text = find_text(path, metadata, named)
+    return frozenset(records.split(text.text, metadata.records))
 
 
-def _cut(whole: Corpus, facts: Facts, part: str) -> Words:
-    how = facts.get("records")
-    if facts.get(SEPARATE_PARTS.get(part, "")):  # `whole` is the part
-        return records.different(records.split(whole.text, how))[0] if how else whole.text
-    if not how:
-        return whole.slice(*bounds(whole, facts, part))
-    items = records.shuffled(records.different(records.split(whole.text, how))[0])
-    others = [name for name, key in SEPARATE_PARTS.items() if facts.get(key)]
-    start, end = bounds_of(len(items), facts.get("split") or "1", others)[part]
-    return items[start:end]
+def _cut(text: Corpus, metadata: Metadata, part: str) -> Passage:
+    if metadata.records is None and metadata.own_text(part) is None:
+        return text.slice(*bounds(text, metadata, part))
+    return metadata.split.part(part, text)

@@ -75,7 +75,7 @@ def run(arguments: Namespace) -> None:
 
 def _parting(model: TextModel) -> str:
     """Return what stands between two texts: between items what stood between them in the text."""
-    how = model.checkpoint.facts.get("records")
+    how = model.checkpoint.metadata.records
     return {None: TEXT_SEPARATOR, "lines": "\n", "blank-line": "\n\n"}.get(how, f"\n{how}\n")
 
 

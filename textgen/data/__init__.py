@@ -5,6 +5,7 @@ files -> source -> corpus -> splits -> dataset -> streams
 
 from textgen.data.corpus import RARE as RARE
 from textgen.data.corpus import Corpus as Corpus
+from textgen.data.corpus import TextIdentity as TextIdentity
 from textgen.data.corpus import read as read
 from textgen.data.dataset import Dataset as Dataset
 from textgen.data.dataset import load_dataset as load_dataset
@@ -18,9 +19,10 @@ from textgen.data.spans import SPAN_CHARS as SPAN_CHARS
 from textgen.data.spans import Spans as Spans
 from textgen.data.spans import longest_shared as longest_shared
 from textgen.data.spans import mark_copied as mark_copied
+from textgen.data.splits import PARTS as PARTS
 from textgen.data.splits import SEPARATE_PARTS as SEPARATE_PARTS
-from textgen.data.splits import bounds_of as bounds_of
-from textgen.data.splits import bounds_of_shares as bounds_of_shares
+from textgen.data.splits import Bounds as Bounds
+from textgen.data.splits import Split as Split
 from textgen.data.streams import RecordStreams as RecordStreams
 from textgen.data.streams import Streams as Streams
 from textgen.data.unicode import joins_previous as joins_previous
@@ -28,19 +30,21 @@ from textgen.data.unicode import joins_previous as joins_previous
 __all__ = [
     "BASE",
     "IGNORED",
+    "PARTS",
     "RARE",
     "SEPARATE_PARTS",
     "SPAN_CHARS",
+    "Bounds",
     "Corpus",
     "Dataset",
     "RecordStreams",
     "Records",
     "Source",
     "Spans",
+    "Split",
     "Streams",
     "TextFormat",
-    "bounds_of",
-    "bounds_of_shares",
+    "TextIdentity",
     "framed",
     "joins_previous",
     "load_dataset",

@@ -36,6 +36,15 @@ PIECE_CHARS = 1 << 20  # characters handled at a time
 RARE = 10  # times
 
 
+@dataclass(frozen=True)
+class TextIdentity:
+    """Which text it was: the name of its file, its size in bytes and their sha256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """A text and where it came from.
@@ -113,14 +122,14 @@ class Corpus:
         """Return where its files are, in their order; "-" is standard input."""
         return ["-" if path is STDIN else str(path.resolve()) for path in self.files]
 
-    def identity(self) -> dict[str, object]:
-        """Return the name, size in bytes and sha256 that a checkpoint records."""
-        return {"name": self.path.name, "size": self.size, "sha256": self.sha256}
+    def identity(self) -> TextIdentity:
+        """Return what a checkpoint records of the text."""
+        return TextIdentity(self.path.name, self.size, self.sha256)
 
-    def require(self, identity: Mapping[str, Any]) -> None:
+    def require(self, identity: TextIdentity) -> None:
         """Raise TextError unless this is the text with that `identity`."""
-        if self.sha256 != identity["sha256"]:
-            problem = f"is not the text that was trained on ({identity['size']:,} bytes then)"
+        if self.sha256 != identity.sha256:
+            problem = f"is not the text that was trained on ({identity.size:,} bytes then)"
             raise TextError(str(self.path), problem, "name that text")
 
     def report(self) -> list[tuple[str, str]]:

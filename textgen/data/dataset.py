@@ -1,7 +1,7 @@
 """What is trained and measured on: the texts that a user names, cut into parts, as ids.
 
->>> material = gather(["corpus.txt"], TrainConfig())
->>> len(material.train), material.tokenizer.size
+>>> dataset = load_dataset(["corpus.txt"], TrainConfig())
+>>> len(dataset.train), dataset.tokenizer.size
 """
 
 from __future__ import annotations
@@ -9,40 +9,51 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from textgen.config import TrainConfig, to_json
+from textgen.config import TrainConfig
 from textgen.data import cache, corpus, records
 from textgen.data.corpus import Corpus, MappedIds
 from textgen.data.encodings import TextFormat
-from textgen.data.splits import SEPARATE_PARTS, parts_of, record_parts
+from textgen.data.splits import Bounds, Split, Stretch
 from textgen.errors import TextError, counted
 from textgen.tokenizers import CharTokenizer, Tokenizer, tokenizer_for
 
 MANY_CHARACTERS = 5000  # ids of characters
-DRAWN_PIECES, DRAWN_CHARS = 32, 1 << 18  # pieces of a text to find units in, and characters of each
+# Pieces of words are found in so many blocks of a text, and in so many characters of each.
+MOST_BLOCKS, BLOCK_CHARS = 32, 1 << 18
 
 IdSource = np.ndarray | MappedIds
-Maker = Callable[[Callable[[], CharTokenizer], Iterator[str]], tuple[Tokenizer, list[str]]]
 
 
 @dataclass
 class Dataset:
-    """Ids to train (n,) and to validate (m,), and what a checkpoint records about them."""
+    """Ids to train and to validate on, and where they came from.
+
+    Attributes:
+        corpus: the text that was named; others: the texts of parts with one of their own.
+        split: how they were cut.
+        tokenizer: what the ids stand for, with the counts of the training part.
+        train: (n,) ids, framed where there are records; val: (m,), perhaps none.
+        parts: where the parts lie in characters, None for records.
+        record_counts: how many records each part has, None for one text.
+        notes: sentences for whoever named the texts.
+    """
 
     corpus: Corpus
+    others: Mapping[str, Corpus]
+    split: Split
     tokenizer: Tokenizer
     train: IdSource
     val: IdSource
-    facts: dict[str, Any]
+    parts: Bounds | None = None
+    record_counts: dict[str, int] | None = None
     notes: list[str] = field(default_factory=list)
 
-    def item_length(self) -> float | None:
-        """Return how many ids an item has on average, its mark counted; None without items."""
+    def mean_record_length(self) -> float | None:
+        """Return how many ids a record has, its end counted; None without records."""
         if self.tokenizer.boundary_id is None:
             return None
         return (len(self.train) - 1) / int(self.tokenizer.counts[self.tokenizer.boundary_id] - 1)
@@ -52,15 +63,6 @@ class Dataset:
         counts, mark = self.tokenizer.counts, self.tokenizer.boundary_id
         ends = 0 if mark is None else int(counts[mark])
         return (float(counts @ self.tokenizer.chars_V) + ends) / float(counts.sum())
-
-    def require(self, recorded: Mapping[str, Any]) -> None:
-        """Raise TextError unless the texts are those that a checkpoint records."""
-        self.corpus.require(recorded["corpus"])
-        for name, key in SEPARATE_PARTS.items():
-            now, then = self.facts[key], recorded.get(key)
-            if now and then and now["sha256"] != then["sha256"]:
-                problem = f"is not the text that --{name} named"
-                raise TextError(now["name"], problem, "put that text there")
 
 
 def load_dataset(
@@ -73,105 +75,122 @@ def load_dataset(
 ) -> Dataset:
     """Read the texts of a run and return them as ids.
 
-    tokenizer: of a run that goes on; without, one is made from the training part. first: of the
-    checkpoint that a new run starts from, all of whose units the new one has. Raises TextgenError
-    subclasses.
+    Args:
+        paths: files, folders, or "-" for standard input.
+        config: says how they are read, cut and turned into ids.
+        tokenizer: that of a run which is resumed; without, one is made from the training part.
+        first: that of the checkpoint which a new run starts from; the new one has all its ids.
+        quiet: show no progress.
+        verify: trust no cache.
+
+    Raises:
+        TextgenError: a text cannot be read, cut or encoded.
     """
-    text_format = TextFormat.of(config)
-    whole = corpus.read(paths, 2, text_format, config.glob, quiet, verify)
+    text_format, split = TextFormat.of(config), Split.of(config)
+    text = corpus.read(paths, 2, text_format, config.glob, quiet, verify)
     others = {
-        name: corpus.read(path, 1, text_format, None, quiet, verify)
-        for name in SEPARATE_PARTS
-        if (path := getattr(config, name))
+        part: corpus.read(getattr(config, part), 1, text_format, None, quiet, verify)
+        for part in sorted(split.separate)
     }
-    make: Maker = partial(_make, config, first)
-    if tokenizer:
-        make = partial(_same, tokenizer)
-    material = (_items if config.records else _stretches)(whole, others, config, make)
-    material.facts |= {
-        "corpus": whole.identity(),
-        "split": None if "val" in others else config.split,
-        **{
-            SEPARATE_PARTS[name]: others[name].identity() if name in others else None
-            for name in SEPARATE_PARTS
-        },
-        "records": config.records,
-        "reading": to_json(text_format),
-    }
-    if (size := material.tokenizer.size) > MANY_CHARACTERS and material.tokenizer.kind == "char":
+    choose = TokenizerChoice(config, tokenizer, first)
+    load = _load_stretches if split.records is None else _load_records
+    dataset = load(text, others, split, choose)
+    if (size := dataset.tokenizer.size) > MANY_CHARACTERS and dataset.tokenizer.kind == "char":
         fix = "--tokenizer bpe or byte makes a smaller and quicker model"
-        material.notes.append(f"{size - 1:,} different characters: {fix}")
-    if not len(material.val):
-        material.notes.append("nothing is held out to validate on: the last weights count as best")
-    return material
+        dataset.notes.append(f"{size - 1:,} different characters: {fix}")
+    if not len(dataset.val):
+        dataset.notes.append("nothing is held out to validate on: the last weights count as best")
+    return dataset
 
 
-def _stretches(
-    whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, make: Maker
+def _load_stretches(
+    text: Corpus, others: Mapping[str, Corpus], split: Split, choose: TokenizerChoice
 ) -> Dataset:
     """Return the ids of contiguous parts."""
-    parts = parts_of(whole, others, config.split)
-    text, start, end = parts["train"]
-    if end - start < 2:
-        problem = f"only {counted(end - start, 'character')} left for training"
-        raise TextError(str(whole.path), problem, "give a longer text or a larger share")
-    tokenizer, notes = make(lambda: text.alphabet_of(start, end), _drawn(text, start, end))
-    train = _encoded(*parts["train"], tokenizer)
+    parts = split.stretches(text, others)
+    train, val = parts["train"], parts["val"]
+    if len(train) < 2:
+        problem = f"only {counted(len(train), 'character')} left for training"
+        raise TextError(str(text.path), problem, "give a longer text or a larger share")
+    tokenizer, notes = choose(
+        lambda: train.corpus.alphabet_of(train.start, train.end), sample_blocks(train)
+    )
+    train_ids = _encode(train, tokenizer)
     if not tokenizer.counts.any():
-        tokenizer = tokenizer.with_counts(_tally(train, tokenizer.size))
-    val = _encoded(*parts["val"], tokenizer)
-    if isinstance(tokenizer, CharTokenizer) and (n := _unknown(*parts["val"], tokenizer)):
-        number = counted(n, "character")
+        tokenizer = tokenizer.with_counts(_count_ids(train_ids, tokenizer.size))
+    if isinstance(tokenizer, CharTokenizer) and (unknown := _count_unknown(val, tokenizer)):
+        number = counted(unknown, "character")
         notes.append(f"not in the training part: {number} of the validation part")
-    facts = {"parts": {name: [a, b] for name, (_, a, b) in parts.items()}}
-    return Dataset(whole, tokenizer, train, val, facts, notes)
+    bounds = {part: (stretch.start, stretch.end) for part, stretch in parts.items()}
+    val_ids = _encode(val, tokenizer)
+    return Dataset(text, others, split, tokenizer, train_ids, val_ids, parts=bounds, notes=notes)
 
 
-def _items(
-    whole: Corpus, others: Mapping[str, Corpus], config: TrainConfig, make: Maker
+def _load_records(
+    text: Corpus, others: Mapping[str, Corpus], split: Split, choose: TokenizerChoice
 ) -> Dataset:
-    """Return the framed ids of the items of each part."""
-    parts, notes = record_parts(whole, others, config.records or "", config.split)
+    """Return the framed ids of the records of each part."""
+    parts, notes = split.record_parts(text, others)
     train = parts["train"]
     if not train:
         fix = "check --records, or give training a larger share"
-        raise TextError(str(whole.path), "no item is left for training", fix)
+        raise TextError(str(text.path), "no item is left for training", fix)
     joined = "".join(train)
-    tokenizer, more = make(lambda: CharTokenizer.from_text(joined, marked=True), iter(train))
-    ids = records.framed(train, tokenizer)
+    tokenizer, more = choose(lambda: CharTokenizer.from_text(joined, marked=True), iter(train))
+    train_ids = records.framed(train, tokenizer)
     if not tokenizer.counts[tokenizer.boundary_id]:
-        tokenizer = tokenizer.with_counts(_tally(ids, tokenizer.size))
-    val = records.framed(parts["val"], tokenizer, "replace") if parts["val"] else ids[:0]
-    facts = {"items": {name: len(items) for name, items in parts.items()}}
-    return Dataset(whole, tokenizer, ids, val, facts, notes + more)
+        tokenizer = tokenizer.with_counts(_count_ids(train_ids, tokenizer.size))
+    val = parts["val"]
+    val_ids = records.framed(val, tokenizer, "replace") if val else train_ids[:0]
+    counts = {part: len(found) for part, found in parts.items()}
+    return Dataset(
+        text,
+        others,
+        split,
+        tokenizer,
+        train_ids,
+        val_ids,
+        record_counts=counts,
+        notes=notes + more,
+    )
 
 
-def _make(
-    config: TrainConfig,
-    first: Tokenizer | None,
-    alphabet: Callable[[], CharTokenizer],
-    pieces: Iterator[str],
-) -> tuple[Tokenizer, list[str]]:
-    """Return the tokenizer that config asks for, and what there is to say of it."""
-    marked = config.records is not None
-    return tokenizer_for(config.tokenizer, config.vocab_size, marked, first, alphabet, pieces)
+@dataclass(frozen=True)
+class TokenizerChoice:
+    """Which tokenizer a run gets: that of a run which is resumed, or a new one."""
+
+    config: TrainConfig
+    resumed: Tokenizer | None
+    first: Tokenizer | None
+
+    def __call__(
+        self, alphabet: Callable[[], CharTokenizer], blocks: Iterator[str]
+    ) -> tuple[Tokenizer, list[str]]:
+        """Return the tokenizer and sentences about it.
+
+        alphabet: makes that of characters; blocks: of the training part, to find pieces in.
+        """
+        if self.resumed is not None:
+            return self.resumed, []
+        config = self.config
+        marked = config.records is not None
+        return tokenizer_for(
+            config.tokenizer, config.vocab_size, marked, self.first, alphabet, blocks
+        )
 
 
-def _same(tokenizer: Tokenizer, *_: object) -> tuple[Tokenizer, list[str]]:
-    return tokenizer, []
+def sample_blocks(part: Stretch) -> Iterator[str]:
+    """Yield a part in blocks; of a large one only some, drawn evenly from all of it."""
+    number = -(-len(part) // BLOCK_CHARS)
+    drawn = np.unique(np.linspace(0, number - 1, MOST_BLOCKS).round().astype(int))
+    for block in range(number) if number <= MOST_BLOCKS else drawn.tolist():
+        begin = part.start + block * BLOCK_CHARS
+        yield part.corpus.slice(begin, min(part.end, begin + BLOCK_CHARS))
 
 
-def _drawn(text: Corpus, start: int, end: int) -> Iterator[str]:
-    """Yield a part, of a large one pieces enough to find units in, drawn evenly from all of it."""
-    number = -(-(end - start) // DRAWN_CHARS)
-    drawn = np.unique(np.linspace(0, number - 1, DRAWN_PIECES).round().astype(int))
-    for one in range(number) if number <= DRAWN_PIECES else drawn.tolist():
-        begin = start + one * DRAWN_CHARS
-        yield text.slice(begin, min(end, begin + DRAWN_CHARS))
-
-
-def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> IdSource:
+def _encode(part: Stretch, tokenizer: Tokenizer) -> IdSource:
     """Return the ids of a part: of a large one in the cache."""
+    text, start, end = part.corpus, part.start, part.end
     if isinstance(tokenizer, CharTokenizer):
         return text.ids(tokenizer, start, end)
     pieces = (tokenizer.encode(piece) for piece in text.pieces(start, end))
@@ -187,7 +206,7 @@ def _encoded(text: Corpus, start: int, end: int, tokenizer: Tokenizer) -> IdSour
     return np.concatenate([np.zeros(0, tokenizer.dtype), *pieces])
 
 
-def _tally(ids: IdSource, size: int) -> np.ndarray:
+def _count_ids(ids: IdSource, size: int) -> np.ndarray:
     """Return how often each of `size` ids occurs."""
     counts = np.zeros(size, np.int64)
     for start in range(0, len(ids), corpus.PIECE_CHARS):
@@ -195,7 +214,7 @@ def _tally(ids: IdSource, size: int) -> np.ndarray:
     return counts
 
 
-def _unknown(text: Corpus, start: int, end: int, tokenizer: CharTokenizer) -> int:
+def _count_unknown(part: Stretch, tokenizer: CharTokenizer) -> int:
     """Return how many different characters of a part a tokenizer lacks."""
-    there = text.codepoints[text.tally(start, end) > 0]
-    return int((~np.isin(there, tokenizer.codepoints)).sum())
+    occurs = part.corpus.tally(part.start, part.end) > 0
+    return int((~np.isin(part.corpus.codepoints[occurs], tokenizer.codepoints)).sum())

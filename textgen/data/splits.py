@@ -1,80 +1,112 @@
 """Training, validation and test part of a text or of its records: the only place that cuts.
 
->>> cut(1000, "0.9,0.05,0.05")
+>>> split = Split("0.9,0.05,0.05")
+>>> split.bounds(1000)
 {'train': (0, 900), 'val': (900, 950), 'test': (950, 1000)}
+>>> split.part("val", corpus)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
-from textgen.config import split_shares
+from textgen.config import TrainConfig, split_shares
 from textgen.data import records
 from textgen.data.corpus import Corpus
 from textgen.errors import counted
 
 PARTS = ("train", "val", "test")
+SEPARATE_PARTS = ("val", "test")  # those that may be texts of their own
 
 Bounds = dict[str, tuple[int, int]]
 
 
-def bounds_of_shares(n: int, split: str) -> Bounds:
-    """Return each part's first of n things and the one after its last.
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """A stretch of a text, from the character `start` to before `end`."""
 
-    The training part is exactly floor(share * n) of them, as nanoGPT cuts. Of two shares the
-    second is validation, and the test part is empty; a single share of 1 trains on all.
+    corpus: Corpus
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a text is cut into parts.
+
+    Attributes:
+        shares: of the text in each part, such as "0.9,0.05,0.05".
+        records: what stands between two records of the text, None for a text without.
+        separate: the parts, of "val" and "test", that are texts of their own.
     """
-    shares = [*split_shares(split), Decimal(0), Decimal(0)]
-    cuts = [0, math.floor(shares[0] * n), math.floor((shares[0] + shares[1]) * n), n]
-    if shares[0] + shares[1] == 1:
-        cuts[2] = n
-    return {part: (cuts[i], cuts[i + 1]) for i, part in enumerate(PARTS)}
 
+    shares: str
+    records: str | None = None
+    separate: frozenset[str] = frozenset()
 
-SEPARATE_PARTS = {
-    "val": "validation",
-    "test": "test",
-}  # parts that can be texts of their own, in the facts
-Parts = dict[str, tuple[Corpus, int, int]]  # a text, its first character and the one after its last
+    @classmethod
+    def of(cls, config: TrainConfig) -> Split:
+        """Return the split that a run's settings ask for."""
+        separate = frozenset(part for part in SEPARATE_PARTS if getattr(config, part))
+        return cls(config.split, config.records, separate)
 
+    def bounds(self, n: int) -> Bounds:
+        """Return where each part of n characters or records begins, and where it ends.
 
-def bounds_of(n: int, split: str, others: Container[str]) -> Bounds:
-    """Return where the parts of n characters or items lie, beside `others` with their own texts.
+        The training part is exactly floor(share * n) of them, as nanoGPT cuts. Of two shares the
+        second is validation, and the test part is empty; a single share of 1 trains on all. A
+        validation text of its own leaves all to training; beside a test text of its own validation
+        keeps its share, at the end.
+        """
+        if "val" in self.separate:
+            return {"train": (0, n), "val": (0, 0), "test": (0, 0)}
+        shares = [*split_shares(self.shares), Decimal(0), Decimal(0)]
+        train_end = math.floor(shares[0] * n)
+        val_end = n if shares[0] + shares[1] == 1 else math.floor((shares[0] + shares[1]) * n)
+        if "test" in self.separate:
+            train_end += n - val_end
+            return {"train": (0, train_end), "val": (train_end, n), "test": (0, 0)}
+        return {"train": (0, train_end), "val": (train_end, val_end), "test": (val_end, n)}
 
-    A validation text of its own leaves all to training; beside a test text validation keeps its
-    share, at the end.
-    """
-    bounds = bounds_of_shares(n, split)
-    if "val" in others:
-        return {"train": (0, n), "val": (0, 0), "test": (0, 0)}
-    if "test" in others:
-        start = n - (bounds["val"][1] - bounds["val"][0])
-        return {"train": (0, start), "val": (start, n), "test": (0, 0)}
-    return bounds
+    def stretches(self, text: Corpus, others: Mapping[str, Corpus]) -> dict[str, Stretch]:
+        """Return the parts of a text without records; others: the texts of separate parts."""
+        bounds = self.bounds(len(text))
+        parts = {part: Stretch(text, *bounds[part]) for part in PARTS}
+        return parts | {part: Stretch(other, 0, len(other)) for part, other in others.items()}
 
+    def record_parts(
+        self, text: Corpus, others: Mapping[str, Corpus]
+    ) -> tuple[dict[str, list[str]], list[str]]:
+        """Return the different records of each part, and sentences about them.
 
-def parts_of(whole: Corpus, others: Mapping[str, Corpus], split: str) -> Parts:
-    """Return the parts of a text."""
-    bounds = bounds_of(len(whole), split, others)
-    parts = {name: (whole, *bounds[name]) for name in bounds}
-    return parts | {name: (text, 0, len(text)) for name, text in others.items()}
+        They are shuffled, the same way each time, before they are cut at the floor of their shares.
+        """
+        found, repeated = records.different(self._records(text))
+        notes = [f"{counted(repeated, 'repeated item')} left out"] if repeated else []
+        found = records.shuffled(found)
+        parts = {part: found[a:b] for part, (a, b) in self.bounds(len(found)).items()}
+        for part, other in others.items():
+            parts[part], _ = records.different(self._records(other))
+            if shared := len(set(parts["train"]) & set(parts[part])):
+                notes.append(f"trained on too: {counted(shared, 'item')} of {other.path.name}")
+        return parts, notes
 
+    def part(self, name: str, text: Corpus) -> str | list[str]:
+        """Return one part as a string, or its different records.
 
-def record_parts(
-    whole: Corpus, others: Mapping[str, Corpus], how: str, split: str
-) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the different items of each part, and sentences about them.
+        text: all of it; where the part is separate, its own text.
+        """
+        others = {name: text} if name in self.separate else {}
+        if self.records is not None:
+            return self.record_parts(text, others)[0][name]
+        stretch = self.stretches(text, others)[name]
+        return stretch.corpus.slice(stretch.start, stretch.end)
 
-    They are shuffled, the same way each time, before they are cut at the floor of their shares.
-    """
-    items, repeated = records.different(records.split(whole.text, how))
-    notes = [f"{counted(repeated, 'repeated item')} left out"] if repeated else []
-    items = records.shuffled(items)
-    parts = {name: items[a:b] for name, (a, b) in bounds_of(len(items), split, others).items()}
-    for name, text in others.items():
-        parts[name], _ = records.different(records.split(text.text, how))
-        if shared := len(set(parts["train"]) & set(parts[name])):
-            notes.append(f"trained on too: {counted(shared, 'item')} of {text.path.name}")
-    return parts, notes
+    def _records(self, text: Corpus) -> list[str]:
+        return records.split(text.text, self.records or "")

@@ -30,7 +30,7 @@ def adapted(path: Path, text: str | Path, device: str = "cpu") -> tuple[Checkpoi
     from textgen.nn import cpu_settings
 
     loaded = Checkpoint.load(path)
-    ids = loaded.tokenizer.encode(read_foreign(loaded, text).text, "replace")
+    ids = loaded.tokenizer.encode(read_foreign(loaded.metadata, text).text, "replace")
     network = network_of(loaded, device)
     with cpu_settings(1):
         rule = rule_for(network, path, loaded, None, "")
@@ -50,10 +50,10 @@ def rule_for(
     from textgen.nn import AdaptationRule
 
     try:
-        whole = training_text.find_text(path, loaded.facts, text)
-    except (TextgenError, KeyError, TypeError):  # gone, or nobody says which it was
+        whole = training_text.find_text(path, loaded.metadata, text)
+    except TextgenError:  # gone, or nobody says which it was
         return AdaptationRule()
-    end = training_text.bounds(whole, loaded.facts, "train")[1]
+    end = training_text.bounds(whole, loaded.metadata, "train")[1]
     tail = whole.slice(max(0, end - TAIL), end)
     if tail in reported:
         return AdaptationRule()

@@ -45,7 +45,7 @@ def evaluate(
         raise UsageError("--dynamic", problem, "use --protocol stateful")
     path = runs.find_checkpoint(checkpoint)
     loaded = Checkpoint.load(path)
-    if loaded.facts.get("records") and (dynamic or protocol != "stateful"):
+    if loaded.metadata.records and (dynamic or protocol != "stateful"):
         name = "--dynamic" if dynamic else "--protocol"
         raise UsageError(name, "needs one text, and this model learnt items", "leave it out")
     words = _words(path, loaded, text, part, encoding)
@@ -69,9 +69,9 @@ def evaluate(
 
 def _words(
     path: Path, loaded: Checkpoint, text: str | Path | None, part: str | None, encoding: str
-) -> training_text.Words:
+) -> training_text.Passage:
     if part is not None:
-        return training_text.part_of(path, loaded.facts, part, text)
+        return training_text.part_of(path, loaded.metadata, part, text)
     if text is None:
         raise UsageError("FILE", "no text to measure on", "name one, or give --part val")
-    return training_text.words_of(read_foreign(loaded, text, encoding), loaded.facts)
+    return training_text.passage_of(read_foreign(loaded.metadata, text, encoding), loaded.metadata)

@@ -9,6 +9,7 @@ from textgen.files.atomic import locked as locked
 from textgen.files.atomic import write_atomically as write_atomically
 from textgen.files.atomic import write_error as write_error
 from textgen.files.atomic import write_output as write_output
+from textgen.files.json_object import JsonObject as JsonObject
 from textgen.files.tensorfile import FORMAT_VERSION as FORMAT_VERSION
 from textgen.files.tensorfile import RETRAIN as RETRAIN
 from textgen.files.tensorfile import Tensors as Tensors
@@ -18,6 +19,7 @@ from textgen.files.tensorfile import write_tensors as write_tensors
 __all__ = [
     "FORMAT_VERSION",
     "RETRAIN",
+    "JsonObject",
     "Tensors",
     "check_name",
     "locked",

@@ -1,7 +1,7 @@
 """What a run tells: metrics.jsonl for programs, samples.txt, and a progress line for people.
 
 >>> log = RunLog(Path("checkpoints/corpus"), quiet=False)
->>> log.validation({"step": 100, "val_nats": 1.6}, "sample text")
+>>> log.validation(record, "sample text")
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,33 @@ from textgen.errors import counted, visible
 from textgen.files import write_atomically, write_error
 
 BITS = 1 / math.log(2)  # bits in a nat
+
+
+@dataclass(frozen=True)
+class ValidationRecord:
+    """The figures of a validation: a line of metrics.jsonl, and what a checkpoint records.
+
+    Nats are per character: of training the network's under dropout, of validation the model's,
+    with the n-grams, and beside it the network's alone. What is None there is no part or no n-grams
+    for.
+    """
+
+    step: int
+    epoch: float
+    seconds: float
+    chars_seen: int
+    train_nats: float
+    val_nats: float | None
+    network_nats: float | None
+    ngram_share: float | None
+    lr: float
+    grad_norm: float
+    chars_per_second: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures under their names in metrics.jsonl."""
+        bits = None if self.val_nats is None else self.val_nats * BITS
+        return asdict(self) | {"val_bits": bits}
 
 
 class RunLog:
@@ -66,21 +94,21 @@ class RunLog:
         self.bar.set_postfix_str(f"{figures}, {chars_per_second:,.0f} chars/s", refresh=False)
         self.bar.update()
 
-    def validation(self, record: dict[str, Any], sample: str) -> None:
+    def validation(self, record: ValidationRecord, sample: str) -> None:
         """Append a line to metrics.jsonl and the sample to samples.txt, and print both.
 
         Training's figure is the network's, under dropout; where validation's is that of a mixture
         with n-grams, the network's own stands beside it.
         """
-        self._append("metrics.jsonl", json.dumps(record, allow_nan=False) + "\n")
-        self._append("samples.txt", f"--- step {record['step']} ---\n{sample}\n")
-        self._val_nats = record["val_nats"]
-        line = f"step {record['step']:,}: network train {_figures(record['train_nats'])}"
+        self._append("metrics.jsonl", json.dumps(record.to_json(), allow_nan=False) + "\n")
+        self._append("samples.txt", f"--- step {record.step} ---\n{sample}\n")
+        self._val_nats = record.val_nats
+        line = f"step {record.step:,}: network train {_figures(record.train_nats)}"
         if self._val_nats is not None:
             line += f", validation {_figures(self._val_nats)}"
-        if record["ngram_share"] is not None:
-            line += f", network alone {record['network_nats']:.4f} nats"
-        self.say(f"{line}, {record['chars_per_second']:,.0f} chars/s")
+        if record.ngram_share is not None:
+            line += f", network alone {record.network_nats:.4f} nats"
+        self.say(f"{line}, {record.chars_per_second:,.0f} chars/s")
         self.say("    " + sample.replace("\n", "\n    "))
 
     def summary(self, best: Path, val_nats: float | None, chars: int, seconds: float) -> None:

@@ -12,30 +12,37 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 
-from textgen.checkpoint import Checkpoint, make_engine, runs, with_ngrams
-from textgen.config import SampleConfig, TrainConfig, TrainOptions, to_json
+from textgen.checkpoint import Checkpoint, Plan, ResumeState, make_engine, runs, with_ngrams
+from textgen.config import SampleConfig, TrainConfig, TrainOptions
 from textgen.errors import Interrupted, counted
 from textgen.files import locked
 from textgen.nn import TorchStepper, cpu_settings, memory_checked
 from textgen.sampling import write_texts
-from textgen.training.log import BITS, RunLog
-from textgen.training.optim import scheduled_rate
-from textgen.training.plan import WARMUP, Plan, by_seconds
+from textgen.training.log import RunLog, ValidationRecord
+from textgen.training.optim import scheduled_rate, warmup_rate
+from textgen.training.plan import WARMUP, by_seconds
 from textgen.training.setup import Setup, resume_setup, start_setup
 from textgen.training.validation import Validation
 
-SAVE_EVERY = 60.0  # seconds between saves, at most
-EXIT_SECONDS = 0.5  # kept back of a time budget for the end of the process
-THREAD_TRIALS = 4  # steps with each number of threads
-DEFAULT_NGRAM_WEIGHT = 0.3  # of the n-grams where there is no validation part to choose it on
-VALIDATION_SAMPLE = SampleConfig(length=160, seed=0)  # what is written at each validation
+# Seconds between two saves, at most: what a power cut may cost.
+SAVE_EVERY = 60.0
+# Seconds of a time budget kept back for the end of the process.
+EXIT_SECONDS = 0.5
+# Of a time budget, what the warm-up may take at most: the plan needs the rest.
+WARMUP_SHARE = 1 / 5
+# Steps with each number of threads, of which the fastest counts.
+THREAD_TRIALS = 4
+# Weight of the n-grams where there is no validation part to choose it on.
+DEFAULT_NGRAM_WEIGHT = 0.3
+# What is written at each validation: the same draws each time, so that the texts compare.
+VALIDATION_SAMPLE = SampleConfig(length=160, seed=0)
 VALIDATION_RECORDS = SampleConfig(length=160, seed=0, num=8)
 
 
@@ -96,7 +103,7 @@ def train(
                 setup = resume_setup(folder, paths, config, quiet, verify)
                 return Run(setup, folder, quiet, stop, started).finish()
         setup = start_setup(paths, config, quiet, verify)
-        folder = runs.new_folder(setup.material.corpus.path, config.out)
+        folder = runs.new_folder(setup.dataset.corpus.path, config.out)
         try:
             with locked(folder):
                 return Run(setup, folder, quiet, stop, started).finish()
@@ -105,7 +112,10 @@ def train(
 
 
 class Run:
-    """A run in its folder: the loop, and what is measured, said and saved around each step."""
+    """A run in its folder: the loop, and what is measured, said and saved around each step.
+
+    stop: asked after each step; a signal's number ends the run. started: when its budget began.
+    """
 
     def __init__(
         self,
@@ -116,11 +126,11 @@ class Run:
         started: float,
     ) -> None:
         self.setup, self.folder, self.stop, self.started = setup, folder, stop, started
-        self.trainer, self.tokenizer = setup.trainer, setup.material.tokenizer
+        self.trainer, self.tokenizer = setup.trainer, setup.dataset.tokenizer
         self.log = RunLog(folder, quiet)
-        self.held = Validation(setup.material, setup.ngrams)
+        self.held_out = Validation(setup.dataset, setup.ngrams)
         self.progress = setup.progress
-        self.begun = self.saved = time.monotonic()
+        self.training_began = self.saved_at = time.monotonic()
 
     def finish(self) -> TrainResult:
         """Train to the end of the plan, or raise Interrupted with the state saved."""
@@ -129,37 +139,36 @@ class Run:
         with cpu_settings(self.setup.threads):
             try:
                 self.log.report(self.setup.describe(), self.setup.notes)
-                plan = self.setup.plan or self._ramp()
+                plan = self.setup.plan or self._warm_up(60 * (self.setup.config.minutes or 0))
                 self._loop(plan)
             finally:
                 self.log.close()
             return self._conclude(plan)
 
-    def _ramp(self) -> Plan:
+    def _warm_up(self, seconds: float) -> Plan:
         """Take the first steps, time them, and fix the number of threads and the plan."""
-        assert self.setup.config.minutes
-        end = self.started + 60 * self.setup.config.minutes - EXIT_SECONDS
+        end = self.started + seconds - EXIT_SECONDS
+        warm_up_end = self.training_began + WARMUP_SHARE * (end - self.training_began)
         self.log.start(0, None)
-        fifth = (end - self.begun) / 5
         self._timed_step()  # the first one also makes memory and kernels ready
         if self.setup.config.threads is None:
             self._choose_threads()
         times = [self._timed_step()]
-        while self.trainer.step < WARMUP and time.monotonic() - self.begun < fifth:
+        while self.trainer.step < WARMUP and time.monotonic() < warm_up_end:
             times.append(self._timed_step())
-        self.progress["step_seconds"] = sum(times) / len(times)
+        self.progress.step_seconds = sum(times) / len(times)
         return by_seconds(
             end - time.monotonic(),
-            self.progress["step_seconds"],
+            self.progress.step_seconds,
             self.trainer.step,
             self.trainer.streams.chars_per_step,
-            len(self.held),
+            len(self.held_out),
         )
 
     def _timed_step(self) -> float:
         """Take a step of the warm-up; return its seconds."""
         before = time.monotonic()
-        self._update(WARMUP, None)
+        self._update(warmup_rate(self.trainer.step, self.setup.recipe.lr, WARMUP))
         if signal := self.stop():
             problem = "stopped before there was anything to save"
             raise Interrupted(str(self.folder), problem, "start again", signal)
@@ -184,10 +193,11 @@ class Run:
         if self.trainer.step < plan.steps:
             self._save(plan)
         while self.trainer.step < plan.steps and not self._out_of_patience():
-            self._update(plan.warmup, plan.steps)
+            peak = self.setup.recipe.lr
+            self._update(scheduled_rate(self.trainer.step, peak, plan.warmup, plan.steps))
             if plan.validates_at(self.trainer.step):
                 self._validate(plan)
-            elif time.monotonic() - self.saved > SAVE_EVERY:
+            elif time.monotonic() - self.saved_at > SAVE_EVERY:
                 self._save(plan)
             if (signal := self.stop()) and self.trainer.step < plan.steps:
                 self._save(plan)
@@ -195,88 +205,78 @@ class Run:
                 fix = f"go on with: textgen train --resume {self.folder}"
                 raise Interrupted(str(self.folder), problem, fix, signal)
 
-    def _update(self, warmup: int, steps: int | None) -> None:
-        assert self.setup.config.lr
-        rate = scheduled_rate(self.trainer.step, self.setup.config.lr, warmup, steps)
-        nats = self.trainer.update(rate)
-        total, count = self.progress.get("train", (0.0, 0))
-        self.progress["train"] = (total + nats, count + 1)
-        self.progress["lr"] = rate
-        self.log.step((total + nats) / (count + 1), self._speed())
+    def _update(self, learning_rate: float) -> None:
+        self.progress.train_nats += self.trainer.update(learning_rate)
+        self.progress.train_steps += 1
+        self.progress.learning_rate = learning_rate
+        self.log.step(self.progress.train_nats / self.progress.train_steps, self._speed())
 
     def _speed(self) -> float:
         """Characters a second since this process began to train."""
         steps = self.trainer.step - self.setup.first_step
         chars = steps * self.trainer.streams.chars_per_step
-        return chars / max(1e-9, time.monotonic() - self.begun)
+        return chars / max(1e-9, time.monotonic() - self.training_began)
 
     def _validate(self, plan: Plan) -> None:
         """Measure, keep the best, and save; weights, streams and random state stay as they are."""
-        total, count = self.progress.pop("train")
-        costs = self.held.costs(TorchStepper(self.trainer.model), plan.val_chars)
-        nats, self.progress["share"] = self.held.mixed(costs)
-        best = self.progress.get("best")
+        network_nats = self.held_out.nats(TorchStepper(self.trainer.model), plan.val_chars)
+        nats, self.progress.ngram_weight = self.held_out.mix(network_nats)
+        record = self._record(nats, self.held_out.per_character(network_nats))
+        best = self.progress.best_nats
         is_best = nats is None or best is None or nats < best
-        self.progress["best"] = nats if is_best else best
-        self.progress["stale"] = 0 if is_best else self.progress.get("stale", 0) + 1
-        record = {
-            "step": self.trainer.step,
-            "epoch": round(self.trainer.step / self.trainer.streams.windows, 3),
-            "seconds": round(self._seconds(), 3),
-            "chars_seen": self.trainer.step * self.trainer.streams.chars_per_step,
-            "train_nats": total / count / self.setup.material.characters_per_id(),
-            "val_nats": nats,
-            "val_bits": nats * BITS if nats is not None else None,
-            "network_nats": self.held.per_character(costs),
-            "ngram_share": self.progress["share"],
-            "lr": self.progress["lr"],
-            "grad_norm": self.trainer.grad_norm,
-            "chars_per_second": round(self._speed(), 1),
-        }
-        checkpoint = self._checkpoint({**record, "val_chars": plan.val_chars})
+        if is_best:
+            self.progress.best_nats, self.progress.validations_without_gain = nats, 0
+        else:
+            self.progress.validations_without_gain += 1
+        self.progress.train_nats, self.progress.train_steps = 0.0, 0
+        checkpoint = self._checkpoint({**record.to_json(), "val_chars": plan.val_chars})
         self.log.validation(record, self._sample(checkpoint))  # first: what is saved is logged
         if is_best:
             checkpoint.save(self.folder / runs.BEST)
         self._save(plan)
 
-    def _sample(self, checkpoint: Checkpoint) -> str:
-        engine = make_engine(checkpoint)
-        config = VALIDATION_SAMPLE if self.tokenizer.boundary_id is None else VALIDATION_RECORDS
-        texts = write_texts(engine, self.tokenizer, [""], config)
-        return "\n".join(one.text for one in texts)
+    def _record(self, nats: float | None, network_nats: float | None) -> ValidationRecord:
+        """Return the figures of a validation with those of the training before it."""
+        streams, step = self.trainer.streams, self.trainer.step
+        nats_per_id = self.progress.train_nats / self.progress.train_steps
+        return ValidationRecord(
+            step=step,
+            epoch=round(step / streams.windows, 3),
+            seconds=round(self._seconds(), 3),
+            chars_seen=step * streams.chars_per_step,
+            train_nats=nats_per_id / self.setup.dataset.characters_per_id(),
+            val_nats=nats,
+            network_nats=network_nats,
+            ngram_share=self.progress.ngram_weight,
+            lr=self.progress.learning_rate,
+            grad_norm=self.trainer.grad_norm,
+            chars_per_second=round(self._speed(), 1),
+        )
 
-    def _checkpoint(self, record: dict[str, Any]) -> Checkpoint:
-        facts = {
-            **self.setup.material.facts,
-            "training": self.setup.public_config(),
-            "metrics": record,
-        }
-        share = self.progress.get("share")
+    def _sample(self, checkpoint: Checkpoint) -> str:
+        config = VALIDATION_SAMPLE if self.tokenizer.boundary_id is None else VALIDATION_RECORDS
+        texts = write_texts(make_engine(checkpoint), self.tokenizer, [""], config)
+        return "\n".join(text.text for text in texts)
+
+    def _checkpoint(
+        self, metrics: Mapping[str, Any], resume: ResumeState | None = None
+    ) -> Checkpoint:
+        weight = self.progress.ngram_weight
         return Checkpoint(
             self.trainer.model.config,
             self.tokenizer,
             self.trainer.model.export(),
-            facts,
-            ngrams=self.setup.ngrams,
-            share=DEFAULT_NGRAM_WEIGHT if share is None else share,
+            self.setup.metadata(metrics),
+            resume,
+            self.setup.ngrams,
+            DEFAULT_NGRAM_WEIGHT if weight is None else weight,
         )
 
     def _save(self, plan: Plan) -> None:
         """Write `last`, with all that `--resume` needs."""
-        self.progress["seconds"] = self._seconds()
-        resume = {
-            "step": self.trainer.step,
-            "plan": dataclasses.asdict(plan),
-            "config": to_json(self.setup.config),
-            "threads": self.setup.threads,
-            "texts": self.setup.material.corpus.paths(),
-            "progress": self.progress,
-        }
-        checkpoint = self._checkpoint({})
-        checkpoint.facts["resume"] = resume
-        checkpoint.resume.update(self.trainer.snapshot())
-        runs.save_last(self.folder, checkpoint)
-        self.saved = time.monotonic()
+        self.progress.seconds = self._seconds()
+        runs.save_last(self.folder, self._checkpoint({}, self.setup.resume_state(plan)))
+        self.saved_at = time.monotonic()
 
     def _seconds(self) -> float:
         """Seconds spent on this run, earlier sittings included."""
@@ -284,20 +284,21 @@ class Run:
 
     def _out_of_patience(self) -> bool:
         patience = self.setup.config.patience
-        return patience is not None and self.progress.get("stale", 0) >= patience
+        return patience is not None and self.progress.validations_without_gain >= patience
 
     def _conclude(self, plan: Plan) -> TrainResult:
         """Measure `best` on the whole validation part and say where everything is."""
         best = self.folder / runs.BEST
-        nats = self.progress.get("best")
+        nats = self.progress.best_nats
         if nats is not None and plan.final_chars > plan.val_chars:
             checkpoint = Checkpoint.load(best)
             self.trainer.model.load(checkpoint.weights)
-            ready = dataclasses.replace(checkpoint, ngrams=self.setup.ngrams)  # the same ones
+            # The n-grams are those of the run, whose tables are made already.
+            ready = dataclasses.replace(checkpoint, ngrams=self.setup.ngrams)
             model = with_ngrams(TorchStepper(self.trainer.model), ready)
-            nats = self.held.per_character(self.held.costs(model, plan.final_chars))
+            nats = self.held_out.per_character(self.held_out.nats(model, plan.final_chars))
         if self._out_of_patience():
-            validations = counted(self.progress["stale"], "validation")
+            validations = counted(self.progress.validations_without_gain, "validation")
             self.log.say(f"stopped early: no gain in {validations}")
         self.log.summary(best, nats, plan.final_chars, self._seconds())
         return TrainResult(self.folder, best, self.trainer.step, nats)

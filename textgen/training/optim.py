@@ -1,7 +1,7 @@
 """How weights move: AdamW, the learning rate of each step, and the clipped gradient.
 
 >>> optimizer = make_optimizer(model, weight_decay=0.05)
->>> learning_rate(step=0, peak=3e-3, warmup=100, steps=None)
+>>> warmup_rate(step=0, peak=3e-3, warmup=100)
 3e-05
 """
 
@@ -32,15 +32,19 @@ def make_optimizer(model: CharRNN, weight_decay: float) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
 
 
-def scheduled_rate(step: int, peak: float, warmup: int, steps: int | None) -> float:
-    """Return the rate of the update after `step` updates: linear warm-up, then a cosine.
+def warmup_rate(step: int, peak: float, warmup: int) -> float:
+    """Return the rate of the update after `step` updates while it rises in a straight line."""
+    return peak * (step + 1) / warmup
 
-    While the number of steps is not known (None) step must lie within the warm-up, whose rates
-    do not depend on it.
+
+def scheduled_rate(step: int, peak: float, warmup: int, steps: int) -> float:
+    """Return the rate of the update after `step` updates: the warm-up, then a cosine.
+
+    peak * (f + (1 - f) (1 + cos(pi p)) / 2), where p goes from 0 to 1 after the warm-up and f is
+    FINAL_RATE_SHARE (Loshchilov & Hutter, SGDR, 2017, without restarts).
     """
     if step < warmup:
-        return peak * (step + 1) / warmup
-    assert steps is not None
+        return warmup_rate(step, peak, warmup)
     progress = (step - warmup) / max(1, steps - warmup)
     return peak * (
         FINAL_RATE_SHARE

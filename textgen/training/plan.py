@@ -10,34 +10,22 @@ so a plan that is saved makes a run repeatable.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
-WARMUP = 100  # steps in which the learning rate rises
-VALIDATIONS = 10  # in a run of up to 20,000 steps; one each 2,000 steps in a longer one
-VAL_SHARE = 0.08  # of the training work, for all validations together
-FINAL_SHARE = 0.1  # of the training work, for the evaluation at the end
-MOST_VAL_CHARS = 250_000  # of one validation
-MARGIN = 0.07  # of the time left, for a machine that grows slower while it works
-FORWARD = 3  # a character that is trained on costs as much as three that are only read
+from textgen.checkpoint import Plan
 
-
-@dataclass(frozen=True)
-class Plan:
-    """Steps in all and in the warm-up, steps between validations, characters of a validation.
-
-    final_chars: characters of the evaluation at the end, all of the part unless it is so large
-    that reading it would take a tenth of the training.
-    """
-
-    steps: int
-    warmup: int
-    every: int
-    val_chars: int
-    final_chars: int
-
-    def validates_at(self, step: int) -> bool:
-        """Tell whether the model is validated after this many steps."""
-        return step % self.every == 0 or step == self.steps
+# Steps in which the learning rate rises.
+WARMUP = 100
+# In a run of up to 20,000 steps; a longer one validates each 2,000 steps.
+VALIDATIONS = 10
+# Of the training work: for all validations together, and for the evaluation at the end.
+VAL_SHARE, FINAL_SHARE = 0.08, 0.1
+# Of one validation: more characters make the figure hardly more certain.
+MOST_VAL_CHARS = 250_000
+# Of the time left: a machine may grow slower while it works.
+MARGIN = 0.07
+# A character that is trained on costs as much as so many that are only read.
+FORWARD = 3
 
 
 def by_steps(steps: int, chars_per_step: int, val_available: int) -> Plan:
@@ -68,5 +56,4 @@ def by_seconds(
         read = plan.val_chars * math.ceil(steps / plan.every)
         read += plan.final_chars if plan.final_chars > plan.val_chars else 0
         steps = max(done + 1, done + int(left - read / FORWARD / chars_per_step))
-    plan = by_steps(steps, chars_per_step, val_available)
-    return Plan(plan.steps, WARMUP, plan.every, plan.val_chars, plan.final_chars)
+    return replace(by_steps(steps, chars_per_step, val_available), warmup=WARMUP)

@@ -2,29 +2,28 @@
 
 Reads the texts, chooses sizes, builds the trainer.
 
-    >>> setup = start_setup("corpus.txt", TrainConfig(steps=100))
+    >>> setup = start_setup(["corpus.txt"], TrainConfig(steps=100))
     >>> setup.trainer.update(learning_rate=1e-3)
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from textgen.checkpoint import Checkpoint, runs
-from textgen.config import ModelConfig, TrainConfig, from_json, option_name, to_json
-from textgen.data import SEPARATE_PARTS, Dataset, RecordStreams, Streams, load_dataset
+from textgen.checkpoint import Checkpoint, Metadata, Plan, Progress, ResumeState, runs
+from textgen.config import ModelConfig, TrainConfig, option_name, to_json
+from textgen.data import Dataset, RecordStreams, Streams, load_dataset
 from textgen.engine import NGrams, longest_order
-from textgen.errors import CheckpointError, MachineError, UsageError, counted
-from textgen.files import Tensors
+from textgen.errors import CheckpointError, MachineError, TextError, UsageError, counted
+from textgen.files import RETRAIN
 from textgen.nn import (
     CharRNN,
     available_cores,
@@ -36,55 +35,101 @@ from textgen.nn import (
 )
 from textgen.tokenizers import Tokenizer
 from textgen.training import sizing
-from textgen.training.plan import Plan, by_seconds, by_steps
+from textgen.training.plan import by_seconds, by_steps
+from textgen.training.sizing import Recipe
 from textgen.training.trainer import Trainer
 from textgen.version import __version__
 
 DEFAULT_MINUTES = 10.0
 PATHS = ("out", "val", "test", "init", "glob")  # settings that speak of this machine
 SIZES = ("cell", "layers", "hidden", "embedding")  # of the network
+VERSIONS = {
+    "textgen": __version__,
+    "torch": torch.__version__,
+    "numpy": np.__version__,
+    "python": platform.python_version(),
+}
 
 
 @dataclass
 class Setup:
-    """A run about to start or go on. `config` has every size and rate filled in."""
+    """A run about to start or to be resumed.
 
-    material: Dataset
+    Attributes:
+        dataset: what is trained and validated on.
+        config: the user's settings, with every size and rate of the recipe filled in.
+        recipe: the sizes and rates.
+        trainer: makes the updates.
+        ngrams: what the network is mixed with, None for a network alone.
+        threads: of the matrix products; a run that begins by the clock may choose fewer.
+        notes: sentences for whoever trains.
+        plan: None until a run with a time budget has measured its speed.
+        progress: how far the run has come.
+    """
+
+    dataset: Dataset
     config: TrainConfig
+    recipe: Recipe
     trainer: Trainer
     ngrams: NGrams | None
     threads: int
     notes: list[str] = field(default_factory=list)
     plan: Plan | None = None
-    progress: dict[str, Any] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
         self.first_step = self.trainer.step
-        self.earlier_seconds: float = self.progress.get("seconds", 0.0)
+        self.earlier_seconds = self.progress.seconds
 
-    def public_config(self) -> dict[str, Any]:
-        """Return the settings without the paths of this machine."""
-        return {k: v for k, v in to_json(self.config).items() if k not in PATHS}
+    def metadata(self, metrics: Mapping[str, Any]) -> Metadata:
+        """Return what a checkpoint records, without the paths of this machine."""
+        dataset, config = self.dataset, self.config
+        own = {part: text.identity() for part, text in dataset.others.items()}
+        return Metadata(
+            corpus=dataset.corpus.identity(),
+            validation=own.get("val"),
+            test=own.get("test"),
+            shares=None if "val" in own else config.split,
+            records=config.records,
+            text_format=dataset.corpus.text_format,
+            parts=dataset.parts,
+            record_counts=dataset.record_counts,
+            training={k: v for k, v in to_json(config).items() if k not in PATHS},
+            metrics=metrics,
+            versions=VERSIONS,
+        )
+
+    def resume_state(self, plan: Plan) -> ResumeState:
+        """Return all that the run can be resumed from."""
+        return ResumeState(
+            step=self.trainer.step,
+            plan=plan,
+            config=self.config,
+            threads=self.threads,
+            texts=tuple(self.dataset.corpus.paths()),
+            progress=self.progress,
+            tensors=self.trainer.snapshot(),
+        )
 
     def describe(self) -> list[tuple[str, str]]:
         """Return what is about to be trained on what, as (label, value) lines."""
-        config, streams, sizes = self.config, self.trainer.streams, self.trainer.model.config
-        units = "characters" if self.config.tokenizer == "char" else "units"
-        parts = f"{len(streams.ids):,} {units} to train, {len(self.material.val):,} to validate"
+        config, recipe, streams = self.config, self.recipe, self.trainer.streams
+        units = "characters" if config.tokenizer == "char" else "units"
+        parts = f"{len(streams.ids):,} {units} to train, {len(self.dataset.val):,} to validate"
         budget = counted(config.minutes, "minute") if config.minutes else "by steps"
         if self.plan:
             epochs = self.plan.steps / streams.windows
             budget = f"{counted(self.plan.steps, 'step')} ({epochs:.1f} epochs)"
         threads = counted(self.threads, "thread")
         return [
-            *self.material.corpus.report(),
+            *self.dataset.corpus.report(),
             ("split", parts),
-            ("model", sizes.describe()),
+            ("model", self.trainer.model.config.describe()),
             (
                 "training",
                 f"{counted(streams.batch, 'stream')}, windows of {streams.window}, learning rate "
-                f"{config.lr:.2g}, dropout {config.dropout:g}, seed {config.seed}, "
-                f"products in {config.precision}",
+                f"{recipe.lr:.2g}, dropout {recipe.dropout:g}, seed {config.seed}, "
+                f"products in {recipe.precision}",
             ),
             ("budget", f"{budget}, {threads}, {self.trainer.device.type}"),
         ]
@@ -96,54 +141,50 @@ def start_setup(
     """Return the setup of a new run on the texts at paths."""
     if not paths:
         raise UsageError("FILE", "no text to train on", "name a text file")
-    if config.minutes is config.epochs is config.steps is None:
-        config = dataclasses.replace(config, minutes=DEFAULT_MINUTES)
     first = Checkpoint.load(runs.find_checkpoint(config.init)) if config.init else None
-    for name in SEPARATE_PARTS:  # a run that goes on may be started from another folder
-        if path := getattr(config, name):
-            config = dataclasses.replace(config, **{name: str(Path(path).resolve())})  # type: ignore[arg-type]
-    config = _units(config, first)
-    units = first.tokenizer if first else None
-    material = load_dataset(paths, config, first=units, quiet=quiet, verify=verify)
+    config = _with_defaults(config, first)
+    dataset = load_dataset(
+        paths, config, first=first.tokenizer if first else None, quiet=quiet, verify=verify
+    )
     device = choose_device(config.device)
     if config.precision == "bfloat16" and not _has_bfloat16(device):
         problem = "this CPU has no products of bfloat16 numbers, which take AVX-512"
         raise MachineError("--precision", problem, "use --precision float32")
     threads = config.threads or available_cores()
     with cpu_settings(threads):
-        config = _sizes(config, first, material, device)
-    vocab = material.tokenizer.size
-    config = _ngram_length(config, vocab)
-    model = _model(config, vocab)
+        recipe = sizing.choose_recipe(config, _sizing_inputs(config, dataset, device))
+    model = _make_model(recipe, config.seed, dataset.tokenizer.size)
+    notes = dataset.notes
     if first:
-        material.notes.append(load_matching_weights(model, material.tokenizer, first))
-    trainer, notes = _trainer(model.to(device), material, config)
+        notes.append(load_matching_weights(model, dataset.tokenizer, first))
+    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed)
+    notes += _notes_on_streams(trainer, recipe)
     ngrams = None
-    if model.config.ngrams > 1:
-        ngrams = NGrams.count(material.train, vocab, model.config.ngrams)
-    material.facts["versions"] = {
-        "textgen": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-    setup = Setup(material, config, trainer, ngrams, threads, material.notes + notes)
+    if recipe.ngrams > 1:
+        ngrams = NGrams.count(dataset.train, dataset.tokenizer.size, recipe.ngrams)
+    setup = Setup(dataset, recipe.fill(config), recipe, trainer, ngrams, threads, notes)
     if config.minutes is None:
-        per_step = trainer.streams.chars_per_step
-        steps = config.steps or math.ceil((config.epochs or 1) * trainer.streams.windows)
-        setup.plan = by_steps(steps, per_step, len(material.val))
+        setup.plan = _plan_by_steps(setup, config, done=0)
     return setup
 
 
-def _units(config: TrainConfig, first: Checkpoint | None) -> TrainConfig:
-    """Return config with the kind of tokenizer: that of the checkpoint to start from, else char."""
-    kind = "char"
-    if first:
-        kind = getattr(first.tokenizer, "model_type", first.tokenizer.kind)
-        if config.tokenizer not in (None, kind):
-            problem = f"differs from the {kind} of --init {config.init}"
-            raise UsageError("--tokenizer", problem, "leave it out")
-    return dataclasses.replace(config, tokenizer=config.tokenizer or kind)
+def _with_defaults(config: TrainConfig, first: Checkpoint | None) -> TrainConfig:
+    """Return config with a budget, whole paths, and what a checkpoint to start from settles."""
+    if config.minutes is config.epochs is config.steps is None:
+        config = replace(config, minutes=DEFAULT_MINUTES)
+    # A run may be resumed from another folder.
+    val, test = (path and str(Path(path).resolve()) for path in (config.val, config.test))
+    config = replace(config, val=val, test=test)
+    if first is None:
+        return replace(config, tokenizer=config.tokenizer or "char")
+    kind = getattr(first.tokenizer, "model_type", first.tokenizer.kind)
+    settled: dict[str, Any] = {"tokenizer": kind}
+    settled |= {name: getattr(first.model, name) for name in SIZES}
+    for name, value in settled.items():
+        if getattr(config, name) not in (None, value):
+            problem = f"differs from the {value} of --init {config.init}"
+            raise UsageError(f"--{name}", problem, "leave it out")
+    return replace(config, **settled)
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -151,56 +192,59 @@ def _has_bfloat16(device: torch.device) -> bool:
     return device.type != "cpu" or can_pack(torch.bfloat16)
 
 
-def _sizes(
-    config: TrainConfig, first: Checkpoint | None, material: Dataset, device: torch.device
-) -> TrainConfig:
-    """Return config with sizes from the checkpoint to start from, then from sizing."""
-    if first:
-        sizes = {name: getattr(first.model, name) for name in SIZES}
-        for name, value in sizes.items():
-            if getattr(config, name) not in (None, value):
-                problem = f"differs from the {value} of --init {config.init}"
-                raise UsageError(f"--{name}", problem, "leave it out")
-        config = dataclasses.replace(config, **sizes)
-    seconds = config.minutes * 60 if config.minutes else None
-    budget, characters = None, len(material.train)
-    if config.epochs:
-        budget = config.epochs * characters
-    elif config.steps:
-        budget = config.steps * float((config.batch or 16) * (config.window or 64))
-    speed = measure_gflops(device) if seconds else 0.0
-    reduced = multiplies_bfloat16(device) and _has_bfloat16(device)
-    vocab, lengths = material.tokenizer.size, material.item_length()
-    facts = sizing.SizingInputs(
-        characters, seconds, budget, device.type, speed, reduced, vocab, lengths
+def _sizing_inputs(
+    config: TrainConfig, dataset: Dataset, device: torch.device
+) -> sizing.SizingInputs:
+    """Return what sizes are chosen from; the speed is measured where the budget is one of time."""
+    characters = len(dataset.train)
+    inputs = sizing.SizingInputs(
+        characters,
+        device=device.type,
+        bfloat16=multiplies_bfloat16(device) and _has_bfloat16(device),
+        vocab=dataset.tokenizer.size,
+        mean_record_length=dataset.mean_record_length(),
+        longest_ngram=longest_order(dataset.tokenizer.size),
     )
-    return sizing.choose_defaults(config, facts)
+    if config.minutes:
+        return replace(inputs, seconds=config.minutes * 60, gflops=measure_gflops(device))
+    if config.steps:
+        chars_per_step = (config.batch or 16) * (config.window or sizing.USUAL_WINDOW)
+        return replace(inputs, budget_chars=config.steps * float(chars_per_step))
+    return replace(inputs, budget_chars=(config.epochs or 1) * characters)
 
 
-def _ngram_length(config: TrainConfig, vocab: int) -> TrainConfig:
-    """Return config with n-grams no longer than can be counted with so many characters."""
-    assert config.ngrams
-    return dataclasses.replace(config, ngrams=min(config.ngrams, longest_order(vocab)))
+def _make_model(recipe: Recipe, seed: int, vocab: int) -> CharRNN:
+    """Return a freshly initialised model."""
+    sizes = {name: getattr(recipe, name) for name in (*SIZES, "ngrams")}
+    use_bfloat16 = recipe.precision == "bfloat16"
+    return CharRNN(ModelConfig(vocab, **sizes), seed, recipe.dropout, use_bfloat16)
 
 
-def _model(config: TrainConfig, vocab: int) -> CharRNN:
-    """Return a freshly initialised model of the filled config."""
-    sizes = ModelConfig(vocab, **{name: getattr(config, name) for name in (*SIZES, "ngrams")})
-    use_bfloat16 = config.precision == "bfloat16"
-    return CharRNN(sizes, config.seed, config.dropout or 0.0, use_bfloat16)
+def _make_trainer(model: CharRNN, dataset: Dataset, recipe: Recipe, seed: int) -> Trainer:
+    streams: Streams | RecordStreams
+    if (mark := dataset.tokenizer.boundary_id) is None:
+        streams = Streams(dataset.train, recipe.batch, recipe.window, seed)
+    else:
+        ids = np.asarray(dataset.train)
+        streams = RecordStreams(ids, mark, recipe.batch, recipe.window, seed)
+    return Trainer(model, streams, seed, recipe.weight_decay)
 
 
-def _trainer(model: CharRNN, material: Dataset, config: TrainConfig) -> tuple[Trainer, list[str]]:
-    assert config.batch and config.window and config.weight_decay is not None
-    sizes = config.batch, config.window, config.seed
-    if (mark := material.tokenizer.boundary_id) is not None:
-        items = RecordStreams(np.asarray(material.train), mark, *sizes)
-        return Trainer(model, items, config.seed, config.weight_decay), []
-    streams, notes = Streams(material.train, *sizes), []
-    if (streams.batch, streams.window) != (config.batch, config.window):
-        used = f"{counted(streams.batch, 'stream')} and windows of {streams.window} characters"
-        notes.append(f"the text is short: {used} instead of {config.batch} and {config.window}")
-    return Trainer(model, streams, config.seed, config.weight_decay), notes
+def _notes_on_streams(trainer: Trainer, recipe: Recipe) -> list[str]:
+    """Return a sentence where a text without records is too short for the recipe's streams."""
+    streams = trainer.streams
+    used = (streams.batch, streams.window)
+    if isinstance(streams, RecordStreams) or used == (recipe.batch, recipe.window):
+        return []
+    words = f"{counted(streams.batch, 'stream')} and windows of {streams.window} characters"
+    return [f"the text is short: {words} instead of {recipe.batch} and {recipe.window}"]
+
+
+def _plan_by_steps(setup: Setup, budget: TrainConfig, done: int) -> Plan:
+    """Return the plan of a budget in steps or epochs, of which some steps may be done."""
+    streams = setup.trainer.streams
+    steps = budget.steps or math.ceil((budget.epochs or 1) * streams.windows)
+    return by_steps(max(done, steps), streams.chars_per_step, len(setup.dataset.val))
 
 
 def load_matching_weights(model: CharRNN, tokenizer: Tokenizer, first: Checkpoint) -> str:
@@ -233,69 +277,92 @@ def resume_setup(
     quiet: bool = True,
     verify: bool = False,
 ) -> Setup:
-    """Return the setup of the run in folder, exactly as it was when it was saved."""
+    """Return the setup of the run in folder, exactly as it was when it was saved.
+
+    paths: where its text is now, if it moved. wanted: a new budget or another number of threads,
+    which give up that exactness.
+    """
     _refuse_changes(wanted)
-    checkpoint, note = runs.load_last(folder)
-    saved = checkpoint.facts["resume"]
-    config = from_json(TrainConfig, saved["config"])
-    places = paths or runs.texts_of(saved)
-    material = load_dataset(places, config, checkpoint.tokenizer, quiet=quiet, verify=verify)
-    material.require(checkpoint.facts)
-    device = choose_device(config.device)
+    checkpoint, state, note = runs.load_last(folder)
     notes = [note] if note else []
+    config = state.config
+    device = choose_device(config.device)
     if config.precision == "bfloat16" and not _has_bfloat16(device):
-        config = dataclasses.replace(config, precision="float32")
+        config = replace(config, precision="float32")
         notes.append("products in float32, as this CPU has none in bfloat16: no longer exact")
-    model = _model(config, checkpoint.tokenizer.size)
+    recipe = _saved_recipe(folder, config)
+    dataset = load_dataset(
+        paths or state.texts, config, checkpoint.tokenizer, quiet=quiet, verify=verify
+    )
+    _require_same_texts(dataset, checkpoint.metadata)
+    model = _make_model(recipe, config.seed, checkpoint.tokenizer.size)
     model.load(checkpoint.weights)
-    trainer, _ = _trainer(model.to(device), material, config)
-    _restore(folder, trainer, checkpoint.resume, saved["step"])
-    threads = wanted.threads or saved["threads"]
-    if threads != saved["threads"]:
-        notes.append(f"{threads} threads instead of {saved['threads']}: no longer exact")
+    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed)
+    _restore(folder, trainer, state)
+    threads = wanted.threads or state.threads
+    if threads != state.threads:
+        notes.append(f"{threads} threads instead of {state.threads}: no longer exact")
     setup = Setup(
-        material=material,
+        dataset=dataset,
         config=config,
+        recipe=recipe,
         trainer=trainer,
         ngrams=checkpoint.ngrams,
         threads=threads,
         notes=notes,
-        plan=Plan(**saved["plan"]),
-        progress=saved["progress"],
+        plan=state.plan,
+        progress=state.progress,
     )
     _extend(setup, wanted)
     return setup
 
 
 def _refuse_changes(wanted: TrainConfig) -> None:
-    """Raise UsageError for an option that a run which goes on cannot take."""
+    """Raise UsageError for an option that a resumed run cannot take."""
     changeable = ("minutes", "epochs", "steps", "threads")
-    for one in dataclasses.fields(wanted):
-        if one.name not in changeable and getattr(wanted, one.name) != one.default:
+    for option in fields(wanted):
+        if option.name not in changeable and getattr(wanted, option.name) != option.default:
             fix = "leave it out, or start a new run with --init"
-            raise UsageError(option_name(one.name), "is settled for a run that goes on", fix)
+            raise UsageError(option_name(option.name), "is settled for a run that goes on", fix)
 
 
-def _extend(setup: Setup, wanted: TrainConfig) -> None:
-    """Replace the plan when a new budget is given."""
-    per_step, available = setup.trainer.streams.chars_per_step, len(setup.material.val)
-    done = setup.trainer.step
-    if wanted.minutes:
-        pace = setup.progress.get("step_seconds", setup.earlier_seconds / max(1, done))
-        setup.plan = by_seconds(wanted.minutes * 60, pace, done, per_step, available)
-    elif wanted.steps or wanted.epochs:
-        steps = wanted.steps or math.ceil((wanted.epochs or 1) * setup.trainer.streams.windows)
-        setup.plan = by_steps(max(done, steps), per_step, available)
-    else:
-        return
-    setup.progress["stale"] = 0
-    setup.notes.append(f"a new plan of {setup.plan.steps:,} steps: no longer exact")
-
-
-def _restore(folder: Path, trainer: Trainer, tensors: Tensors, step: int) -> None:
+def _saved_recipe(folder: Path, config: TrainConfig) -> Recipe:
     try:
-        trainer.restore(tensors, step)
+        return Recipe.of(config)
+    except ValueError as error:
+        raise CheckpointError(str(folder), f"its settings are damaged: {error}", RETRAIN) from None
+
+
+def _require_same_texts(dataset: Dataset, metadata: Metadata) -> None:
+    """Raise TextError unless the texts are those that a checkpoint records."""
+    if metadata.corpus is not None:
+        dataset.corpus.require(metadata.corpus)
+    for part, text in dataset.others.items():
+        recorded = metadata.own_text(part)
+        if recorded and recorded.sha256 != text.sha256:
+            problem = f"is not the text that --{part} named"
+            raise TextError(text.path.name, problem, "put that text there")
+
+
+def _restore(folder: Path, trainer: Trainer, state: ResumeState) -> None:
+    try:
+        trainer.restore(state.tensors, state.step)
     except (KeyError, RuntimeError) as error:
         problem = f"its training state does not fit its network ({error})"
         fix = f"start a new run from its weights: --init {folder / runs.BEST}"
         raise CheckpointError(str(folder), problem, fix) from None
+
+
+def _extend(setup: Setup, wanted: TrainConfig) -> None:
+    """Replace the plan when a new budget is given."""
+    done = setup.trainer.step
+    if wanted.minutes:
+        pace = setup.progress.step_seconds or setup.earlier_seconds / max(1, done)
+        per_step, available = setup.trainer.streams.chars_per_step, len(setup.dataset.val)
+        setup.plan = by_seconds(wanted.minutes * 60, pace, done, per_step, available)
+    elif wanted.steps or wanted.epochs:
+        setup.plan = _plan_by_steps(setup, wanted, done)
+    else:
+        return
+    setup.progress.validations_without_gain = 0
+    setup.notes.append(f"a new plan of {counted(setup.plan.steps, 'step')}: no longer exact")

@@ -3,7 +3,8 @@
 A pure function of the length of the text, the budget (seconds, or characters to train on) and the
 machine (device kind, measured speed). What the user set is kept.
 
-    >>> fill(TrainConfig(minutes=10), Facts(1_000_000, 600, None, "cpu", 128)).hidden
+    >>> inputs = SizingInputs(1_000_000, seconds=600, gflops=128)
+    >>> choose_recipe(TrainConfig(minutes=10), inputs).hidden
     640
 """
 
@@ -12,69 +13,113 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from textgen.config import TrainConfig
 
+# Units of a layer that are considered; between two of them the figures hardly differ.
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
-CHARS_PER_WEIGHT = 5  # characters to train on for each weight in a product, found by ablation
+# Characters to train on for each weight in a product: fewer feed a network too little, more would
+# feed a larger one. Found by ablation (docs/log.md, sizes by budget).
+CHARS_PER_WEIGHT = 5
 LONGEST_NGRAM = 8
 USUAL_WINDOW = 64
-MOST_STREAMS = 512  # side by side, when items are short
-EFFICIENCY = 0.8  # of the probed speed that training reaches; 1 with products in bfloat16
-FULL_WIDTH = 640  # units from which it is reached; smaller products take a share of it
+# Short records run side by side in more streams, up to so many: more gain no speed.
+MOST_STREAMS = 512
+# Training reaches this share of the probed speed; all of it with products in bfloat16, which the
+# probe does not measure.
+EFFICIENCY = 0.8
+# Products of layers narrower than this reach only a share of that speed, in proportion.
+FULL_WIDTH = 640
 
 
 @dataclass(frozen=True)
 class SizingInputs:
-    """What sizing depends on. One of seconds and budget_chars is set, the other None.
+    """What sizing depends on; one of seconds and budget_chars is finite.
 
-    characters: of the training part; gflops: the probe's rounded speed; bfloat16: whether the CPU
-    multiplies such numbers itself; vocab: V; item: the mean length of an item, if there are any.
+    Attributes:
+        characters: of the training part, counted in ids.
+        seconds: of the time budget.
+        budget_chars: ids to train on, where the budget is in epochs or steps.
+        device: "cpu", "cuda" or "mps".
+        gflops: the probe's rounded speed.
+        bfloat16: whether the CPU multiplies such numbers itself.
+        vocab: V.
+        mean_record_length: in ids, None without records.
+        longest_ngram: the longest that can be counted with V ids.
     """
 
     characters: int
-    seconds: float | None
-    budget_chars: float | None
-    device: str
-    gflops: float
+    seconds: float = math.inf
+    budget_chars: float = math.inf
+    device: str = "cpu"
+    gflops: float = 1.0
     bfloat16: bool = False
     vocab: int = 64
-    item: float | None = None
+    mean_record_length: float | None = None
+    longest_ngram: int = 16
 
 
-def choose_defaults(config: TrainConfig, facts: SizingInputs) -> TrainConfig:
-    """Return config with every size and rate set."""
-    gpu = facts.device != "cpu"
+@dataclass(frozen=True)
+class Recipe:
+    """The sizes and rates of a run, every one chosen, under their names in TrainConfig."""
+
+    cell: str
+    layers: int
+    hidden: int
+    embedding: int
+    ngrams: int
+    batch: int
+    window: int
+    lr: float
+    precision: str
+    dropout: float
+    weight_decay: float
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Recipe:
+        """Return the recipe in a config that is filled in; raise ValueError where it is not."""
+        names = [one.name for one in dataclasses.fields(cls)]
+        values = {name: getattr(config, name) for name in names}
+        missing = [name for name, value in values.items() if value is None]
+        if missing:
+            raise ValueError(f"{missing[0]} is not set")
+        return cls(**values)
+
+    def fill(self, config: TrainConfig) -> TrainConfig:
+        """Return config with every size and rate filled in."""
+        return dataclasses.replace(config, **dataclasses.asdict(self))
+
+
+def choose_recipe(config: TrainConfig, inputs: SizingInputs) -> Recipe:
+    """Return every size and rate: what the user set, and what suits the text and the budget."""
+    cell = config.cell or "gru"
     layers = config.layers or 1
-    embedding = config.embedding or 64
-    hidden = config.hidden or width(facts, layers)
-    seen = affordable(facts, hidden, layers)
-    epochs = seen / facts.characters
-    filled: dict[str, Any] = {
-        "cell": config.cell or "gru",
-        "layers": layers,
-        "hidden": hidden,
-        "embedding": embedding,
-        "ngrams": config.ngrams or LONGEST_NGRAM,
-        "batch": config.batch
-        or streams(64 if gpu else 16, config.window or USUAL_WINDOW, facts.item),
-        "window": config.window or USUAL_WINDOW,
-        "lr": config.lr or peak_rate(config.cell or "gru", hidden),
-        "precision": config.precision or ("bfloat16" if facts.bfloat16 else "float32"),
-        "dropout": dropout(epochs) if config.dropout is None else config.dropout,
-        "weight_decay": decay(epochs) if config.weight_decay is None else config.weight_decay,
-    }
-    return dataclasses.replace(config, **filled)
+    hidden = config.hidden or width(inputs, layers)
+    window = config.window or USUAL_WINDOW
+    usual_streams = 16 if inputs.device == "cpu" else 64
+    epochs = affordable(inputs, hidden, layers) / inputs.characters
+    return Recipe(
+        cell=cell,
+        layers=layers,
+        hidden=hidden,
+        embedding=config.embedding or 64,
+        ngrams=min(config.ngrams or LONGEST_NGRAM, inputs.longest_ngram),
+        batch=config.batch or streams(usual_streams, window, inputs.mean_record_length),
+        window=window,
+        lr=config.lr or peak_rate(cell, hidden),
+        precision=config.precision or ("bfloat16" if inputs.bfloat16 else "float32"),
+        dropout=dropout(epochs) if config.dropout is None else config.dropout,
+        weight_decay=decay(epochs) if config.weight_decay is None else config.weight_decay,
+    )
 
 
-def width(facts: SizingInputs, layers: int) -> int:
+def width(inputs: SizingInputs, layers: int) -> int:
     """Return the rung of the ladder whose weights the budget can feed with characters enough."""
     fitting = [
         rung
         for rung in WIDTHS
-        if affordable(facts, rung, layers) >= CHARS_PER_WEIGHT * weights(rung, layers)
-        and weights(rung, layers) <= 20 * facts.characters
+        if affordable(inputs, rung, layers) >= CHARS_PER_WEIGHT * weights(rung, layers)
+        and weights(rung, layers) <= 20 * inputs.characters
     ]
     return fitting[-1] if fitting else WIDTHS[0]
 
@@ -84,24 +129,23 @@ def weights(hidden: int, layers: int) -> float:
     return 3 * hidden * hidden * (2 * layers - 1) + 4 * 64 * hidden
 
 
-def streams(usual: int, window: int, item: float | None) -> int:
-    """Return how many streams run side by side: more where items end long before a window does."""
-    if item is None or item >= window:
+def streams(usual: int, window: int, mean_record_length: float | None) -> int:
+    """Return how many streams run side by side: more where records end long before a window."""
+    if mean_record_length is None or mean_record_length >= window:
         return usual
-    return min(MOST_STREAMS, round(usual * window / item))
+    return min(MOST_STREAMS, round(usual * window / mean_record_length))
 
 
-def affordable(facts: SizingInputs, hidden: int, layers: int) -> float:
+def affordable(inputs: SizingInputs, hidden: int, layers: int) -> float:
     """Return how many characters a network of that size can train on in the budget.
 
     Each costs 6 operations a weight: 2 forwards, 4 backwards.
     """
-    if facts.budget_chars is not None:
-        return facts.budget_chars
-    assert facts.seconds is not None
-    efficiency = (1.0 if facts.bfloat16 else EFFICIENCY) * min(1.0, hidden / FULL_WIDTH)
-    products = weights(hidden, layers) + hidden * max(0, facts.vocab - 64)
-    return efficiency * facts.seconds * facts.gflops * 1e9 / (6 * products)
+    if math.isfinite(inputs.budget_chars):
+        return inputs.budget_chars
+    efficiency = (1.0 if inputs.bfloat16 else EFFICIENCY) * min(1.0, hidden / FULL_WIDTH)
+    products = weights(hidden, layers) + hidden * max(0, inputs.vocab - 64)
+    return efficiency * inputs.seconds * inputs.gflops * 1e9 / (6 * products)
 
 
 def peak_rate(cell: str, hidden: int) -> float:

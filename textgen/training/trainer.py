@@ -20,11 +20,16 @@ from textgen.files import Tensors
 from textgen.nn import CharRNN, State
 from textgen.training import optim
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, under torch's names
 
 
 class Trainer:
-    """Stateful truncated backpropagation through time over one model and its streams."""
+    """Stateful truncated backpropagation through time over one model and its streams.
+
+    Attributes:
+        step: how many updates were made.
+        grad_norm: of the last gradient before it was clipped; NaN before the first.
+    """
 
     def __init__(
         self,
@@ -41,20 +46,16 @@ class Trainer:
         self.optimizer = optim.make_optimizer(model, weight_decay)
         self.device = model.head.weight.device
         self._state: State = model.initial_state(streams.batch)
-        for parameter in model.parameters():  # so that a snapshot can be taken before any step
-            zeros = {moment: torch.zeros_like(parameter) for moment in MOMENTS}
-            steps = torch.tensor(0.0, device=self.device)
-            self.optimizer.state[parameter] = {"step": steps, **zeros}
 
     def update(self, learning_rate: float) -> float:
-        """Train on the next window; return its nats per character.
+        """Train on the next window; return its nats per id.
 
         Raises NumericsError, before any weight is touched, when loss or gradient is not finite.
         """
         x_TB, y_TB, reset_B = self.streams.window_at(*self.streams.position(self.step))
         self.model.train()
         self.model.dropout.reseed(self.seed, self.step)
-        state = self._kept(torch.from_numpy(~reset_B))
+        state = self._carried_state(torch.from_numpy(~reset_B))
         logits_TBV, state = self.model(torch.from_numpy(x_TB).to(self.device), state)
         target = torch.from_numpy(y_TB).to(self.device).flatten()
         logits = logits_TBV.flatten(0, 1)
@@ -62,7 +63,7 @@ class Trainer:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nats, self.grad_norm = loss.item(), optim.clip(self.model)
-        self._check(nats, learning_rate)
+        self._require_finite(nats, learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -70,14 +71,14 @@ class Trainer:
         self.step += 1
         return nats
 
-    def _kept(self, keep_B: Tensor) -> State:
-        """Return the carried state with the streams that start anew set to zero."""
+    def _carried_state(self, keep_B: Tensor) -> State:
+        """Return the state after the last window, zero for the streams that start anew."""
         if bool(keep_B.all()):
             return self._state
         factor = keep_B.to(self.device)[:, None].to(self._state[0][0].dtype)
         return tuple(tuple(part * factor for part in layer) for layer in self._state)
 
-    def _check(self, nats: float, learning_rate: float) -> None:
+    def _require_finite(self, nats: float, learning_rate: float) -> None:
         if math.isfinite(nats) and math.isfinite(self.grad_norm):
             return
         what = "loss" if not math.isfinite(nats) else "gradient"
@@ -89,10 +90,12 @@ class Trainer:
 
     def snapshot(self) -> Tensors:
         """Return all that `restore` needs beside the weights and the step."""
+        saved = self.optimizer.state_dict()["state"]
         tensors = {}
-        for name, parameter in self.model.named_parameters():
+        for index, (name, parameter) in enumerate(self._optimized()):
             for moment in MOMENTS:
-                value = self.optimizer.state[parameter][moment]
+                # Before the first step the optimizer has no moments yet; they begin at zero.
+                value = saved[index][moment] if saved else torch.zeros_like(parameter)
                 tensors[f"{moment}.{name}"] = value.cpu().numpy().copy()
         for layer, parts in enumerate(self._state):
             for part, value in enumerate(parts):
@@ -104,13 +107,14 @@ class Trainer:
 
         Raises KeyError or RuntimeError when the tensors are not those of this network.
         """
-        for name, parameter in self.model.named_parameters():
+        saved = {}
+        for index, (name, parameter) in enumerate(self._optimized()):
             moments = {m: torch.tensor(tensors[f"{m}.{name}"]) for m in MOMENTS}
             if any(value.shape != parameter.shape for value in moments.values()):
                 raise KeyError(name)
-            moments = {m: value.to(self.device) for m, value in moments.items()}
-            steps = torch.tensor(float(step), device=self.device)
-            self.optimizer.state[parameter] = {"step": steps, **moments}
+            saved[index] = {"step": torch.tensor(float(step)), **moments}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": saved, "param_groups": groups})
         self._state = tuple(
             tuple(
                 torch.tensor(tensors[f"state.{layer}.{part}"]).to(self.device).view_as(value)
@@ -119,3 +123,9 @@ class Trainer:
             for layer, parts in enumerate(self._state)
         )
         self.step = step
+
+    def _optimized(self) -> list[tuple[str, nn.Parameter]]:
+        """Return the parameters by name in the order in which the optimizer numbers them."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        groups = self.optimizer.param_groups
+        return [(names[parameter], parameter) for group in groups for parameter in group["params"]]

@@ -1,11 +1,11 @@
 """The validation part of a run, and how good a model is on it while it is trained.
 
-The n-grams' costs are the same at each validation, and the share that they get in the mixture is
-the one that suits the network's costs.
+The n-grams' nats are the same at each validation, and the weight that they get in the mixture is
+the one that suits the network's nats.
 
-    >>> held = Validation(material, ngrams)
-    >>> costs = held.costs(TorchStepper(network), 100_000)
-    >>> nats, share = held.mixed(costs)
+    >>> validation = Validation(dataset, ngrams)
+    >>> network_nats = validation.nats(TorchStepper(network), 100_000)
+    >>> nats_per_char, ngram_weight = validation.mix(network_nats)
 """
 
 from __future__ import annotations
@@ -13,46 +13,48 @@ from __future__ import annotations
 import numpy as np
 
 from textgen.data import Dataset
-from textgen.engine import NGrams, best_ngram_weight, mix, stepper
+from textgen.engine import NGrams, Scorer, best_ngram_weight, mix
 from textgen.evaluation import protocols
 
 
 class Validation:
-    """The ids held out; costs are of the first n of them, in nats."""
+    """The ids held out; nats are those of the first n of them."""
 
-    def __init__(self, material: Dataset, ngrams: NGrams | None) -> None:
-        self.ids, self.tokenizer, self.ngrams = material.val, material.tokenizer, ngrams
-        self._ngram_costs: np.ndarray | None = None
+    def __init__(self, dataset: Dataset, ngrams: NGrams | None) -> None:
+        self.ids, self.tokenizer, self.ngrams = dataset.val, dataset.tokenizer, ngrams
+        self._ngram_nats: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def costs(self, stepper: stepper.Scorer, number: int) -> np.ndarray:
-        """Return what a model pays for each of the first ids; the last item is read to its end."""
+    def nats(self, model: Scorer, number: int) -> np.ndarray:
+        """Return what each of the first ids costs a model; the last record is read to its end."""
         if not len(self):
             return np.zeros(0)
         if (mark := self.tokenizer.boundary_id) is None:
             ids = self.ids[:number]
             unknown = self.tokenizer.unknown_nats
-            costs = protocols.streamed(stepper, ids, self.tokenizer.counts, unknown)
+            nats = protocols.streamed(model, ids, self.tokenizer.counts, unknown)
         else:
             marks = np.flatnonzero(np.asarray(self.ids) == mark)
-            end = marks[min(len(marks) - 1, max(1, int(np.searchsorted(marks, number - 1))))]
-            costs = protocols.by_records(stepper, self.ids[: end + 1], self.tokenizer)
-        return protocols.finite(costs)
+            last = min(len(marks) - 1, max(1, int(np.searchsorted(marks, number - 1))))
+            nats = protocols.by_records(model, self.ids[: marks[last] + 1], self.tokenizer)
+        return protocols.finite(nats)
 
-    def mixed(self, costs: np.ndarray) -> tuple[float | None, float | None]:
-        """Return the nats per character of the mixture with the n-grams, and their share in it."""
-        share = None
-        if self.ngrams and len(costs):
-            if self._ngram_costs is None:
-                self._ngram_costs = self.costs(self.ngrams, len(costs))
-            share = best_ngram_weight(costs, self._ngram_costs)
-            costs = -mix(-costs, -self._ngram_costs, share)
-        return self.per_character(costs), share
+    def mix(self, network_nats: np.ndarray) -> tuple[float | None, float | None]:
+        """Return the nats per character of the mixture with the n-grams, and their weight in it.
 
-    def per_character(self, costs: np.ndarray) -> float | None:
+        None where there is no validation part; the weight also where there are no n-grams.
+        """
+        if self.ngrams is None or not len(network_nats):
+            return self.per_character(network_nats), None
+        if self._ngram_nats is None:
+            self._ngram_nats = self.nats(self.ngrams, len(network_nats))
+        weight = best_ngram_weight(network_nats, self._ngram_nats)
+        return self.per_character(-mix(-network_nats, -self._ngram_nats, weight)), weight
+
+    def per_character(self, nats: np.ndarray) -> float | None:
         """Return the mean over characters, of which an id may hold several or a part."""
-        if not len(costs):
+        if not len(nats):
             return None
-        return float(costs.sum()) / protocols.characters_in(self.tokenizer, self.ids[: len(costs)])
+        return float(nats.sum()) / protocols.characters_in(self.tokenizer, self.ids[: len(nats)])
