@@ -426,7 +426,7 @@ class TestErrors:
         (["sample", "--temperature", "1:hot"], 2, ["--temperature", "1:hot"]),
         (["sample", "--bias", "a"], 2, ["--bias", "'a'"]),
         (["sample", "--beams", "2", "--top-k", "3"], 2, ["--beams", "--top-k"]),
-        (["sample", "--num", "3", "--beams", "2"], 2, ["--num", "3 texts of 2 beams"]),
+        (["sample", "--num", "3", "--beams", "2"], 2, ["--num", "from 2 beams"]),
         (["sample", "--format", "jsno"], 2, ["--format", "did you mean jsonl?"]),
         (["sample", "--primes", "missing.txt"], 3, ["missing.txt", "no such file"]),
         (["sample", "--primes", "latin1.txt"], 3, ["byte 0xe4", "offset 7", "line 2"]),

@@ -459,7 +459,7 @@ EXCLUSIONS = [
     (["--match", "a", "--until", "line"], ["--match", "--until"]),
     (["--match", "a", "--lines", 1], ["--match", "--lines"]),
     (["--match", "a", "--novel", 9], ["--match", "--novel"]),
-    (["--beams", 2, "--num", 3], ["--num", "3 texts of 2 beams"]),
+    (["--beams", 2, "--num", 3], ["--num", "3 texts cannot come from 2 beams"]),
     (["--novel", 9, "--look-back", 8], ["--novel", "--look-back"]),
 ]
 

@@ -69,7 +69,7 @@ def test_options_that_get_along_are_taken_together(values):
 def test_no_more_texts_are_asked_for_than_there_are_beams():
     SampleConfig(beams=4, num=4)
     error = usage_error(SampleConfig, beams=4, num=5)
-    assert (error.subject, error.problem) == ("--num", "5 texts of 4 beams")
+    assert (error.subject, error.problem) == ("--num", "5 texts cannot come from 4 beams")
 
 
 def test_spans_that_may_not_be_copied_fit_into_the_look_back():

@@ -71,15 +71,15 @@ def run_command(words: Sequence[str], started: float) -> int:
 EXAMPLES = """examples:
   textgen train corpus.txt              train on a text for ten minutes
   textgen sample --prime "ROMEO:"       write text with the newest run
-  textgen eval RUN --part val           measure a run on its validation part"""
+  textgen eval RUN --part val           evaluate a run on its validation part"""
 
 COMMANDS = {  # a module with `add_arguments` and `run`, and its help
     "train": (train, "train a model on a text file"),
     "sample": (sample, "write text with a trained model"),
-    "eval": (eval, "measure a model on a text"),
-    "info": (info, "say what a checkpoint or a text file is"),
+    "eval": (eval, "evaluate a model on a text"),
+    "info": (info, "describe a checkpoint or a text file"),
     "inspect": (inspect, "look into a trained model"),
-    "corpus": (corpus, "list, build and look into texts to train on"),
+    "corpus": (corpus, "list, build and describe texts to train on"),
 }
 
 

@@ -16,18 +16,18 @@ def add_arguments(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     help = "list the texts that can be built"
     actions.add_parser("list", help=help, description=help.capitalize() + ".")
-    help = "build a text below corpora/"
+    help = "build a text in corpora/"
     build = actions.add_parser("build", help=help, description=help.capitalize() + ".")
     build.add_argument("name", metavar="NAME", help="a name from textgen corpus list")
     build.add_argument("--out", metavar="FILE", help="write here (default: corpora/NAME.txt)")
-    help = "say what a text is, how predictable, and how best to train on it"
+    help = "describe a text: what it holds, how predictable it is, how best to train on it"
     report = actions.add_parser("report", help=help, description=help.capitalize() + ".")
     report.add_argument("files", metavar="FILE", nargs="+", help="files, folders, or -")
     report.add_argument("--json", action="store_true", help="print JSON")
     add_fields(report, TrainConfig, ("split", "glob", "encoding", "newlines", "normalize"))
     help = "list the encoded texts that are kept between runs"
     cached = actions.add_parser("cache", help=help, description=help.capitalize() + ".")
-    cached.add_argument("--clear", action="store_true", help="remove them")
+    cached.add_argument("--clear", action="store_true", help="delete them")
 
 
 def run(arguments: Namespace) -> None:

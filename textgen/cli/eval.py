@@ -12,14 +12,16 @@ from textgen.config import DEVICES, check_choice
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of `textgen eval`."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file or run folder")
-    parser.add_argument("file", metavar="FILE", nargs="?", help="text to measure on, UTF-8")
-    help = "measure on this part of the run's own text"
+    parser.add_argument("file", metavar="FILE", nargs="?", help="text to evaluate on")
+    help = "evaluate on this part of the run's own text"
     parser.add_argument("--part", metavar="train|val|test", help=help)
     help = "one stream over all of it, or nanoGPT's random windows (default: stateful)"
     parser.add_argument("--protocol", default="stateful", metavar="stateful|nanogpt", help=help)
-    help = "measure also while the model learns from what it has read (takes a minute or two)"
+    help = "also evaluate while the model learns from what it has read (takes a minute or two)"
     parser.add_argument("--dynamic", action="store_true", help=help)
-    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of FILE")
+    parser.add_argument(
+        "--encoding", default="utf-8", metavar="NAME", help="encoding of FILE (default: utf-8)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
 

@@ -16,10 +16,10 @@ def add_arguments(parser: Parser) -> None:
     gradients = actions.add_parser("gradients", help=help, description=help.capitalize() + ".")
     help = "one or more files or run folders"
     gradients.add_argument("checkpoints", metavar="CHECKPOINT", nargs="+", help=help)
-    gradients.add_argument("file", metavar="FILE", help="text to measure on, UTF-8")
+    gradients.add_argument("file", metavar="FILE", help="text to measure on, in UTF-8")
     help = "measure up to N characters back (default: 200)"
     gradients.add_argument("--lags", type=int, default=200, metavar="N", help=help)
-    help = "draw it too (needs matplotlib)"
+    help = "also draw it (needs matplotlib)"
     gradients.add_argument("--out", metavar="PNG", help=help)
     gradients.add_argument("--json", action="store_true", help="print JSON")
 

@@ -18,12 +18,12 @@ def add_arguments(parser: Parser) -> None:
     files.add_argument("--prime-file", metavar="FILE", help=help)
     help = r"continue each line of a file; \n and \t are unescaped"
     files.add_argument("--primes", metavar="FILE", help=help)
-    help = "lean the model towards this text first, by learning from it once; nothing is saved"
+    help = "first adapt the model to this text by reading it once; nothing is saved"
     files.add_argument("--adapt", metavar="FILE", help=help)
     help = "write a text together with the model, line by line"
     files.add_argument("--interactive", action="store_true", help=help)
     files.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
-    files.add_argument("--out-dir", metavar="DIR", help="write each text to a file of its own")
+    files.add_argument("--out-dir", metavar="DIR", help="write each text to its own file")
     help = "plain text, or a line of JSON for each text (default: text)"
     files.add_argument("--format", default="text", metavar="|".join(FORMATS), help=help)
     help = "with jsonl: also the log-probability of each character"

@@ -17,10 +17,12 @@ STOPPING = [number for number in signal.valid_signals() if number in (1, 2, 15)]
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of `textgen train`."""
-    help = "text to train on: files, folders, or - for standard input; .gz, .xz, .zst are unpacked"
+    help = (
+        "text to train on: files, folders, or - for standard input; .gz, .xz, .zst are decompressed"
+    )
     parser.add_argument("files", metavar="FILE", nargs="*", help=help)
-    parser.add_argument("--resume", metavar="RUN", help="go on with this stopped run")
-    help = "read a large text again even if it seems unchanged"
+    parser.add_argument("--resume", metavar="RUN", help="continue this stopped run")
+    help = "reread a large text even if it looks unchanged"
     parser.add_argument("--verify", action="store_true", help=help)
     add_fields(parser, TrainConfig)
 

@@ -28,11 +28,20 @@ Config = TypeVar("Config")
 SCHEDULE = float | tuple[float, float]
 # What a value may be an instance of, where a field is of a type.
 INSTANCES: dict[Any, tuple[type, ...]] = {float: (int, float), tuple[str, ...]: (tuple,)}
-COMPARISONS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "low": ("at least", operator.ge),
-    "above": ("above", operator.gt),
-    "high": ("at most", operator.le),
-    "below": ("below", operator.lt),
+# What a value of a type is called in an error.
+NOUNS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "a text",
+    tuple[str, ...]: "a tuple of texts",
+}
+# What is wrong with a number beyond a limit, what it must be, and whether it is within.
+COMPARISONS: dict[str, tuple[str, str, Callable[[Any, Any], bool]]] = {
+    "low": ("too small", "at least", operator.ge),
+    "above": ("too small", "above", operator.gt),
+    "high": ("too large", "at most", operator.le),
+    "below": ("too large", "below", operator.lt),
 }
 
 
@@ -53,7 +62,7 @@ def option_name(name: str) -> str:
 def conflict(name: str, other: str) -> UsageError:
     """Return the error that two fields, or options of such names, are set together."""
     problem = f"cannot be combined with {option_name(other)}"
-    return UsageError(option_name(name), problem, "keep one")
+    return UsageError(option_name(name), problem, "use one of them")
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:
@@ -105,17 +114,16 @@ def check_fields(config: Any) -> None:
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise UsageError for name, with the nearest choice, when value is none of the choices."""
     if value not in choices:
-        fix = did_you_mean(str(value), choices, "choose one of them", 0.3)
+        fix = did_you_mean(str(value), choices, "choose one of these", 0.3)
         raise UsageError(name, f"{value!r} is not one of {', '.join(choices)}", fix)
 
 
 def _check_type(name: str, value: Any, kind: Any) -> None:
     instances = INSTANCES.get(kind) or (kind,)
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, instances):
-        shown = kind.__name__ if isinstance(kind, type) else str(kind)
-        raise UsageError(name, f"{value!r} is not of type {shown}", f"give a {shown}")
+        raise UsageError(name, f"{value!r} is not {NOUNS[kind]}", f"give {NOUNS[kind]}")
     if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
-        raise UsageError(name, f"{value!r} is not all text", "give texts")
+        raise UsageError(name, f"{value!r} is not all text", f"give {NOUNS[kind]}")
 
 
 def _check_range(name: str, value: Any, limits: Mapping[str, Any]) -> None:
@@ -123,10 +131,9 @@ def _check_range(name: str, value: Any, limits: Mapping[str, Any]) -> None:
         check_choice(name, value, limits["choices"])
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(name, f"{value} is not a finite number", "give a finite number")
-    for key, (comparison, fits) in COMPARISONS.items():
-        if key in limits and not fits(value, limits[key]):
-            problem = f"{value} is not {comparison} {limits[key]}"
-            raise UsageError(name, problem, f"give {comparison} that")
+    for key, (problem, wanted, is_within) in COMPARISONS.items():
+        if key in limits and not is_within(value, limits[key]):
+            raise UsageError(name, f"{value} is {problem}", f"must be {wanted} {limits[key]}")
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -33,12 +33,18 @@ def split_shares(split: str) -> tuple[Decimal, ...]:
     try:
         shares = tuple(Decimal(part) for part in split.split(","))
     except InvalidOperation:
-        raise UsageError("--split", f"{split!r} is not numbers", "write 0.9,0.05,0.05") from None
+        raise UsageError(
+            "--split", f"{split!r} is not a list of numbers", "write 0.9,0.05,0.05"
+        ) from None
     if len(shares) > 3 or not all(s.is_finite() and 0 <= s <= 1 for s in shares):
-        raise UsageError("--split", f"{split!r} is not 1 to 3 shares", "write 0.9,0.05,0.05")
+        raise UsageError(
+            "--split",
+            f"{split!r} is not one to three shares between 0 and 1",
+            "write 0.9,0.05,0.05",
+        )
     if shares[0] == 0 or sum(shares) != 1:
         problem = f"{split!r} sums to {sum(shares)}, with {shares[0]} for training"
-        raise UsageError("--split", problem, "give training a share and let all sum to 1")
+        raise UsageError("--split", problem, "give training a share above 0, and let the sum be 1")
     return shares
 
 
@@ -77,8 +83,8 @@ def parse_bias(biases: tuple[str, ...]) -> dict[str, float]:
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or abs(value) > LARGEST_BIAS:
-            problem = f"{bias!r} is not CHARS:X with X from -{LARGEST_BIAS} to {LARGEST_BIAS}"
-            raise UsageError("--bias", problem, 'write for example "a-z:-1.5"')
+            problem = f"{bias!r} is not CHARS:X with X between -{LARGEST_BIAS} and {LARGEST_BIAS}"
+            raise UsageError("--bias", problem, 'for example: "a-z:-1.5"')
         added.update(dict.fromkeys(expand(characters, "--bias"), value))
     return added
 

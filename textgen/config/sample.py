@@ -26,7 +26,7 @@ CHARACTER_OPTIONS = "which characters"
 REPETITION_OPTIONS = "against repetition"
 CUT_OPTIONS = "other cut-offs"
 SEARCH_OPTIONS = "search for likely text"
-RECORD_OPTIONS = "items, of a model of --records"
+RECORD_OPTIONS = "records, for a model trained with --records"
 OUTPUT_OPTIONS = "input and output"
 
 # What cuts off the tail of a distribution, of which mirostat and beams have their own way.
@@ -87,21 +87,24 @@ class SampleConfig:
     prime: str = option("", r"text to continue; \n and \t are unescaped", metavar="TEXT")
     length: int = option(500, "new characters to write", low=0)
     temperature: float | tuple[float, float] = option(
-        0.8, "0 takes the likeliest character, 1 is the model; X:Y goes from X to Y", low=0
+        0.8, "0: always the likeliest character, 1: the model as it is; X:Y: from X to Y", low=0
     )
-    top_k: int | None = option(None, "draw from the K likeliest characters", low=1)
-    top_p: float | None = option(None, "draw from the likeliest, P in sum", above=0, high=1)
-    min_p: float | None = option(None, "drop what is below P times the likeliest", low=0, high=1)
+    top_k: int | None = option(None, "draw from the N likeliest characters", low=1)
+    top_p: float | None = option(None, "draw from the likeliest, X in sum", above=0, high=1)
+    min_p: float | None = option(None, "drop what is below X times the likeliest", low=0, high=1)
     num: int = option(1, "texts to write", low=1, high=65536)
-    seed: int | None = option(None, "seed of the draws (default: a new one)", low=0, high=2**63)
+    seed: int | None = option(None, "random seed (default: a new one)", low=0, high=2**63)
 
     stop: tuple[str, ...] = option(
         (), "stop before this text; repeatable", metavar="TEXT", group=END_OPTIONS
     )
     until: str | None = option(
-        None, "stop at the end of the first one", choices=END_UNITS, group=END_OPTIONS
+        None,
+        "stop at the end of the first sentence, line or paragraph",
+        choices=END_UNITS,
+        group=END_OPTIONS,
     )
-    lines: int | None = option(None, "stop after so many lines", low=1, group=END_OPTIONS)
+    lines: int | None = option(None, "stop after N lines", low=1, group=END_OPTIONS)
 
     ban: str = option(
         "", "characters never to write; a-z is a range", metavar="CHARS", group=CHARACTER_OPTIONS
@@ -111,45 +114,49 @@ class SampleConfig:
     )
     bias: tuple[str, ...] = option(
         (),
-        "add X to the log-probability of each of the characters; repeatable",
+        "add X to the log-probability of each of these characters; repeatable",
         metavar="CHARS:X",
         group=CHARACTER_OPTIONS,
     )
     match: str | None = option(
         None,
-        "a regular expression that the new text matches",
+        "regular expression that the new text must match",
         metavar="REGEX",
         group=CHARACTER_OPTIONS,
     )
 
     repetition_penalty: float = option(
         1.0,
-        "multiply the log-probability of what was written lately",
+        "multiply the log-probability of recently written characters by X",
         low=0.01,
         high=100,
         group=REPETITION_OPTIONS,
     )
     frequency_penalty: float = option(
         0.0,
-        "take off for each time a character was written lately",
+        "subtract X for each time a character was written recently",
         low=-100,
         high=100,
         group=REPETITION_OPTIONS,
     )
     no_repeat_ngram: int | None = option(
-        None, "never write a span of N characters again", low=1, group=REPETITION_OPTIONS
+        None, "never repeat a span of N characters", low=1, group=REPETITION_OPTIONS
     )
     dry_multiplier: float = option(
-        0.0, "penalty on going on with a repeated span", low=0, high=100, group=REPETITION_OPTIONS
+        0.0, "penalty for extending a repeated span", low=0, high=100, group=REPETITION_OPTIONS
     )
     dry_base: float = option(
-        1.75, "growth of that penalty with each character", low=1, high=16, group=REPETITION_OPTIONS
+        1.75, "growth of that penalty per character", low=1, high=16, group=REPETITION_OPTIONS
     )
     dry_allowed_length: int = option(
-        12, "repeated spans shorter than N are free", low=1, high=64, group=REPETITION_OPTIONS
+        12, "no penalty for repeated spans shorter than N", low=1, high=64, group=REPETITION_OPTIONS
     )
     look_back: int = option(
-        1024, "characters that these look back on", low=1, high=1 << 20, group=REPETITION_OPTIONS
+        1024,
+        "how many characters back these options look",
+        low=1,
+        high=1 << 20,
+        group=REPETITION_OPTIONS,
     )
     novel: int | None = option(
         None,
@@ -160,29 +167,33 @@ class SampleConfig:
     )
     novel_text: str | None = option(
         None,
-        "that text, where it is no longer where it was",
+        "the training text, if it has moved",
         metavar="FILE",
         group=REPETITION_OPTIONS,
     )
 
     typical_p: float | None = option(
-        None, "draw from the most typical, P in sum", above=0, high=1, group=CUT_OPTIONS
+        None, "draw from the most typical, X in sum", above=0, high=1, group=CUT_OPTIONS
     )
     epsilon_cutoff: float | None = option(
         None, "drop what is less likely than X", above=0, below=1, group=CUT_OPTIONS
     )
     eta_cutoff: float | None = option(
-        None, "the same, lower where the model is unsure", above=0, below=1, group=CUT_OPTIONS
+        None,
+        "likewise, with a lower cut-off where the model is unsure",
+        above=0,
+        below=1,
+        group=CUT_OPTIONS,
     )
     mirostat: float | None = option(
         None,
-        "hold the surprise at X bits a character (version 2)",
+        "keep the surprise near X bits per character (version 2)",
         above=0,
         high=64,
         group=CUT_OPTIONS,
     )
     mirostat_rate: float = option(
-        0.1, "how fast mirostat corrects itself", above=0, high=1, group=CUT_OPTIONS
+        0.1, "how fast mirostat adapts", above=0, high=1, group=CUT_OPTIONS
     )
 
     best_of: int = option(
@@ -203,12 +214,12 @@ class SampleConfig:
         group=SEARCH_OPTIONS,
     )
 
-    unique: bool = option(False, "write no item twice", group=RECORD_OPTIONS)
-    unseen: bool = option(False, "write no item that the training text holds", group=RECORD_OPTIONS)
+    unique: bool = option(False, "write no record twice", group=RECORD_OPTIONS)
+    unseen: bool = option(False, "write no record of the training text", group=RECORD_OPTIONS)
 
     unknown: str = option(
         "error",
-        "characters of the prime that the model lacks",
+        "what to do about characters of the prime that the model does not know",
         choices=UNKNOWN_POLICIES,
         group=OUTPUT_OPTIONS,
     )
@@ -228,8 +239,8 @@ class SampleConfig:
         self._exclude("unseen", "beams", "best_of")
         self._check_spans()
         if self.beams > 1 and self.num > self.beams:
-            problem = f"{self.num} texts of {self.beams} beams"
-            raise UsageError("--num", problem, "ask for at most as many as there are beams")
+            problem = f"{self.num} texts cannot come from {self.beams} beams"
+            raise UsageError("--num", problem, "ask for at most as many texts as beams")
 
     @classmethod
     def of(
@@ -269,5 +280,5 @@ class SampleConfig:
             spans["dry_allowed_length"] = self.dry_allowed_length
         for name, span in spans.items():
             if span and span > self.look_back:
-                problem = f"{span} characters do not fit into a --look-back of {self.look_back}"
+                problem = f"{span} characters do not fit in a --look-back of {self.look_back}"
                 raise UsageError(option_name(name), problem, "give a larger --look-back")

@@ -73,35 +73,39 @@ class TrainConfig:
     """
 
     out: str | None = option(
-        None, "run folder (default: checkpoints/NAME, or NAME-2 ...)", metavar="RUN"
+        None, "run folder (default: checkpoints/NAME, else NAME-2 and so on)", metavar="RUN"
     )
     cell: str | None = option(None, "recurrent cell", choices=CELLS)
     layers: int | None = option(None, "recurrent layers", low=1, high=64)
-    hidden: int | None = option(None, "units of a layer", low=1, high=16384)
-    embedding: int | None = option(None, "size of an embedding", low=1, high=16384)
+    hidden: int | None = option(None, "units per layer", low=1, high=16384)
+    embedding: int | None = option(None, "size of the embedding", low=1, high=16384)
     ngrams: int | None = option(
-        None, "characters in the longest n-gram mixed in (1: none)", low=1, high=16
+        None, "length of the longest n-gram mixed in, in characters (1: none)", low=1, high=16
     )
-    dropout: float | None = option(None, "share of features dropped", low=0, below=1)
-    weight_decay: float | None = option(None, "pull of matrices towards zero", low=0, high=10)
+    dropout: float | None = option(None, "fraction of features dropped", low=0, below=1)
+    weight_decay: float | None = option(None, "weight decay of the matrices", low=0, high=10)
     batch: int | None = option(None, "parallel streams of text", low=1, high=65536)
-    window: int | None = option(None, "characters a gradient reaches back", low=1, high=65536)
+    window: int | None = option(
+        None, "characters that a gradient flows back through", low=1, high=65536
+    )
     lr: float | None = option(None, "peak learning rate", above=0, high=1)
-    minutes: float | None = option(None, "time budget, start to exit (default: 10)", above=0)
+    minutes: float | None = option(None, "time budget from start to exit (default: 10)", above=0)
     epochs: float | None = option(None, "budget in passes over the text", above=0)
-    steps: int | None = option(None, "budget in updates of the weights", low=1)
-    patience: int | None = option(None, "stop after so many validations without a gain", low=1)
-    seed: int = option(0, "seed of initial weights, data order and dropout", low=0, high=2**63)
-    threads: int | None = option(None, "CPU threads (default: what is fastest)", low=1, high=1024)
+    steps: int | None = option(None, "budget in weight updates", low=1)
+    patience: int | None = option(None, "stop after N validations without improvement", low=1)
+    seed: int = option(0, "seed for initial weights, data order and dropout", low=0, high=2**63)
+    threads: int | None = option(
+        None, "CPU threads (default: the fastest number)", low=1, high=1024
+    )
     device: str = option("auto", "where to train", choices=DEVICES)
     precision: str | None = option(
-        None, "factors of the GRU's products on a CPU (default: what it has)", choices=PRECISIONS
+        None, "GRU matmul inputs on a CPU (default: the fastest supported)", choices=PRECISIONS
     )
     init: str | None = option(None, "start from this checkpoint's weights", metavar="FILE")
 
     split: str = option(
         "0.9,0.05,0.05",
-        "shares to train, validate and test on; 1: train on all",
+        "shares for training, validation and test; 1: train on everything",
         metavar="SHARES",
         group=TEXT_OPTIONS,
     )
@@ -109,31 +113,31 @@ class TrainConfig:
         None, "validate on this text instead", metavar="FILE", group=TEXT_OPTIONS
     )
     test: str | None = option(
-        None, "hold out this text instead", metavar="FILE", group=TEXT_OPTIONS
+        None, "hold out this text for testing instead", metavar="FILE", group=TEXT_OPTIONS
     )
     records: str | None = option(
         None,
-        "learn items: lines, blank-line, or the text between two (\\n is unescaped)",
+        "learn records: lines, blank-line, or the text that separates two (\\n is unescaped)",
         metavar="HOW",
         group=TEXT_OPTIONS,
     )
     tokenizer: str | None = option(
         None,
-        "units of text, char without a wish; bpe and unigram find theirs",
+        "units of text (default: char); bpe and unigram learn theirs",
         choices=TOKENIZERS,
         group=TEXT_OPTIONS,
     )
     vocab_size: int | None = option(
         None,
-        "units that bpe and unigram find (default: 1000 or 4000)",
+        "units that bpe and unigram learn (default: 1000 or 4000)",
         low=2,
         high=10**6,
         group=TEXT_OPTIONS,
     )
     glob: str | None = option(
-        None, "files of a folder to read (default: *.txt)", metavar="PATTERN", group=TEXT_OPTIONS
+        None, "files to read in a folder (default: *.txt)", metavar="PATTERN", group=TEXT_OPTIONS
     )
-    encoding: str = option("utf-8", "of the files", metavar="NAME", group=TEXT_OPTIONS)
+    encoding: str = option("utf-8", "encoding of the files", metavar="NAME", group=TEXT_OPTIONS)
     newlines: str = option(
         "keep", "lf: turn CR and CR LF into LF", choices=NEWLINE_CHOICES, group=TEXT_OPTIONS
     )
@@ -162,10 +166,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.vocab_size and self.tokenizer not in ("bpe", "unigram"):
-            problem = f"--tokenizer {self.tokenizer or 'char'} has its own units"
+            problem = f"--tokenizer {self.tokenizer or 'char'} has units of its own"
             raise UsageError("--vocab-size", problem, "leave it out, or use bpe or unigram")
         if self.records == "":
-            raise UsageError("--records", "an empty text is between all", "say lines, or a text")
+            raise UsageError(
+                "--records", "the separator is empty", "use lines, blank-line or some text"
+            )
         budgets = [n for n in ("minutes", "epochs", "steps") if getattr(self, n) is not None]
         if len(budgets) > 1:
             raise conflict(budgets[1], budgets[0])
