@@ -1,5 +1,6 @@
 """A text in turns: what each line gives, what can be taken back, and that errors change nothing."""
 
+import dataclasses
 import io
 import os
 import select
@@ -10,7 +11,8 @@ import threading
 import pytest
 from factories import learn_tokenizer, random_checkpoint
 
-from textgen.cli.interactive import MOST_CHOICES, Session, converse
+from textgen.cli.interactive import MOST_CHOICES, Quit, Session, converse
+from textgen.config.sample import SampleConfig
 from textgen.errors import MachineError, TextError, TextgenError, UsageError
 from textgen.textmodel import TextModel
 from textgen.tokenizers.char import CharTokenizer
@@ -28,7 +30,7 @@ def model():
 
 
 def session_of(model, seed=5, **options):
-    return Session(model, {"length": 20, **options}, seed)
+    return Session(model, SampleConfig(**{"length": 20, **options}), seed)
 
 
 @pytest.fixture
@@ -44,11 +46,12 @@ def say(session, *lines):
     return said
 
 
-def continued(text, seed, **options):
+def continued(text, seed, config=None, **options):
     """What the model writes after a text with a seed of its own, the library's way."""
     model = TextModel(checkpoint())
-    place = model.read([text])._replace(seed=seed)
-    return model.sample(state=place, **{"length": 20, **options})
+    state = model.read([text])._replace(seed=seed)
+    config = config or SampleConfig(length=20)
+    return model.sample(config=config, state=state, **options)
 
 
 # Adding and going on
@@ -288,18 +291,16 @@ def test_set_takes_the_options_of_the_command_line(model, words, options):
     session = session_of(model, length=80, **({} if "--temp" in words else {"temperature": 2.0}))
     say(session, "ab")
     text = session.text
-    assert continued(text, 6, **{**session.options, **options}) != continued(
-        text, 6, **session.options
-    )
-    before = session.options
+    before = session.config
+    assert continued(text, 6, before, **options) != continued(text, 6, before)
     say(session, f":set {words}")
-    assert say(session, "") == continued(text, 6, **{**before, **options}) + "\n"
+    assert say(session, "") == continued(text, 6, before, **options) + "\n"
 
 
 def test_set_without_options_changes_nothing(session):
-    before = dict(session.options)
+    before = session.config
     assert say(session, ":set") == ""
-    assert session.options == before
+    assert session.config == before
 
 
 # The rest
@@ -350,7 +351,7 @@ def test_save_writes_into_a_named_pipe(session, pipe):
 def test_a_reader_that_leaves_ends_no_conversation(model, pipe):
     path, reader = pipe
     long = "ab" * 50_000  # more than a pipe holds
-    session = Session(model, {"length": 20}, seed=5, prime=long)
+    session = Session(model, SampleConfig(length=20), seed=5, prime=long)
 
     def leave():
         select.select([reader], [], [], 60)
@@ -375,7 +376,7 @@ def test_help_names_every_command(session):
 
 
 def test_quit_ends_the_session(session):
-    with pytest.raises(EOFError):
+    with pytest.raises(Quit):
         say(session, ":quit")
 
 
@@ -418,7 +419,7 @@ def test_an_error_changes_nothing(line, error, model, tmp_path, monkeypatch):
         said += list(session.reply(line))
     assert error[1] in str(caught.value)
     assert said == [] and not list(tmp_path.iterdir())
-    assert session.text == calm.text and session.options == calm.options
+    assert session.text == calm.text and session.config == calm.config
     assert say(session, "") == say(calm, "")
     say(session, ":undo")
     say(calm, ":undo")
@@ -444,7 +445,7 @@ def test_options_under_which_nothing_can_be_written_change_nothing_either(model,
     session, calm = session_of(model), session_of(model)
     for one in (session, calm):
         say(one, "ab")
-    session.options = {**session.options, **options}
+    session.config = dataclasses.replace(session.config, **options)
     said = ""
     try:
         for piece in session.reply(line):
@@ -456,7 +457,7 @@ def test_options_under_which_nothing_can_be_written_change_nothing_either(model,
     else:
         assert len(session.text) == len(calm.text) + len(said.removesuffix("\n")) or line == ":3"
         return
-    session.options = dict(calm.options)
+    session.config = calm.config
     assert say(session, "") == say(calm, "")
 
 

@@ -22,6 +22,7 @@ from textgen.cli import writing
 from textgen.cli.app import main
 from textgen.cli.interactive import Session
 from textgen.config.model import ModelConfig
+from textgen.config.sample import SampleConfig
 from textgen.data import source
 from textgen.data.corpus import Corpus
 from textgen.tokenizers.char import CharTokenizer
@@ -605,7 +606,7 @@ def test_a_training_text_that_is_not_known_is_an_error(sample):
 def test_a_conversation_through_a_pipe(model, sample, monkeypatch):
     typed(monkeypatch, b"It was\n\n:2\n1\n:undo\n:show\n")
     code, out, err = sample("--interactive")
-    session = Session(model, {"length": 30, "seed": None}, 5)
+    session = Session(model, SampleConfig(length=30), 5)
     lines = ["It was", "", ":2", "1", ":undo", ":show"]
     expected = "".join("".join(session.reply(line)) for line in lines)
     assert (code, out) == (0, expected)

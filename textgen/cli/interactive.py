@@ -1,9 +1,9 @@
 """`textgen sample --interactive`: write a text together with a model.
 
-A line is added to the text and the model goes on from there; what begins with a colon is a command.
-Each step can be undone.
+A line is added to the text and the model continues it; what begins with a colon is a command. Each
+step can be undone.
 
-    >>> session = Session(model, {"length": 200}, seed=1)
+    >>> session = Session(model, SampleConfig(length=200), seed=1)
     >>> "".join(session.reply("ROMEO:"))
 """
 
@@ -13,8 +13,9 @@ import itertools
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from textgen.cli.parser import sample_options
 from textgen.cli.terminal import say, show
@@ -36,33 +37,47 @@ HELP = r"""text        add it and go on from there; \n and \t are unescaped
 MOST_CHOICES = 64
 
 
+class Turn(NamedTuple):
+    """The text after a step of the conversation, and where it stands."""
+
+    text: str
+    state: SamplingState
+
+
+class Quit(Exception):
+    """The conversation is over."""
+
+
 class Session:
     """A text that grows by turns, and the steps that led to it.
 
-    text: all of it. reply: what a line of input gives. Every continuation has a seed of its own,
-    counted up from the first, so that another try after :undo is another text.
+    Every continuation has a seed of its own, counted up from the first, so that another try after
+    :undo is another text.
+
+    config: how to write, without a prime.
     """
 
-    def __init__(
-        self, model: TextModel, options: dict[str, Any], seed: int, prime: str = ""
-    ) -> None:
-        self.model, self.options, self.seed = model, options, seed
-        self._steps = [(prime, self._read(prime, None))]
+    def __init__(self, model: TextModel, config: SampleConfig, seed: int, prime: str = "") -> None:
+        self.model, self.config, self.seed = model, config, seed
+        self._turns = [Turn(prime, self._read(prime, None))]
         self._choices: list[str] = []
-        self._asked = 0
+        self._continuations = 0
 
     @property
     def text(self) -> str:
         """The whole text."""
-        return self._steps[-1][0]
+        return self._turns[-1].text
 
     def reply(self, line: str) -> Iterator[str]:
-        """Yield what a line gives, piece by piece; raise TextgenError, with nothing changed."""
-        before = [*self._steps], self._asked
+        """Yield what a line of input gives, piece by piece.
+
+        Raises TextgenError, with nothing changed, and Quit.
+        """
+        before = [*self._turns], self._continuations
         try:
             yield from self._answer(line)
         except TextgenError:
-            self._steps, self._asked = before
+            self._turns, self._continuations = before
             raise
 
     def _answer(self, line: str) -> Iterator[str]:
@@ -70,40 +85,42 @@ class Session:
         if choices and line.isdecimal():
             yield from self._choose(choices, int(line))
         elif not line.startswith(":"):
-            yield from self._go_on(unescape(line))
+            yield from self._continue(unescape(line))
         elif line[1:].isdecimal():
             yield from self._offer(int(line[1:]))
         else:
-            name, _, rest = line[1:].partition(" ")
+            name, _, argument = line[1:].partition(" ")
             if name not in SESSION_COMMANDS:
                 fix = "type :help for what there is"
                 raise UsageError(f":{name}", "unknown command", fix)
-            yield from SESSION_COMMANDS[name](self, rest.strip())
+            yield SESSION_COMMANDS[name](self, argument.strip())
 
-    def _go_on(self, added: str) -> Iterator[str]:
-        text, place = self._steps[-1]
+    def _continue(self, added: str) -> Iterator[str]:
+        text, state = self._turns[-1]
         if added:
-            place = self._read(added, place)
+            state = self._read(added, state)
             text += added
-        pieces = self.model.stream(state=self._seeded(place), **self.options)
-        first = next(pieces, "")  # before anything is shown: the options may be refused
-        self._steps.append((text, place))
+        pieces = self.model.stream(config=self.config, state=self._with_next_seed(state))
+        # Before anything is shown: the options may be refused.
+        first = next(pieces, "")
+        self._turns.append(Turn(text, state))
         written = ""
         try:
             yield added
             for piece in itertools.chain([first], pieces):
                 written += piece
                 yield piece
-        finally:  # also where Ctrl-C ended it
-            self._steps[-1] = (text + written, self._read(written, place))
+        # Also where Ctrl-C ended it.
+        finally:
+            self._turns[-1] = Turn(text + written, self._read(written, state))
         yield "\n"
 
     def _offer(self, number: int) -> Iterator[str]:
         if not 1 <= number <= MOST_CHOICES:
             raise UsageError(f":{number}", f"is not 1 to {MOST_CHOICES}", "ask for as many")
-        place = self._seeded(self._steps[-1][1])
-        found = self.model.choices(number, state=place, **self.options)
-        self._choices = [text for text, _ in found]
+        state = self._with_next_seed(self._turns[-1].state)
+        choices = self.model.choices(number, self.config, state=state)
+        self._choices = [text for text, _ in choices]
         for count, text in enumerate(self._choices, 1):
             yield f"[{count}] {text}\n"
 
@@ -111,56 +128,54 @@ class Session:
         if not 1 <= number <= len(choices):
             raise UsageError(str(number), f"there were {len(choices)}", "ask again with :N")
         text = choices[number - 1]
-        self._steps.append((self.text + text, self._read(text, self._steps[-1][1])))
+        self._turns.append(Turn(self.text + text, self._read(text, self._turns[-1].state)))
         yield text + "\n"
 
-    def _undo(self, _rest: str) -> Iterator[str]:
-        if len(self._steps) == 1:
+    def _undo(self, _argument: str) -> str:
+        if len(self._turns) == 1:
             raise UsageError(":undo", "there is nothing to take back", "write something first")
-        self._steps.pop()
-        yield self.text[-200:] + "\n"
+        self._turns.pop()
+        return self.text[-200:] + "\n"
 
-    def _set(self, rest: str) -> Iterator[str]:
+    def _set(self, argument: str) -> str:
         try:
-            words = shlex.split(rest)
+            words = shlex.split(argument)
         except ValueError as error:
             raise UsageError(":set", str(error).lower(), "close the quotation") from None
-        options = {**self.options, **sample_options(words)}
-        SampleConfig(**options)  # checked before it is kept
-        self.options = options
-        yield ""
+        self.config = replace(self.config, **sample_options(words))
+        return ""
 
-    def _show(self, _rest: str) -> Iterator[str]:
-        yield self.text + "\n"
+    def _show(self, _argument: str) -> str:
+        return self.text + "\n"
 
-    def _save(self, rest: str) -> Iterator[str]:
-        if not rest:
+    def _save(self, path: str) -> str:
+        if not path:
             raise UsageError(":save", "no file is named", "write :save FILE")
         try:
-            write_output(Path(rest), [self.text.encode("utf-8", "surrogateescape")])
-        except BrokenPipeError as error:  # no reason to end the conversation
-            raise write_error(rest, error) from error
-        yield f"{counted(len(self.text), 'character')} written to {rest}\n"
+            write_output(Path(path), [self.text.encode("utf-8", "surrogateescape")])
+        # No reason to end the conversation.
+        except BrokenPipeError as error:
+            raise write_error(path, error) from error
+        return f"{counted(len(self.text), 'character')} written to {path}\n"
 
-    def _help(self, _rest: str) -> Iterator[str]:
-        yield HELP
+    def _help(self, _argument: str) -> str:
+        return HELP
 
-    def _quit(self, _rest: str) -> Iterator[str]:
-        yield from ()
-        raise EOFError
+    def _quit(self, _argument: str) -> str:
+        raise Quit
 
-    def _read(self, text: str, place: SamplingState | None) -> SamplingState:
-        """Return where the text stands that goes on with text, and with nothing that ended it."""
-        return self.model.read([text], state=place, **self.options)
+    def _read(self, text: str, state: SamplingState | None) -> SamplingState:
+        """Return where the text stands that text continues, and nothing that ended it."""
+        return self.model.read([text], self.config, state=state)
 
-    def _seeded(self, place: SamplingState | None) -> SamplingState:
-        """Return a place in the text with the next seed."""
-        self._asked += 1
-        place = place or self.model.read([])
-        return place._replace(seed=(self.seed + self._asked - 1) % 2**63, position=0)
+    def _with_next_seed(self, state: SamplingState) -> SamplingState:
+        """Return a state with the next seed, at its first draw."""
+        self._continuations += 1
+        seed = (self.seed + self._continuations - 1) % 2**63
+        return state._replace(seed=seed, position=0)
 
 
-SESSION_COMMANDS: dict[str, Callable[[Session, str], Iterator[str]]] = {
+SESSION_COMMANDS: dict[str, Callable[[Session, str], str]] = {
     "undo": Session._undo,
     "set": Session._set,
     "show": Session._show,
@@ -176,11 +191,13 @@ def converse(session: Session) -> None:
     Ctrl-C ends a continuation where it is, and at the prompt everything.
     """
     terminal = sys.stdin.isatty()
-    if hasattr(sys.stdin, "reconfigure"):  # whatever the locale says; other bytes are unknown
+    # Whatever the locale says; bytes that are not UTF-8 become unknown characters.
+    if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     show(iter([session.text]), end_line=False)
     if terminal:
-        import readline  # noqa: F401 - lets input() edit its line
+        # Lets input() edit its line.
+        import readline  # noqa: F401
 
         print(HELP, end="", file=sys.stderr)
     while True:
@@ -190,7 +207,7 @@ def converse(session: Session) -> None:
             return
         try:
             show(session.reply(line), end_line=False)
-        except EOFError:
+        except Quit:
             return
         except KeyboardInterrupt:
             print()

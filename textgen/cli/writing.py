@@ -10,9 +10,9 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from textgen.checkpoint import find_checkpoint, newest_checkpoint
 from textgen.cli.interactive import Session, converse
@@ -33,179 +33,217 @@ EXCLUSIVE = {
     "out_dir": ("out",),
     "interactive": ("primes", "out", "out_dir", "logprobs"),
 }
-TEXT_SEPARATOR = "\n" + "-" * 40 + "\n"  # between several texts
+# Between several texts.
+TEXT_SEPARATOR = "\n" + "-" * 40 + "\n"
+# Between several records, by what stood between them in the training text.
+RECORD_SEPARATORS: dict[str | None, str] = {
+    None: TEXT_SEPARATOR,
+    "lines": "\n",
+    "blank-line": "\n\n",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for, checked.
+
+    config: what to write, with a seed. checkpoint: None for the newest run. adapt: a text to lean
+    the model towards. prime_file, primes: files that hold one prime, or one a line. out, out_dir:
+    where to write instead of standard output. as_json: lines of JSON instead of plain text.
+    """
+
+    config: SampleConfig
+    seed: int
+    checkpoint: str | None
+    device: str
+    adapt: str | None
+    prime_file: str | None
+    primes: str | None
+    interactive: bool
+    out: str | None
+    out_dir: str | None
+    as_json: bool
+    with_log_probs: bool
+
+    @classmethod
+    def parse(cls, arguments: Namespace) -> Request:
+        """Return what arguments ask for; raise UsageError for what cannot be used."""
+        check_choice("--device", arguments.device, DEVICES)
+        check_choice("--format", arguments.format, FORMATS)
+        if arguments.logprobs and arguments.format != "jsonl":
+            raise UsageError("--logprobs", "plain text has no place for them", "add --format jsonl")
+        config = SampleConfig(**sample_options(arguments))
+        for name, others in EXCLUSIVE.items():
+            for other in others:
+                if getattr(arguments, name) and getattr(arguments, other):
+                    raise conflict(name, other)
+        seed = config.seed if config.seed is not None else new_seed()
+        return cls(
+            config=replace(config, seed=seed),
+            seed=seed,
+            checkpoint=arguments.checkpoint,
+            device=arguments.device,
+            adapt=arguments.adapt,
+            prime_file=arguments.prime_file,
+            primes=arguments.primes,
+            interactive=arguments.interactive,
+            out=arguments.out,
+            out_dir=arguments.out_dir,
+            as_json=arguments.format == "jsonl",
+            with_log_probs=arguments.logprobs,
+        )
+
+    def is_streamed(self, primes: int) -> bool:
+        """Tell whether there is a single text, which is shown as it is written."""
+        config = self.config
+        single = primes * config.num * config.best_of * config.beams == 1
+        single = single and not (config.unique or config.unseen)
+        return single and not (self.out_dir or self.interactive or self.as_json)
+
+    def format(self, text: Text) -> str:
+        """Return a text as it is written."""
+        if self.as_json:
+            return json.dumps(text.to_json(self.with_log_probs), ensure_ascii=False) + "\n"
+        return text.prime + text.text
 
 
 def run(arguments: Namespace) -> None:
     """Run the command; raise TextgenError for what goes wrong."""
-    check_choice("--device", arguments.device, DEVICES)
-    check_choice("--format", arguments.format, FORMATS)
-    if arguments.logprobs and arguments.format != "jsonl":
-        raise UsageError("--logprobs", "plain text has no place for them", "add --format jsonl")
-    config = SampleConfig(**sample_options(arguments))
-    _refuse_together(arguments)
-    model = _model(arguments)
-    primes = [model.reading.apply(one) for one in _primes(model, arguments, config)]
-    config = config if config.seed is not None else replace(config, seed=new_seed())
+    request = Request.parse(arguments)
+    model = load_model(request)
+    primes = [model.reading.apply(prime) for prime in read_primes(request, model)]
+    model.check(request.config)
     threads = counted(model.threads, "thread")
-    writer = f"{visible(str(model.path))}, seed {config.seed}, {threads}"
-    options = {name: value for name, value in vars(config).items() if name != "prime"}
-    model.check(**options)
-    if arguments.interactive:
-        session = Session(model, {**options, "seed": None}, config.seed or 0, primes[0])
-        say(writer)
+    announcement = f"{visible(str(model.path))}, seed {request.seed}, {threads}"
+    if request.interactive:
+        config = replace(request.config, prime="", seed=None)
+        session = Session(model, config, request.seed, primes[0])
+        say(announcement)
         converse(session)
         return
-    written: list[str] = []
-    if _streams(arguments, config, len(primes)):
-        pieces = _stream(model, arguments, primes[0], options, written)
-        _deliver(_begun(pieces, writer), arguments)
+    if request.is_streamed(len(primes)):
+        written = [write_stream(request, model, primes[0], announcement)]
     else:
-        texts = _begun(model.texts(primes, **options), writer)
-        noted = written if config.novel else None
-        texts = _counted(texts, len(primes) * config.num, noted)
-        if arguments.out_dir:
-            _write_folder(Path(arguments.out_dir), texts, arguments)
-        else:
-            between = _parting(model) if arguments.format == "text" else ""
-            _deliver(_between((_formatted(one, arguments) for one in texts), between), arguments)
-    if config.novel:
-        _report_copied(model, config, written)
+        written = write_texts(request, model, primes, announcement)
+    if request.config.novel:
+        report_copied(model, written, request.config.novel_text)
 
 
-def _parting(model: TextModel) -> str:
-    """Return what stands between two texts: between items what stood between them in the text."""
+def load_model(request: Request) -> TextModel:
+    """Return the model, leant towards a text if that is asked for."""
+    path = find_checkpoint(request.checkpoint) if request.checkpoint else newest_checkpoint()
+    if not request.adapt:
+        return load(path, request.device)
+    model, rule = adapt(path, request.adapt, request.device)
+    say(f"learnt from {visible(request.adapt)} at rate {rule.lr:g}, decay {rule.decay:g}")
+    return model
+
+
+def read_primes(request: Request, model: TextModel) -> list[str]:
+    """Return the primes of all texts; that of a streamed text is read later, piece by piece."""
+    if request.primes:
+        lines = corpus.read(request.primes).text.split("\n")
+        lines = lines if lines[-1] else lines[:-1]
+        return [unescape(line.removesuffix("\r")) for line in lines]
+    if request.prime_file and not request.is_streamed(1):
+        return ["".join(read_pieces(request.prime_file, model))]
+    return [request.config.prime]
+
+
+def read_pieces(path: str, model: TextModel) -> Iterator[str]:
+    """Yield the pieces of a file, read as the training text was."""
+    with Source([path], model.reading) as source:
+        yield from source.pieces()
+
+
+def write_stream(request: Request, model: TextModel, prime: str, announcement: str) -> str:
+    """Write a prime and one text piece by piece; with --novel, return the text."""
+    config = request.config
+    written: list[str] = []
+
+    def stream() -> Iterator[str]:
+        state, before = None, 0
+        for piece in read_pieces(request.prime_file, model) if request.prime_file else ():
+            state = model.read([piece], config, state=state, before=before)
+            before += len(piece)
+            yield piece
+        pieces = model.stream(prime, config, state=state)
+        # Before the prime is shown: the text may be refused.
+        first = next(pieces, "")
+        yield prime
+        for piece in itertools.chain([first], pieces):
+            if config.novel:
+                written.append(piece)
+            yield piece
+
+    write_pieces(announce(stream(), announcement), request.out)
+    return "".join(written)
+
+
+def write_texts(
+    request: Request, model: TextModel, primes: list[str], announcement: str
+) -> list[str]:
+    """Write the texts of several primes; with --novel, return them without their primes."""
+    written: list[str] = []
+
+    def collect(texts: Iterator[Text]) -> Iterator[Text]:
+        for text in texts:
+            if request.config.novel:
+                written.append(text.text)
+            yield text
+
+    texts = announce(model.texts(primes, request.config), announcement)
+    texts = collect(show_progress(texts, len(primes) * request.config.num))
+    if request.out_dir:
+        write_folder(Path(request.out_dir), texts, request)
+        return written
     how = model.checkpoint.metadata.records
-    return {None: TEXT_SEPARATOR, "lines": "\n", "blank-line": "\n\n"}.get(how, f"\n{how}\n")
+    separator = "" if request.as_json else RECORD_SEPARATORS.get(how, f"\n{how}\n")
+    write_pieces(separate(map(request.format, texts), separator), request.out)
+    return written
 
 
-def _streams(arguments: Namespace, config: SampleConfig, primes: int) -> bool:
-    """Tell whether there is a single text, which is shown as it is written."""
-    alone = primes * config.num * config.best_of * config.beams == 1
-    alone = alone and not (config.unique or config.unseen)
-    return alone and not (arguments.out_dir or arguments.interactive or arguments.format != "text")
-
-
-def _begun(items: Iterator[Item], writer: str) -> Iterator[Item]:
+def announce(items: Iterator[Item], announcement: str) -> Iterator[Item]:
     """Yield items; say what writes them when the first one is there and nothing was refused."""
     for number, item in enumerate(items):
         if not number:
-            say(writer)
+            say(announcement)
         yield item
 
 
-def _deliver(pieces: Iterator[str], arguments: Namespace) -> None:
-    """Write pieces to where --out says."""
-    if arguments.out:
-        encoded = (piece.encode("utf-8", "surrogateescape") for piece in pieces)
-        write_output(Path(arguments.out), encoded)
+def show_progress(texts: Iterator[Text], expected: int) -> Iterator[Text]:
+    """Yield texts with a progress bar, if somebody is there to see it; say if some are missing."""
+    from tqdm import tqdm
+
+    hidden, count = expected == 1 or not sys.stderr.isatty(), 0
+    for text in tqdm(texts, total=expected, unit="text", disable=hidden, leave=False):
+        count += 1
+        yield text
+    # Different ones were asked for.
+    if count < expected:
+        say(f"{count} of {expected} were found; a higher --temperature finds more")
+
+
+def separate(texts: Iterable[str], separator: str) -> Iterator[str]:
+    """Yield texts with a separator between them; after the last record too comes a newline."""
+    number = 0
+    for number, text in enumerate(texts, 1):
+        yield (separator if number > 1 else "") + text
+    if number and separator not in ("", TEXT_SEPARATOR):
+        yield "\n"
+
+
+def write_pieces(pieces: Iterator[str], out: str | None) -> None:
+    """Write pieces to a file, or to standard output."""
+    if out:
+        write_output(Path(out), (piece.encode("utf-8", "surrogateescape") for piece in pieces))
     else:
         show(pieces)
 
 
-def _report_copied(model: TextModel, config: SampleConfig, written: list[str]) -> None:
-    """Say how long a span of the training text the texts hold."""
-    try:
-        copied = max((model.longest_copied(one, config.novel_text) for one in written), key=len)
-    except (TextError, UsageError):
-        say("how long a span was copied is not known: the training text is gone")
-        return
-    shown = visible(copied if len(copied) <= 60 else copied[:57] + "...")
-    length = counted(len(copied), "character")
-    say(f"the longest span that the training text has too: {length}, {shown!r}")
-
-
-def _refuse_together(arguments: Namespace) -> None:
-    for name, others in EXCLUSIVE.items():
-        for other in others:
-            if getattr(arguments, name) and getattr(arguments, other):
-                raise conflict(name, other)
-
-
-def _primes(model: TextModel, arguments: Namespace, config: SampleConfig) -> list[str]:
-    """Return the primes of all texts; the one of --prime-file is read later, piece by piece."""
-    if arguments.primes:
-        lines = corpus.read(arguments.primes).text.split("\n")
-        return [unescape(one.removesuffix("\r")) for one in (lines if lines[-1] else lines[:-1])]
-    if arguments.prime_file and not _streams(arguments, config, 1):
-        return ["".join(_prime_file(model, arguments))]
-    return [config.prime]
-
-
-def _prime_file(model: TextModel, arguments: Namespace) -> Iterator[str]:
-    with Source([arguments.prime_file], model.reading) as source:
-        yield from source.pieces()
-
-
-def _model(arguments: Namespace) -> TextModel:
-    path = arguments.checkpoint
-    path = find_checkpoint(path) if path else newest_checkpoint()
-    if not arguments.adapt:
-        return load(path, arguments.device)
-    model, rule = adapt(path, arguments.adapt, arguments.device)
-    text = visible(arguments.adapt)
-    say(f"learnt from {text} at rate {rule.lr:g}, decay {rule.decay:g}")
-    return model
-
-
-def _stream(
-    model: TextModel,
-    arguments: Namespace,
-    prime: str,
-    options: dict[str, Any],
-    written: list[str],
-) -> Iterator[str]:
-    """Yield a prime and its text as it is written; note the text where that is wanted."""
-    state = None
-    if arguments.prime_file:
-        before = 0
-        for piece in _prime_file(model, arguments):
-            state = model.read([piece], state=state, before=before, **options)
-            before += len(piece)
-            yield piece
-    pieces = model.stream(prime, state=state, **options)
-    first = next(pieces, "")  # before the prime is shown: it may be refused
-    yield prime
-    text = ""
-    for piece in itertools.chain([first], pieces):
-        if options["novel"]:
-            text += piece
-        yield piece
-    written.append(text)
-
-
-def _formatted(text: Text, arguments: Namespace) -> str:
-    if arguments.format == "jsonl":
-        return json.dumps(text.to_json(arguments.logprobs), ensure_ascii=False) + "\n"
-    return text.prime + text.text
-
-
-def _between(texts: Iterable[str], between: str) -> Iterator[str]:
-    """Yield texts with a line between them, items with a newline behind the last one too."""
-    number = 0
-    for number, text in enumerate(texts, 1):
-        yield (between if number > 1 else "") + text
-    if number and between not in ("", TEXT_SEPARATOR):
-        yield "\n"
-
-
-def _counted(texts: Iterator[Text], number: int, written: list[str] | None) -> Iterator[Text]:
-    """Yield texts with a progress bar, if somebody is there to see it, and note what they say."""
-    from tqdm import tqdm
-
-    hidden, count = number == 1 or not sys.stderr.isatty(), 0
-    for text in tqdm(texts, total=number, unit="text", disable=hidden, leave=False):
-        count += 1
-        if written is not None:
-            written.append(text.text)
-        yield text
-    if count < number:  # different ones were asked for
-        say(f"{count} of {number} were found; a higher --temperature finds more")
-
-
-def _write_folder(folder: Path, texts: Iterable[Text], arguments: Namespace) -> None:
+def write_folder(folder: Path, texts: Iterable[Text], request: Request) -> None:
     """Write each text to a file of its own, named by its number."""
-    suffix = ".json" if arguments.format == "jsonl" else ".txt"
+    suffix = ".json" if request.as_json else ".txt"
     check_name(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -214,5 +252,17 @@ def _write_folder(folder: Path, texts: Iterable[Text], arguments: Namespace) -> 
     except OSError as error:
         raise write_error(folder, error) from error
     for number, text in enumerate(texts, 1):
-        content = _formatted(text, arguments).encode("utf-8", "surrogateescape")
+        content = request.format(text).encode("utf-8", "surrogateescape")
         write_output(folder / f"{number:05}{suffix}", [content])
+
+
+def report_copied(model: TextModel, texts: list[str], training_text: str | None) -> None:
+    """Say how long a span of the training text the texts hold."""
+    try:
+        copied = max((model.longest_copied(text, training_text) for text in texts), key=len)
+    except (TextError, UsageError):
+        say("how long a span was copied is not known: the training text is gone")
+        return
+    shown = visible(copied if len(copied) <= 60 else copied[:57] + "...")
+    length = counted(len(copied), "character")
+    say(f"the longest span that the training text has too: {length}, {shown!r}")
