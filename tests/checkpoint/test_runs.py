@@ -154,7 +154,7 @@ def test_when_the_only_state_is_damaged_that_is_the_error(tmp_path):
 
 
 def test_an_empty_folder_holds_nothing_to_go_on_from(tmp_path):
-    with pytest.raises(CheckpointError, match="nothing to go on from"):
+    with pytest.raises(CheckpointError, match="nothing to resume from"):
         runs.load_last(tmp_path)
 
 

@@ -19,6 +19,7 @@ import torch
 import textgen
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.checkpoint.loading import make_engine
 from textgen.engine.ngrams import NGrams, longest_order
 from textgen.evaluation.evaluator import evaluate
 from textgen.files.atomic import locked
@@ -445,7 +446,7 @@ class TestErrors:
             textgen.train(corpus, out=str(folder), stop=stop_after(17), **options)
         (folder / runs.LAST).write_bytes((folder / runs.LAST).read_bytes()[:-100])
         textgen.train(resume=folder, quiet=False)
-        assert "going on from" in capsys.readouterr().out
+        assert "resuming from" in capsys.readouterr().out
         assert same(weights(tmp_path / "whole"), weights(folder))
 
     def test_a_failed_save_after_a_fallback_loses_nothing(self, corpus, tmp_path, monkeypatch):
@@ -492,7 +493,7 @@ class TestSignals:
                 process.send_signal(getattr(signal, name))
             _, err = process.communicate()
         assert process.returncode == code, err
-        assert "go on with: textgen train --resume" in err and "Traceback" not in err
+        assert "resume it with: textgen train --resume" in err and "Traceback" not in err
         assert textgen.train(resume=tmp_path / "run").steps == 3000
 
     @pytest.mark.slow
@@ -589,9 +590,10 @@ class TestInitOnOtherTexts:
         second = textgen.train(other, out=str(tmp_path / "second"), **options)
         old, new = textgen.load(first.best), textgen.load(second.folder / runs.LAST)
         text = corpus.read_text()[:300]
-        kept = [new.tokenizer.symbols().index(one) for one in old.tokenizer.symbols()]
+        kept = [new.tokenizer.symbols().index(symbol) for symbol in old.tokenizer.symbols()]
         logits = [
-            model._stepper.read(model.tokenizer.encode(text), 1, None)[0][0] for model in (old, new)
+            make_engine(model.checkpoint).read(model.tokenizer.encode(text), 1, None)[0][0]
+            for model in (old, new)
         ]
         np.testing.assert_allclose(logits[1][kept], logits[0], atol=1e-5)
 

@@ -20,7 +20,8 @@ from textgen.errors import CheckpointError, UsageError
 from textgen.files import FORMAT_VERSION, RETRAIN, Tensors, read_tensors, write_tensors
 from textgen.tokenizers import Tokenizer, from_tensors
 
-RESUME, TOKENIZER, NGRAMS = "resume.", "tokenizer.", "ngrams."  # how names of tensors begin
+# How the names of tensors begin that are not weights.
+RESUME, TOKENIZER, NGRAMS = "resume.", "tokenizer.", "ngrams."
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Checkpoint:
         tokenizer: what its ids stand for.
         weights: the parameters of `model.shapes()`, float32 (float64 if the file has it).
         metadata: what the file records of the text, the training and the figures.
-        resume: what a stopped run goes on from; None but in `last`.
+        resume: what a stopped run is resumed from; None except in `last`.
         ngrams: what the network is mixed with if model.ngrams > 1.
         ngram_weight: the weight of the n-grams in the mixture, from 0 to 1.
     """
@@ -151,15 +152,15 @@ def _resume(settings: dict[str, Any], tensors: Tensors) -> ResumeState | None:
 
 def _weights(tensors: Tensors, model: ModelConfig) -> Tensors:
     """Return the parameters of a network in the order of its shapes, as float32 or wider."""
-    shapes, found = model.shapes(), {name: array.shape for name, array in tensors.items()}
-    if found != shapes:
-        name = next(n for n in {**shapes, **found} if found.get(n) != shapes.get(n))
-        problem = f"{name} is {found.get(name)}, the settings ask {shapes.get(name)}"
+    expected, shapes = model.shapes(), {name: array.shape for name, array in tensors.items()}
+    if shapes != expected:
+        name = next(n for n in {**expected, **shapes} if shapes.get(n) != expected.get(n))
+        problem = f"{name} is {shapes.get(name)}, the settings expect {expected.get(name)}"
         raise ValueError(f"weights do not fit: {problem}")
     for name, array in tensors.items():
         if array.dtype.kind != "f":
             raise ValueError(f"{name} holds {array.dtype}, not floats")
     return {
         name: tensors[name].astype(np.result_type(tensors[name].dtype, np.float32))
-        for name in shapes
+        for name in expected
     }

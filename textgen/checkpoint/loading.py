@@ -25,7 +25,8 @@ def with_ngrams(network: Stepper, checkpoint: Checkpoint) -> Stepper:
 def make_engine(checkpoint: Checkpoint) -> Stepper:
     """Return a checkpoint's model as what writes text without torch."""
     if checkpoint.ngrams:
-        checkpoint.ngrams.prepare()  # before the engine takes its room: the peak is lower
+        # Before the engine takes its room: the peak of the memory is lower.
+        checkpoint.ngrams.prepare()
     return with_ngrams(Engine(checkpoint.model, checkpoint.weights), checkpoint)
 
 

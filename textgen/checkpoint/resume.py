@@ -1,4 +1,4 @@
-"""What a stopped run goes on from, typed and checked: the part of `last` that only training needs.
+"""What a stopped run is resumed from, typed and checked: the part of `last` that training needs.
 
 >>> ResumeState.from_json(values, tensors).plan.steps
 5000
@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from textgen.config import TrainConfig, from_json, to_json
@@ -95,7 +95,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """All that a run goes on from, beside the weights.
+    """All that a run is resumed from, beside the weights.
 
     Attributes:
         step: updates that were made.
@@ -138,9 +138,7 @@ class ResumeState:
         plan = state.object("plan")
         return cls(
             step=state.integer("step"),
-            plan=Plan(
-                **{one.name: plan.integer(one.name, _LEAST[one.name]) for one in fields(Plan)}
-            ),
+            plan=Plan(**{name: plan.integer(name, low) for name, low in _LEAST.items()}),
             config=_config(state.object("config")),
             threads=state.integer("threads", 1, MOST_THREADS),
             texts=state.texts("texts") if state.has("texts") else (state.text("text"),),

@@ -1,7 +1,7 @@
 """The folder of a run: which files it has, how they are replaced, and how a run is found.
 
 best.safetensors      the weights that validated best
-last.safetensors      the newest weights, with all that going on needs
+last.safetensors      the newest weights, with all that resuming needs
 previous.safetensors  the `last` before it, for when `last` is damaged
 metrics.jsonl         a line a validation
 samples.txt           the text written at each validation
@@ -25,22 +25,22 @@ DEMO = "demo.safetensors"
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
 
 
-def new_folder(text: Path, wanted: str | None) -> Path:
+def new_folder(text: Path, out: str | None) -> Path:
     """Make and return the folder of a new run; never one that exists.
 
-    Without a wish it is checkpoints/NAME after the text, or the next free NAME-2, NAME-3, ...
-    Raises UsageError when the wanted folder exists, MachineError when it cannot be made.
+    By default it is checkpoints/NAME after the text, or the next free NAME-2, NAME-3, ...
+    Raises UsageError when the folder `out` exists, MachineError when it cannot be made.
     """
-    folder = Path(wanted) if wanted else CHECKPOINTS / text.stem
+    folder = Path(out) if out else CHECKPOINTS / text.stem
     number = 1
     while True:
         try:
             folder.mkdir(parents=True)
             return folder
         except FileExistsError:
-            if wanted:
-                fix = f"choose another --out, or go on with it: textgen train --resume {wanted}"
-                raise UsageError("--out", f"{wanted} exists already", fix) from None
+            if out:
+                fix = f"choose another --out, or resume it: textgen train --resume {out}"
+                raise UsageError("--out", f"{out} exists already", fix) from None
             number += 1
             folder = CHECKPOINTS / f"{text.stem}-{number}"
         except OSError as error:
@@ -48,9 +48,10 @@ def new_folder(text: Path, wanted: str | None) -> Path:
 
 
 def existing_folder(name: str | Path) -> Path:
-    """Return the folder of a run to go on with; raise CheckpointError when there is none."""
+    """Return the folder of a run to resume; raise CheckpointError when there is none."""
     folder = Path(name)
-    if not os.path.isdir(folder):  # unlike Path.is_dir it never raises
+    # Unlike Path.is_dir, it never raises.
+    if not os.path.isdir(folder):
         raise CheckpointError(str(folder), "no such run", "name a folder below checkpoints")
     return folder
 
@@ -60,7 +61,8 @@ def discard_if_empty(folder: Path) -> None:
     if not any((folder / name).exists() for name in (BEST, LAST, PREVIOUS)):
         remove_leftovers(folder)
         (folder / "lock").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # whatever else somebody put there stays
+        # Whatever else somebody put there stays.
+        with contextlib.suppress(OSError):
             folder.rmdir()
 
 
@@ -69,33 +71,37 @@ def save_last(folder: Path, checkpoint: Checkpoint) -> None:
     last, previous = folder / LAST, folder / PREVIOUS
     if last.exists():
         spare = folder / f"{PREVIOUS}.tmp-{os.getpid()}"
-        with contextlib.suppress(OSError):  # a file system without links keeps no previous
+        # A file system without links keeps no previous.
+        with contextlib.suppress(OSError):
             spare.unlink(missing_ok=True)
-            os.link(last.resolve(), spare)  # a link to a link would lead to the new `last`
+            # Resolved, as a link to a link would lead to the new `last`.
+            os.link(last.resolve(), spare)
             os.replace(spare, previous)
-            spare.unlink(missing_ok=True)  # it stays where both were one file already
+            # It is still there where both were one file already.
+            spare.unlink(missing_ok=True)
     checkpoint.save(last)
 
 
 def load_last(folder: Path) -> tuple[Checkpoint, ResumeState, str | None]:
-    """Return what to go on from, and a sentence if that had to be `previous`.
+    """Return what to resume from, and a sentence if that had to be `previous`.
 
     A damaged `last` is replaced by `previous`, so call it with the folder locked. Raises
-    CheckpointError when the folder holds nothing to go on from.
+    CheckpointError when the folder holds nothing to resume from.
     """
     last, previous = folder / LAST, folder / PREVIOUS
     if not last.exists() and not previous.exists():
         fix = "start again: textgen train"
-        raise CheckpointError(str(folder), "holds nothing to go on from", fix)
+        raise CheckpointError(str(folder), "holds nothing to resume from", fix)
     try:
         return *_load_resumable(last), None
     except CheckpointError as error:
         if not previous.exists():
             raise
         resumable = _load_resumable(previous)
-        with contextlib.suppress(OSError):  # else the next save would put the damaged one there
+        # Otherwise the next save would put the damaged one there.
+        with contextlib.suppress(OSError):
             os.replace(previous, last)
-        return *resumable, f"{error}; going on from {PREVIOUS}"
+        return *resumable, f"{error}; resuming from {PREVIOUS}"
 
 
 def _load_resumable(path: Path) -> tuple[Checkpoint, ResumeState]:
@@ -109,7 +115,8 @@ def _load_resumable(path: Path) -> tuple[Checkpoint, ResumeState]:
 def find_checkpoint(name: str | Path) -> Path:
     """Return the checkpoint file that a user means by a file or a run folder."""
     path = Path(name)
-    if os.path.isdir(path):  # unlike Path.is_dir it never raises
+    # Unlike Path.is_dir, it never raises.
+    if os.path.isdir(path):
         best = path / BEST
         if not best.exists():
             fix = "name a run that has been validated"

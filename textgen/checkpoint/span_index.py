@@ -69,7 +69,8 @@ def index_for(
         return Spans.load(stored, origin)
     whole = whole or text_of(checkpoint_path, checkpoint)
     spans = Spans.of(checkpoint.tokenizer.encode(whole.text, "replace"), length)
-    if PACKAGE not in checkpoint_path.resolve().parents:  # nothing is left where textgen is
+    # Nothing is written into the folder where textgen is installed.
+    if PACKAGE not in checkpoint_path.resolve().parents:
         with contextlib.suppress(MachineError):
             spans.save(stored, origin)
     return spans
@@ -81,7 +82,8 @@ def text_of(
     """Return the text that a checkpoint was trained on, with the errors of `index_for`."""
     try:
         return training_text.find_text(checkpoint_path, checkpoint.metadata, text_path)
-    except CheckpointError:  # `last`, which would know where the text is, is damaged
+    except CheckpointError:
+        # `last`, which would know where the text is, is damaged.
         corpus_name = checkpoint.metadata.corpus.name if checkpoint.metadata.corpus else "?"
         problem = f"does not know where its text {corpus_name} is"
         raise UsageError(str(checkpoint_path), problem, NAME_NOVEL_TEXT) from None

@@ -15,8 +15,10 @@ from textgen.config import check_choice
 from textgen.data import PARTS, Corpus, corpus, records
 from textgen.errors import TextError, UsageError
 
-Passage = str | list[str]  # one text, or records
-Named = str | Path | Sequence[str | Path] | None  # where a text is, for whom the run is not enough
+# A text as a model reads it: one string, or records.
+Passage = str | list[str]
+# Where a text is, if the run that was trained on it is not to say so.
+Named = str | Path | Sequence[str | Path] | None
 
 NAME_THE_TEXT = "name the text"
 

@@ -21,7 +21,8 @@ from textgen.data.splits import Bounds, Split, Stretch
 from textgen.errors import TextError, counted
 from textgen.tokenizers import CharTokenizer, Tokenizer, tokenizer_for
 
-MANY_CHARACTERS = 5000  # ids of characters
+# From so many ids of characters on a tokenizer of pieces or bytes is suggested.
+MANY_CHARACTERS = 5000
 # Pieces of words are found in so many blocks of a text, and in so many characters of each.
 MOST_BLOCKS, BLOCK_CHARS = 32, 1 << 18
 
@@ -142,7 +143,7 @@ def _load_records(
         tokenizer = tokenizer.with_counts(_count_ids(train_ids, tokenizer.size))
     val = parts["val"]
     val_ids = records.framed(val, tokenizer, "replace") if val else train_ids[:0]
-    counts = {part: len(found) for part, found in parts.items()}
+    counts = {part: len(members) for part, members in parts.items()}
     return Dataset(
         text,
         others,
@@ -200,7 +201,8 @@ def _encode(part: Stretch, tokenizer: Tokenizer) -> IdSource:
         key = cache.key_of(tokenizer.kind, made_of, text.sha256, text_format, str(start), str(end))
         if entry := cache.find_entry(key):
             return entry.array()
-        room = text.utf8_size(start, end)  # no unit is less than a byte
+        # No id stands for less than a byte.
+        room = text.utf8_size(start, end)
         about = {"name": f"{text.path} as {tokenizer.kind}"}
         return cache.store(key, pieces, tokenizer.dtype, room, about).array()
     return np.concatenate([np.zeros(0, tokenizer.dtype), *pieces])

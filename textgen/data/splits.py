@@ -19,7 +19,8 @@ from textgen.data.corpus import Corpus
 from textgen.errors import counted
 
 PARTS = ("train", "val", "test")
-SEPARATE_PARTS = ("val", "test")  # those that may be texts of their own
+# Parts that may be texts of their own.
+SEPARATE_PARTS = ("val", "test")
 
 Bounds = dict[str, tuple[int, int]]
 
@@ -87,10 +88,11 @@ class Split:
 
         They are shuffled, the same way each time, before they are cut at the floor of their shares.
         """
-        found, repeated = records.different(self._records(text))
+        different, repeated = records.different(self._records(text))
         notes = [f"{counted(repeated, 'repeated item')} left out"] if repeated else []
-        found = records.shuffled(found)
-        parts = {part: found[a:b] for part, (a, b) in self.bounds(len(found)).items()}
+        shuffled = records.shuffled(different)
+        bounds = self.bounds(len(shuffled))
+        parts = {part: shuffled[start:end] for part, (start, end) in bounds.items()}
         for part, other in others.items():
             parts[part], _ = records.different(self._records(other))
             if shared := len(set(parts["train"]) & set(parts[part])):

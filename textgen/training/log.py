@@ -18,7 +18,8 @@ from tqdm import tqdm
 from textgen.errors import counted, visible
 from textgen.files import write_atomically, write_error
 
-BITS = 1 / math.log(2)  # bits in a nat
+# Bits in a nat.
+BITS = 1 / math.log(2)
 
 
 @dataclass(frozen=True)

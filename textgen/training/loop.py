@@ -5,7 +5,7 @@
 
 Wall-clock budgets work like this: the first steps ramp the learning rate, which does not depend
 on how many steps there will be; their speed fixes that number once, the plan is saved, and from
-then on everything depends on the step alone. So a stopped run goes on exactly.
+then on everything depends on the step alone. So a stopped run is resumed exactly.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ class Run:
         end = self.started + seconds - EXIT_SECONDS
         warm_up_end = self.training_began + WARMUP_SHARE * (end - self.training_began)
         self.log.start(0, None)
-        self._timed_step()  # the first one also makes memory and kernels ready
+        # The first step also makes memory and kernels ready.
+        self._timed_step()
         if self.setup.config.threads is None:
             self._choose_threads()
         times = [self._timed_step()]
@@ -202,7 +203,7 @@ class Run:
             if (signal := self.stop()) and self.trainer.step < plan.steps:
                 self._save(plan)
                 problem = f"stopped at step {self.trainer.step:,} of {plan.steps:,}, all saved"
-                fix = f"go on with: textgen train --resume {self.folder}"
+                fix = f"resume it with: textgen train --resume {self.folder}"
                 raise Interrupted(str(self.folder), problem, fix, signal)
 
     def _update(self, learning_rate: float) -> None:
@@ -230,7 +231,8 @@ class Run:
             self.progress.validations_without_gain += 1
         self.progress.train_nats, self.progress.train_steps = 0.0, 0
         checkpoint = self._checkpoint({**record.to_json(), "val_chars": plan.val_chars})
-        self.log.validation(record, self._sample(checkpoint))  # first: what is saved is logged
+        # Logged before it is saved, so that whatever is saved stands in the log.
+        self.log.validation(record, self._sample(checkpoint))
         if is_best:
             checkpoint.save(self.folder / runs.BEST)
         self._save(plan)

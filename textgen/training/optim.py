@@ -15,8 +15,10 @@ import torch
 from textgen.nn import CharRNN
 
 BETAS = (0.9, 0.99)
-CLIP = 1.0  # largest norm of the gradient
-FINAL_RATE_SHARE = 0.02  # share of the peak learning rate at the end
+# Longer gradients are scaled down to this norm: a single rare window must not undo the rest.
+CLIP = 1.0
+# Of the peak learning rate at the end.
+FINAL_RATE_SHARE = 0.02
 
 
 def make_optimizer(model: CharRNN, weight_decay: float) -> torch.optim.Optimizer:

@@ -31,7 +31,8 @@ FORWARD = 3
 def by_steps(steps: int, chars_per_step: int, val_available: int) -> Plan:
     """Return the plan for a number of steps; val_available is the validation part's length."""
     validations = max(VALIDATIONS, steps // 2000)
-    work = FORWARD * steps * chars_per_step  # in characters read
+    # In characters that are only read.
+    work = FORWARD * steps * chars_per_step
     val_chars = min(max(1000, int(VAL_SHARE * work / validations)), MOST_VAL_CHARS, val_available)
     return Plan(
         steps=steps,
@@ -51,7 +52,8 @@ def by_seconds(
     """
     steps = done + 1
     left = (1 - MARGIN) * seconds / step_seconds
-    for _ in range(3):  # the validations' cost depends on the steps; this settles in two rounds
+    # What validations cost depends on the steps; this settles in two rounds.
+    for _ in range(3):
         plan = by_steps(steps, chars_per_step, val_available)
         read = plan.val_chars * math.ceil(steps / plan.every)
         read += plan.final_chars if plan.final_chars > plan.val_chars else 0

@@ -1,4 +1,4 @@
-"""Everything a run needs before its first step, for a new run and for one that goes on.
+"""Everything a run needs before its first step, for a new run and for one that is resumed.
 
 Reads the texts, chooses sizes, builds the trainer.
 
@@ -41,8 +41,10 @@ from textgen.training.trainer import Trainer
 from textgen.version import __version__
 
 DEFAULT_MINUTES = 10.0
-PATHS = ("out", "val", "test", "init", "glob")  # settings that speak of this machine
-SIZES = ("cell", "layers", "hidden", "embedding")  # of the network
+# Settings that speak of this machine: a shared file leaks none of them.
+PATHS = ("out", "val", "test", "init", "glob")
+# Settings that a checkpoint to start from settles.
+SIZES = ("cell", "layers", "hidden", "embedding")
 VERSIONS = {
     "textgen": __version__,
     "torch": torch.__version__,
@@ -236,8 +238,8 @@ def _notes_on_streams(trainer: Trainer, recipe: Recipe) -> list[str]:
     used = (streams.batch, streams.window)
     if isinstance(streams, RecordStreams) or used == (recipe.batch, recipe.window):
         return []
-    words = f"{counted(streams.batch, 'stream')} and windows of {streams.window} characters"
-    return [f"the text is short: {words} instead of {recipe.batch} and {recipe.window}"]
+    fitting = f"{counted(streams.batch, 'stream')} and windows of {streams.window} characters"
+    return [f"the text is short: {fitting} instead of {recipe.batch} and {recipe.window}"]
 
 
 def _plan_by_steps(setup: Setup, budget: TrainConfig, done: int) -> Plan:
@@ -253,7 +255,8 @@ def load_matching_weights(model: CharRNN, tokenizer: Tokenizer, first: Checkpoin
     tokenizer has a unit for all that the checkpoint's has, so no row is lost.
     """
     weights = model.export()
-    rows = list(range(first.tokenizer.size))  # of bytes and pieces, which are the same
+    # Bytes and pieces are the same ids in both; characters are found by what they are.
+    rows = list(range(first.tokenizer.size))
     if tokenizer.kind == "char":
         ours = {symbol: i for i, symbol in enumerate(tokenizer.symbols())}
         rows = [ours[symbol] for symbol in first.tokenizer.symbols()]
@@ -263,11 +266,12 @@ def load_matching_weights(model: CharRNN, tokenizer: Tokenizer, first: Checkpoin
         else:
             weights[name] = array
     model.load(weights)
-    known = [row for row, one in zip(rows, first.tokenizer.symbols(), strict=True) if one]
+    symbols = first.tokenizer.symbols()
+    known = [row for row, symbol in zip(rows, symbols, strict=True) if symbol]
     kept = int((tokenizer.counts[known] > 0).sum())
     unused, added = len(known) - kept, tokenizer.size - len(rows)
-    words = "characters" if tokenizer.kind == "char" else "units"
-    return f"starting weights: {kept} {words} kept, {added} added, {unused} unused in this text"
+    noun = "characters" if tokenizer.kind == "char" else "units"
+    return f"starting weights: {kept} {noun} kept, {added} added, {unused} unused in this text"
 
 
 def resume_setup(
@@ -323,7 +327,7 @@ def _refuse_changes(wanted: TrainConfig) -> None:
     for option in fields(wanted):
         if option.name not in changeable and getattr(wanted, option.name) != option.default:
             fix = "leave it out, or start a new run with --init"
-            raise UsageError(option_name(option.name), "is settled for a run that goes on", fix)
+            raise UsageError(option_name(option.name), "is settled for a resumed run", fix)
 
 
 def _saved_recipe(folder: Path, config: TrainConfig) -> Recipe:

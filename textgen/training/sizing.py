@@ -78,7 +78,7 @@ class Recipe:
     @classmethod
     def of(cls, config: TrainConfig) -> Recipe:
         """Return the recipe in a config that is filled in; raise ValueError where it is not."""
-        names = [one.name for one in dataclasses.fields(cls)]
+        names = [field.name for field in dataclasses.fields(cls)]
         values = {name: getattr(config, name) for name in names}
         missing = [name for name, value in values.items() if value is None]
         if missing:

@@ -20,7 +20,8 @@ from textgen.files import Tensors
 from textgen.nn import CharRNN, State
 from textgen.training import optim
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, under torch's names
+# What AdamW keeps of each parameter, under torch's names.
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Trainer:
