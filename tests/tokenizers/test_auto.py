@@ -105,7 +105,7 @@ def test_a_tokenizer_is_its_arrays(kind, marked):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mark_is_the_last_id_and_stands_for_no_text(kind):
+def test_a_boundary_is_the_last_id_and_stands_for_no_text(kind):
     plain, marked = KINDS[kind], with_mark(KINDS[kind])
     assert marked.boundary_id == plain.size == marked.size - 1
     assert marked.symbols() == [*plain.symbols(), BOUNDARY]

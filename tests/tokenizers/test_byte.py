@@ -66,7 +66,7 @@ def test_half_of_a_surrogate_pair_is_named_dropped_or_replaced():
     assert BYTES.decode(BYTES.encode("ab\udc80c", "replace")) == "ab\ufffdc"
 
 
-def test_a_mark_is_one_more_id_that_stands_for_no_text():
+def test_a_boundary_is_one_more_id_that_stands_for_no_text():
     marked = ByteTokenizer(marked=True)
     assert (marked.size, marked.boundary_id, marked.dtype) == (257, 256, np.uint16)
     assert len(marked.counts) == 257
@@ -75,7 +75,7 @@ def test_a_mark_is_one_more_id_that_stands_for_no_text():
     assert marked.chars_V[256] == 0
     assert marked.encode("é").tolist() == [195, 169]
     assert marked.encode("é").dtype == np.uint16
-    assert "mark" in marked.describe()
+    assert "boundary" in marked.describe()
     assert BYTES.boundary_id is None
 
 

@@ -9,7 +9,7 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.tokenizers.sentencepiece_model import LOSSLESS, MODEL_TYPES, checked_units
+from textgen.tokenizers.sentencepiece_model import LOSSLESS, MODEL_TYPES, read_model
 
 TEXT = "the cat sat on the mat\tand the dog\nsat on the log\r\n" * 20
 
@@ -27,7 +27,7 @@ def model(model_type="bpe", **changes):
 @pytest.mark.parametrize("model_type", MODEL_TYPES.values())
 def test_its_units_are_the_pieces_that_the_library_sees(model_type):
     library = sentencepiece.SentencePieceProcessor(model_proto=model(model_type))
-    found_type, units = checked_units(model(model_type))
+    found_type, units = read_model(model(model_type))
     assert found_type == model_type
     assert len(units) == library.get_piece_size()
     for one, unit in enumerate(units):
@@ -57,7 +57,7 @@ def test_its_units_are_the_pieces_that_the_library_sees(model_type):
 )
 def test_a_model_made_in_another_way_is_refused(changes):
     with pytest.raises(ValueError, match="its model of pieces"):
-        checked_units(model.__wrapped__(**changes))
+        read_model(model.__wrapped__(**changes))
 
 
 def integer(value):
@@ -90,7 +90,7 @@ NORMALIZER = field(3, field(3, 0) + field(4, 0))
 
 def test_a_model_written_by_hand_is_read():
     whole = HEAD + piece(b"\n", 0.0, 4) + BYTES + SPACE + piece(b"ab") + TRAINER + NORMALIZER
-    model_type, units = checked_units(whole)
+    model_type, units = read_model(whole)
     assert model_type == "bpe"
     assert units == [b"", b"\n", *(bytes([byte]) for byte in range(256)), b" ", b"ab"]
 
@@ -130,7 +130,7 @@ def test_a_model_written_by_hand_is_read():
 )
 def test_a_model_that_says_anything_else_is_refused(parts):
     with pytest.raises(ValueError, match="its model of pieces"):
-        checked_units(b"".join(parts))
+        read_model(b"".join(parts))
 
 
 @given(st.data())
@@ -139,7 +139,7 @@ def test_any_bytes_are_refused_or_read_without_harm(data):
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
     mutant = whole[:start] + data.draw(st.binary(max_size=20)) + whole[end:]
     try:
-        _, units = checked_units(mutant)
+        _, units = read_model(mutant)
     except ValueError as error:
         assert "its model of pieces" in str(error)
         return

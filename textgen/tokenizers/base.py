@@ -12,8 +12,10 @@ import numpy as np
 
 from textgen.tokenizers.utf8 import Spelling
 
-UNKNOWN = 0  # the id of <unk>
-CODE_POINTS = 0x110000  # of Unicode; an unknown character is one of these
+# The id of <unk>.
+UNKNOWN = 0
+# How many code points Unicode has; an unknown character is one of these.
+CODE_POINTS = 0x110000
 
 # What stands for the id between records among symbols: never part of UTF-8, and no single byte.
 BOUNDARY = b"\xff\xff"
@@ -29,7 +31,7 @@ class Decoder(Protocol):
         """The bytes read so far of a character that is not whole yet."""
         ...
 
-    def feed(self, one: int) -> str:
+    def feed(self, token_id: int) -> str:
         """Return the characters that one more id makes whole."""
         ...
 
@@ -42,19 +44,24 @@ class Decoder(Protocol):
         ...
 
     def copy(self) -> Decoder:
-        """Return one that goes on from here on its own."""
+        """Return one that continues from here on its own."""
         ...
 
 
 class Tokenizer(Protocol):
     """Text to ids and back, whatever an id stands for.
 
-    kind: as checkpoints name it; noun: what its ids stand for, in the plural. size: V. counts: (V,)
-    uint64, how often the training text held each id. dtype: the smallest unsigned type of an id.
-    boundary_id: the id between records, the last one, or None; no text is encoded to it.
-    chars_V: how many characters begin with each id, so that their sum is a text's length.
-    spelling: which ids may follow which, None where every id is a character.
-    unknown_nats: what it costs to say which character an id 0 stood for, where 0 is <unk>.
+    Attributes:
+        kind: as checkpoints name it.
+        noun: what its ids stand for, in the plural.
+        unknown_nats: what it costs to say which character an id 0 stood for, where 0 is <unk>.
+        size: V, how many ids there are.
+        counts: (V,) uint64, how often the training text held each id.
+        dtype: the smallest unsigned type of an id.
+        boundary_id: the id between records, the last one; no text is encoded to it. None where
+            the model was trained on one text.
+        chars_V: how many characters begin with each id, so that their sum is a text's length.
+        spelling: which ids may follow which; None where every id is a character.
     """
 
     kind: str
@@ -70,7 +77,18 @@ class Tokenizer(Protocol):
     def encode(
         self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
     ) -> Ids:
-        """Return the ids (n,) of text; unknown says what becomes of what cannot be encoded."""
+        """Return the ids (n,) of text.
+
+        Args:
+            text: what is encoded.
+            unknown: what becomes of what has no id: "error" raises TextError, "skip" drops it,
+                "replace" puts <unk> or U+FFFD in its place.
+            subject: what the error calls the text.
+            before: characters of the text that stand before this piece; errors count them.
+
+        Raises:
+            TextError: unknown is "error", and something in the text has no id.
+        """
         ...
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
@@ -86,7 +104,7 @@ class Tokenizer(Protocol):
         ...
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return the arrays from which `pieces.from_tensors` makes it again."""
+        """Return the arrays from which `from_tensors` makes it again."""
         ...
 
     def with_counts(self, counts: np.ndarray) -> Tokenizer:
@@ -100,4 +118,4 @@ class Tokenizer(Protocol):
 
 def describe_boundary(boundary_id: int | None) -> str:
     """Return what a description says of the id between records."""
-    return "" if boundary_id is None else ", and a mark between texts"
+    return "" if boundary_id is None else ", and a boundary between records"

@@ -29,11 +29,7 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class ByteUnits:
-    """A tokenizer whose id i stands for the bytes units[i].
-
-    counts: (V,) uint64, how often the training text held each id (default: never). marked: whether
-    there is an id more, the boundary between records.
-    """
+    """A tokenizer whose id i stands for the bytes units[i]; the attributes are `Tokenizer`'s."""
 
     kind = noun = ""
     unknown_nats = 0.0
@@ -41,17 +37,24 @@ class ByteUnits:
     def __init__(
         self, units: Sequence[bytes], counts: np.ndarray | None = None, marked: bool = False
     ) -> None:
+        """Take what the ids stand for.
+
+        Args:
+            units: the bytes of each id.
+            counts: (V,) uint64, how often the training text held each id; by default never.
+            marked: whether there is an id more, the boundary between records.
+        """
         self.boundary_id = len(units) if marked else None
         self.size = len(units) + marked
         self.counts = np.zeros(self.size, np.uint64) if counts is None else counts
         self.dtype = np.min_scalar_type(self.size - 1)
         self.units = [*units] + [b""] * marked
-        self.chars_V = np.array([count_characters(one) for one in self.units])
+        self.chars_V = np.array([count_characters(unit) for unit in self.units])
         self.spelling: Spelling | None = Spelling(self.symbols(), self.boundary_id)
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
-        """Return the text of ids; bytes that are no UTF-8 become U+FFFD, the boundary nothing."""
-        data = b"".join([self.units[one] for one in np.asarray(ids, dtype=np.int64).tolist()])
+        """Return the text of ids; bytes that are not UTF-8 become U+FFFD, the boundary nothing."""
+        data = b"".join([self.units[i] for i in np.asarray(ids, dtype=np.int64).tolist()])
         return data.decode("utf-8", "replace")
 
     def decoder(self) -> ByteDecoder:
@@ -75,17 +78,18 @@ class ByteTokenizer(ByteUnits):
     kind, noun = "byte", "bytes"
 
     def __init__(self, counts: np.ndarray | None = None, marked: bool = False) -> None:
+        """Take counts (257 or 256,) and whether the last id is the boundary between records."""
         super().__init__([bytes([byte]) for byte in range(256)], counts, marked)
 
     def encode(
         self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
     ) -> Ids:
-        """Return the bytes (n,) of text; see `writable` for the other arguments."""
-        data = writable(text, unknown, subject, before).encode("utf-8")
+        """Return the bytes (n,) of text; see `Tokenizer.encode` for the arguments and errors."""
+        data = replace_surrogates(text, unknown, subject, before).encode("utf-8")
         return np.frombuffer(data, dtype=np.uint8).astype(self.dtype)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return the arrays from which `pieces.from_tensors` makes it again."""
+        """Return the arrays from which `from_tensors` makes it again."""
         return {"counts": self.counts}
 
     def describe(self) -> str:
@@ -105,9 +109,9 @@ class ByteDecoder:
         """The bytes read so far of a character that is not whole yet."""
         return self._decoder.getstate()[0]
 
-    def feed(self, one: int) -> str:
+    def feed(self, token_id: int) -> str:
         """Return the characters that one more id makes whole."""
-        return self._decoder.decode(self._units[one])
+        return self._decoder.decode(self._units[token_id])
 
     def read(self, data: bytes) -> str:
         """Return the characters that more bytes make whole."""
@@ -120,24 +124,30 @@ class ByteDecoder:
         return rest
 
     def copy(self) -> ByteDecoder:
-        """Return one that goes on from here on its own."""
+        """Return one that continues from here on its own."""
         other = ByteDecoder(self._units)
         other._decoder.setstate(self._decoder.getstate())
         return other
 
 
-def writable(text: str, unknown: str, subject: str, before: int) -> str:
-    """Return text as UTF-8 can write it.
+def replace_surrogates(text: str, unknown: str, subject: str, before: int) -> str:
+    """Return text without halves of surrogate pairs, which UTF-8 cannot write.
 
-    unknown: what becomes of a half of a surrogate pair: "error" raises TextError naming it and its
-    position, "skip" drops it, "replace" puts U+FFFD in its place. subject names the text in the
-    error; before: characters of it that stand before this piece.
+    Args:
+        text: what is to be written.
+        unknown: what becomes of a half: "error" raises TextError, "skip" drops it, "replace" puts
+            U+FFFD in its place.
+        subject: what the error calls the text.
+        before: characters of the text that stand before this piece; the error counts them.
+
+    Raises:
+        TextError: unknown is "error" and there is such a half; it is named with its position.
     """
-    found = None if text.isascii() else SURROGATES.search(text)
-    if found is None:
+    half = None if text.isascii() else SURROGATES.search(text)
+    if half is None:
         return text
     if unknown != "error":
         return SURROGATES.sub("" if unknown == "skip" else "\ufffd", text)
-    where = f"{found[0]!r} at position {before + found.start() + 1}"
+    where = f"{half[0]!r} at position {before + half.start() + 1}"
     problem = f"{where} is half of a surrogate pair, which UTF-8 cannot write"
     raise TextError(subject, problem, "use --unknown skip or --unknown replace")

@@ -1,7 +1,4 @@
-"""Text to ids and back, without loss.
-
-Text file -> tokenizer, corpus -> ids. Needs numpy only. `Tokenizer` is what all kinds have in
-common; here is the one of characters, `byte` and `subword` have the others.
+"""Characters as ids: the alphabet of a text.
 
     >>> tokenizer = CharTokenizer.from_text("hello")
     >>> tokenizer.encode("hole").tolist()
@@ -25,17 +22,14 @@ from textgen.errors import TextError, counted
 from textgen.tokenizers.base import BOUNDARY, CODE_POINTS, UNKNOWN, Ids, describe_boundary
 from textgen.tokenizers.utf8 import Spelling
 
-ENCODED_AT_ONCE = (
-    1 << 22
-)  # characters handled at a time, so that a long text needs little extra memory
+# Characters handled at a time, so that a long text needs little extra memory.
+ENCODED_AT_ONCE = 1 << 22
 
 
 class CharTokenizer:
-    """One id a character.
+    """One id a character; the attributes are `Tokenizer`'s, and `codepoints`.
 
-    codepoints: sorted uint32; the character of id i is codepoints[i - 1], and id 0 is <unk>.
-    counts: (V,) uint64, how often the training text held each id. marked: whether there is an id
-    more, the boundary between records.
+    The character of id i is codepoints[i - 1], and id 0 is <unk>.
     """
 
     kind, noun = "char", "characters"
@@ -43,6 +37,13 @@ class CharTokenizer:
     spelling: Spelling | None = None
 
     def __init__(self, codepoints: np.ndarray, counts: np.ndarray, marked: bool = False) -> None:
+        """Take an alphabet.
+
+        Args:
+            codepoints: of its characters, rising.
+            counts: (V,) how often the training text held each id, <unk> first.
+            marked: whether there is an id more, the boundary between records.
+        """
         self.codepoints = np.asarray(codepoints, dtype=np.uint32)
         self.counts = np.asarray(counts, dtype=np.uint64)
         known = len(self.codepoints) + 1
@@ -51,21 +52,24 @@ class CharTokenizer:
         self.dtype = np.min_scalar_type(self.size - 1)
         self.chars_V = np.arange(self.size) < known
         largest = int(self.codepoints[-1]) if len(self.codepoints) else 0
-        self._table = np.zeros(largest + 2, dtype=self.dtype)  # the last entry stays <unk>
+        # The last entry stays <unk>, for all characters beyond.
+        self._table = np.zeros(largest + 2, dtype=self.dtype)
         self._table[self.codepoints] = np.arange(1, known, dtype=self.dtype)
         self._characters = np.concatenate(([0xFFFD], self.codepoints)).astype("<u4")
-        self._texts: list[str] | None = None  # of each id, made when they are needed
+        # The text of each id, made when a decoder needs it.
+        self._texts: list[str] | None = None
 
     @classmethod
     def from_text(cls, text: str, marked: bool = False) -> CharTokenizer:
-        """Return the tokenizer whose alphabet is the characters of text."""
+        """Return the tokenizer whose alphabet is the characters of text, with their counts."""
         counts = np.zeros(CODE_POINTS, dtype=np.int64)
-        for codes in _blocks(text):
-            found = np.bincount(codes)
-            counts[: len(found)] += found
+        for codes in _code_point_blocks(text):
+            counts_of_block = np.bincount(codes)
+            counts[: len(counts_of_block)] += counts_of_block
         codepoints = np.flatnonzero(counts)
-        marks = [0] if marked else []  # its own counts nobody knows yet
-        return cls(codepoints, np.concatenate(([0], counts[codepoints], marks)), marked)
+        # How many boundaries there are is not known before the records are framed.
+        boundary = [0] * marked
+        return cls(codepoints, np.concatenate(([0], counts[codepoints], boundary)), marked)
 
     @property
     def alphabet(self) -> str:
@@ -75,13 +79,8 @@ class CharTokenizer:
     def encode(
         self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
     ) -> Ids:
-        """Return the ids (n,) of text in the smallest unsigned type.
-
-        unknown: what becomes of a character without an id: "error" raises TextError naming it
-        and its position, "skip" drops it, "replace" gives <unk>. subject names the text in the
-        error; before: characters of it that stand before this piece.
-        """
-        blocks = [self._table.take(codes, mode="clip") for codes in _blocks(text)]
+        """Return the ids (n,) of text; see `Tokenizer.encode` for the arguments and errors."""
+        blocks = [self._table.take(codes, mode="clip") for codes in _code_point_blocks(text)]
         ids = np.concatenate(blocks) if blocks else np.zeros(0, dtype=self.dtype)
         if unknown == "replace" or ids.all():
             return ids
@@ -91,10 +90,10 @@ class CharTokenizer:
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
         """Return the text of ids; <unk> becomes U+FFFD, the boundary nothing."""
-        places = np.asarray(ids, dtype=np.int64)
+        chars = np.asarray(ids, dtype=np.int64)
         if self.boundary_id is not None:
-            places = places[places != self.boundary_id]
-        return self._characters[places].tobytes().decode("utf-32-le", "surrogatepass")
+            chars = chars[chars != self.boundary_id]
+        return self._characters[chars].tobytes().decode("utf-32-le", "surrogatepass")
 
     def decoder(self) -> CharDecoder:
         """Return what decodes ids that come one by one."""
@@ -108,7 +107,7 @@ class CharTokenizer:
         return [b"", *known] + [BOUNDARY] * (self.boundary_id is not None)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return the arrays from which `pieces.from_tensors` makes it again."""
+        """Return the arrays from which `from_tensors` makes it again."""
         return {"codepoints": self.codepoints, "counts": self.counts}
 
     def with_counts(self, counts: np.ndarray) -> CharTokenizer:
@@ -140,9 +139,9 @@ class CharDecoder:
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
 
-    def feed(self, one: int) -> str:
+    def feed(self, token_id: int) -> str:
         """Return the text of one more id."""
-        return self._texts[one]
+        return self._texts[token_id]
 
     def read(self, data: bytes) -> str:
         """Return the characters of data."""
@@ -157,8 +156,8 @@ class CharDecoder:
         return self
 
 
-def _blocks(text: str) -> Iterator[np.ndarray]:
-    """Yield the code points of text as arrays of at most BLOCK characters."""
+def _code_point_blocks(text: str) -> Iterator[np.ndarray]:
+    """Yield the code points of text as arrays of at most ENCODED_AT_ONCE characters."""
     for start in range(0, len(text), ENCODED_AT_ONCE):
         yield code_points(text[start : start + ENCODED_AT_ONCE])
 

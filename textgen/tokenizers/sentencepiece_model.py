@@ -1,11 +1,11 @@
-"""A SentencePiece model as bytes: read without the library, and believed in nothing.
+"""A SentencePiece model as bytes: read without the library; nothing in it is trusted.
 
 A checkpoint from somebody else holds such a model, which the library would take with whatever it
 says: normalisation by tables of its own, for instance. So it is read here first, a message of
 protocol buffers, and refused unless it is of the lossless kind that we make. Source:
-sentencepiece_model.proto, whose numbers of fields stand below.
+sentencepiece_model.proto, whose field numbers stand below.
 
-    >>> model_type, units = checked_units(model)
+    >>> model_type, units = read_model(model)
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-SPACE = "\u2581"  # what sentencepiece writes for a space
+# What sentencepiece writes for a space.
+SPACE = "\u2581"
 MODEL_TYPES: dict[Any, str] = {1: "unigram", 2: "bpe"}
 
 # How a model is made so that every text comes back as it was (whatever the other settings are).
@@ -33,18 +34,20 @@ LOSSLESS: dict[str, Any] = {
     **{"unk_id": 0, "bos_id": -1, "eos_id": -1, "pad_id": -1},
 }
 
-MODEL_PIECES, MODEL_TRAINER, MODEL_NORMALIZER = 1, 2, 3  # of a model
-PIECE_TEXT, PIECE_SCORE, PIECE_TYPE = 1, 2, 3  # of a piece
-NORMAL, UNKNOWN_PIECE, USER_DEFINED, BYTE = 1, 2, 4, 6  # types of a piece
-MODEL_TYPE, AS_SUFFIX, FALLBACK = 3, 24, 35  # of the trainer
+# Fields of a model, of a piece, of the trainer and of the normalizer, and the types of a piece.
+MODEL_PIECES, MODEL_TRAINER, MODEL_NORMALIZER = 1, 2, 3
+PIECE_TEXT, PIECE_SCORE, PIECE_TYPE = 1, 2, 3
+MODEL_TYPE, AS_SUFFIX, FALLBACK = 3, 24, 35
+TABLES, PREFIX, SHORTEN, ESCAPE, RULES = 2, 3, 4, 5, 6
+NORMAL, UNKNOWN_PIECE, USER_DEFINED, BYTE = 1, 2, 4, 6
 BYTE_NAMES = {b"<0x%02X>" % byte: byte for byte in range(256)}
-TABLES, PREFIX, SHORTEN, ESCAPE, RULES = 2, 3, 4, 5, 6  # of the normalizer
 
 
-def checked_units(model: bytes) -> tuple[str, list[bytes]]:
+def read_model(model: bytes) -> tuple[str, list[bytes]]:
     """Return the type of a model and what each of its ids stands for; b"" for <unk>, id 0.
 
-    Raises ValueError for anything that is no model of the lossless kind.
+    Raises:
+        ValueError: it is not a model of the lossless kind; it says why.
     """
     pieces: list[tuple[bytes, int]] = []
     others: dict[int, dict[int, Any]] = {}
@@ -61,15 +64,15 @@ def checked_units(model: bytes) -> tuple[str, list[bytes]]:
         model_type is not None
         and trainer.get(FALLBACK) == 1
         and not trainer.get(AS_SUFFIX)
-        and not any(normalizer.get(one) for one in (TABLES, RULES))
+        and not any(normalizer.get(field) for field in (TABLES, RULES))
         and normalizer.get(PREFIX) == normalizer.get(SHORTEN) == 0
         and normalizer.get(ESCAPE, 1) == 1
     )
     if not lossless:
         raise ValueError("its model of pieces does not keep every text as it is")
     units = [unit for unit, _ in pieces]
-    of_bytes = [unit for unit, kind in pieces if kind == BYTE]
-    if of_bytes != [bytes([byte]) for byte in range(256)] or (b" ", NORMAL) not in pieces:
+    byte_units = [unit for unit, kind in pieces if kind == BYTE]
+    if byte_units != [bytes([byte]) for byte in range(256)] or (b" ", NORMAL) not in pieces:
         raise ValueError("its model of pieces lacks bytes or the space")
     first = first_byte_id(units)
     if [kind for _, kind in pieces[first : first + 256]] != [BYTE] * 256:
@@ -82,14 +85,14 @@ def first_byte_id(units: list[bytes]) -> int:
     return units.index(b"\0")
 
 
-def _piece(fields: dict[int, Any], place: int) -> tuple[bytes, int]:
+def _piece(fields: dict[int, Any], index: int) -> tuple[bytes, int]:
     """Return what a piece stands for and its type."""
     name, kind = fields.get(PIECE_TEXT, b""), fields.get(PIECE_TYPE, NORMAL)
     score = fields.get(PIECE_SCORE, bytes(4))
-    problem = f"its model of pieces is damaged at piece {place}"
+    problem = f"its model of pieces is damaged at piece {index}"
     if not (isinstance(name, bytes) and name and isinstance(score, bytes) and len(score) == 4):
         raise ValueError(problem)
-    if not math.isfinite(struct.unpack("<f", score)[0]) or (kind == UNKNOWN_PIECE) != (place == 0):
+    if not math.isfinite(struct.unpack("<f", score)[0]) or (kind == UNKNOWN_PIECE) != (index == 0):
         raise ValueError(problem)
     if kind == UNKNOWN_PIECE:
         return b"", kind
@@ -106,35 +109,35 @@ def _piece(fields: dict[int, Any], place: int) -> tuple[bytes, int]:
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield the number and value of each field of a message: an integer, or bytes."""
-    place = 0
-    while place < len(data):
-        key, place = _integer(data, place)
-        kind = key & 7
-        if kind == 0:
-            value, place = _integer(data, place)
+    position = 0
+    while position < len(data):
+        key, position = _integer(data, position)
+        wire_type = key & 7
+        if wire_type == 0:
+            value, position = _integer(data, position)
             yield key >> 3, value
             continue
-        if kind == 2:
-            size, place = _integer(data, place)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
+        if wire_type == 2:
+            size, position = _integer(data, position)
+        elif wire_type in (1, 5):
+            size = 8 if wire_type == 1 else 4
         else:
             raise ValueError("its model of pieces is damaged")
-        if size > len(data) - place:
+        if size > len(data) - position:
             raise ValueError("its model of pieces is cut off")
-        yield key >> 3, data[place : place + size]
-        place += size
+        yield key >> 3, data[position : position + size]
+        position += size
 
 
-def _integer(data: bytes, place: int) -> tuple[int, int]:
-    """Return the integer at a place, seven bits a byte, lowest first, and the place after it."""
+def _integer(data: bytes, position: int) -> tuple[int, int]:
+    """Return an integer, seven bits a byte and lowest first, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
-        if place >= len(data):
+        if position >= len(data):
             raise ValueError("its model of pieces is cut off")
-        byte = data[place]
-        place += 1
+        byte = data[position]
+        position += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, place
+            return value, position
     raise ValueError("its model of pieces is damaged")

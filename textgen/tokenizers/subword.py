@@ -22,23 +22,26 @@ import numpy as np
 
 from textgen.errors import MachineError, UsageError
 from textgen.tokenizers.base import Ids, describe_boundary
-from textgen.tokenizers.byte import ByteUnits, writable
-from textgen.tokenizers.sentencepiece_model import LOSSLESS, SPACE, checked_units, first_byte_id
+from textgen.tokenizers.byte import ByteUnits, replace_surrogates
+from textgen.tokenizers.sentencepiece_model import LOSSLESS, SPACE, first_byte_id, read_model
 
-FEWEST_PIECES, USUAL_PIECES, MOST_PIECES = 270, 1000, 4000  # pieces
-LONGEST_BLOCK = 4000  # characters of a piece of text that is learnt from
-MOST_LEARNT_BYTES = 3_000_000  # learnt from; more change the pieces little
-CHARS_AT_ONCE = (
-    1 << 16
-)  # characters encoded at a time, so that a long text needs little extra memory
-BARRED = re.compile("[\\0\u2581\u2585]+")  # NUL and its own signs, which it cannot learn from
+# Pieces: the fewest are <unk>, 256 bytes and some characters; of a large alphabet the usual number
+# would be characters alone, so such a text gets the most.
+FEWEST_PIECES, USUAL_PIECES, MOST_PIECES = 270, 1000, 4000
+# Characters of a block of text that is learnt from.
+LONGEST_BLOCK = 4000
+# Bytes that are learnt from; more change the pieces little.
+MOST_LEARNT_BYTES = 3_000_000
+# Characters encoded at a time, so that a long text needs little extra memory.
+CHARS_AT_ONCE = 1 << 16
+# NUL and the library's own signs, which it cannot learn from.
+BARRED = re.compile("[\\0\u2581\u2585]+")
 
 
 class SentencePieceTokenizer(ByteUnits):
-    """One id a piece of a SentencePiece model: id 0 is <unk> and never used.
+    """One id a piece of a SentencePiece model; the attributes are `Tokenizer`'s, and `model`.
 
-    model: the bytes of the model; ValueError says what is wrong with it. counts, marked: as for
-    `ByteUnits`.
+    Id 0 is <unk> and never used: what is no piece is spelled in bytes.
     """
 
     kind, noun = "sentencepiece", "pieces"
@@ -46,7 +49,18 @@ class SentencePieceTokenizer(ByteUnits):
     def __init__(
         self, model: bytes, counts: np.ndarray | None = None, marked: bool = False
     ) -> None:
-        self.model_type, units = checked_units(model)
+        """Take a model.
+
+        Args:
+            model: its bytes, as sentencepiece writes them.
+            counts: (V,) uint64, how often the training text held each id; by default never.
+            marked: whether there is an id more, the boundary between records.
+
+        Raises:
+            ValueError: the model is not a lossless one; it says why.
+            MachineError: sentencepiece is missing.
+        """
+        self.model_type, units = read_model(model)
         super().__init__(units, counts, marked)
         self.model = model
         try:
@@ -54,7 +68,7 @@ class SentencePieceTokenizer(ByteUnits):
         except (RuntimeError, OSError, TypeError) as error:
             raise ValueError(f"sentencepiece refuses its model: {error}") from None
         first = first_byte_id(units)
-        self._signs = [first + byte for byte in SPACE.encode()]
+        self._space_ids = [first + byte for byte in SPACE.encode()]
 
     @classmethod
     def train(
@@ -84,37 +98,38 @@ class SentencePieceTokenizer(ByteUnits):
             TextError: the text holds half of a surrogate pair.
             MachineError: sentencepiece is missing.
         """
-        blocks, note = _drawn([*_blocks([text] if isinstance(text, str) else text)], seed)
+        texts = [text] if isinstance(text, str) else text
+        blocks, note = sample_blocks([*learnable_blocks(texts)], seed)
         if vocab_size and vocab_size < FEWEST_PIECES:
             problem = f"{vocab_size:,} pieces are 256 bytes and hardly a character"
             raise UsageError("--vocab-size", problem, f"give {FEWEST_PIECES} or more")
-        blocks, vocab_size = _without_rare(blocks, vocab_size)
-        written = io.BytesIO()
+        blocks, vocab_size = _replace_rare(blocks, vocab_size)
+        model = io.BytesIO()
         settings = {"model_type": model_type, "vocab_size": vocab_size, **LOSSLESS}
         # The last block makes sure that there is a piece for the space.
         _library().SentencePieceTrainer.train(
-            sentence_iterator=iter([*blocks, " "]), model_writer=written, **settings
+            sentence_iterator=iter([*blocks, " "]), model_writer=model, **settings
         )
-        made = cls(written.getvalue(), marked=marked)
-        found = len(made.units) - marked
-        notes = [f"{found:,} pieces: the text has no more"] if found < vocab_size else []
-        return made, "; ".join(notes + ([note] if note else [])) or None
+        tokenizer = cls(model.getvalue(), marked=marked)
+        learnt = len(tokenizer.units) - marked
+        notes = [f"{learnt:,} pieces: the text has no more"] if learnt < vocab_size else []
+        return tokenizer, "; ".join(notes + ([note] if note else [])) or None
 
     def encode(
         self, text: str, unknown: str = "error", subject: str = "text", before: int = 0
     ) -> Ids:
-        """Return the ids (n,) of text; see `units.writable` for the other arguments.
+        """Return the ids (n,) of text; see `Tokenizer.encode` for the arguments and errors.
 
         Long text is cut, at the ends of lines where it has them: there a cut changes no id.
         """
-        found = [np.zeros(0, dtype=self.dtype)]
-        for block in cut_blocks(writable(text, unknown, subject, before), CHARS_AT_ONCE):
+        ids_of_blocks = [np.zeros(0, dtype=self.dtype)]
+        for block in cut_blocks(replace_surrogates(text, unknown, subject, before), CHARS_AT_ONCE):
             ids: list[int] = []
             for number, part in enumerate(block.split(SPACE)):
-                ids += self._signs if number else []
+                ids += self._space_ids if number else []
                 ids += self._encode(part) if part else []
-            found.append(np.array(ids, dtype=self.dtype))
-        return np.concatenate(found)
+            ids_of_blocks.append(np.array(ids, dtype=self.dtype))
+        return np.concatenate(ids_of_blocks)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the arrays from which `from_tensors` makes it again."""
@@ -128,8 +143,8 @@ class SentencePieceTokenizer(ByteUnits):
         )
 
 
-def _without_rare(blocks: list[str], vocab_size: int | None) -> tuple[list[str], int]:
-    """Return blocks without characters too rare to be pieces, and how many pieces there may be.
+def _replace_rare(blocks: list[str], vocab_size: int | None) -> tuple[list[str], int]:
+    """Return blocks without the characters too rare to be pieces, and the number of pieces.
 
     At least a quarter of them is left to longer ones. A newline, which is never part of a longer
     piece, stands where a character was.
@@ -154,15 +169,15 @@ def cut_blocks(text: str, longest: int) -> Iterator[str]:
         yield text[start:]
 
 
-def _blocks(texts: Iterable[str]) -> Iterator[str]:
+def learnable_blocks(texts: Iterable[str]) -> Iterator[str]:
     """Yield what sentencepiece can learn from."""
     for text in texts:
-        for part in BARRED.split(writable(text, "error", "text", 0)):
+        for part in BARRED.split(replace_surrogates(text, "error", "text", 0)):
             yield from cut_blocks(part, LONGEST_BLOCK)
 
 
-def _drawn(blocks: list[str], seed: int) -> tuple[list[str], str | None]:
-    """Return the blocks that are learnt from, in their order, and what to say of it."""
+def sample_blocks(blocks: list[str], seed: int) -> tuple[list[str], str | None]:
+    """Return the blocks that are learnt from, in their order, and a sentence about it or None."""
     sizes = np.array([len(block.encode()) for block in blocks], dtype=np.int64)
     total = int(sizes.sum())
     if total <= MOST_LEARNT_BYTES:
@@ -170,7 +185,7 @@ def _drawn(blocks: list[str], seed: int) -> tuple[list[str], str | None]:
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(blocks))
     kept = np.sort(order[np.cumsum(sizes[order]) <= MOST_LEARNT_BYTES])
     share = f"{MOST_LEARNT_BYTES / 1e6:.0f} of {total / 1e6:,.0f} MB"
-    return [blocks[one] for one in kept], f"learnt from {share}, drawn at random"
+    return [blocks[i] for i in kept], f"learnt from {share}, drawn at random"
 
 
 def _library() -> Any:

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-BETWEEN_CHARACTERS = 0  # the state between two characters
-DEAD = 8  # the state to which no text in UTF-8 leads
+# The state between two characters.
+BETWEEN_CHARACTERS = 0
+# The state to which no text in UTF-8 leads.
+DEAD = 8
 
 # State, first and last byte, state after them. In 1, 2 and 3 so many bytes of the character are to
 # come, in 4 to 7 the next one has a narrower range. Source: The Unicode Standard, table 3-7.
@@ -29,18 +31,19 @@ RANGES = (
 )
 
 
-def _table() -> list[list[int]]:
+def _make_table() -> list[list[int]]:
     rows = [[DEAD] * 256 for _ in range(DEAD + 1)]
     for state, first, last, after in RANGES:
         rows[state][first : last + 1] = [after] * (last + 1 - first)
     return rows
 
 
-NEXT = _table()  # NEXT[state][byte]: the state after it
+# NEXT[state][byte] is the state after the byte.
+NEXT = _make_table()
 
 
 def advance(state: int, data: bytes) -> int:
-    """Return the state after data, DEAD where no text in UTF-8 goes on like that."""
+    """Return the state after data, DEAD where no text in UTF-8 continues like that."""
     for byte in data:
         state = NEXT[state][byte]
     return state
@@ -54,12 +57,14 @@ def count_characters(data: bytes) -> int:
 class Spelling:
     """What each id does to a text in UTF-8.
 
-    next_SV: the state after each id in each state and in DEAD; allowed_SV: whether it is not DEAD.
-    symbols: what each id stands for; boundary_id: the id between records, if there is one.
+    Attributes:
+        next_SV: int8, the state after each id in each state and in DEAD.
+        allowed_SV: bool, whether that state is not DEAD.
     """
 
     def __init__(self, symbols: Sequence[bytes], boundary_id: int | None) -> None:
-        rows = [[advance(state, one) for one in symbols] for state in range(DEAD + 1)]
+        """Take what each id stands for, and the id between records if there is one."""
+        rows = [[advance(state, symbol) for symbol in symbols] for state in range(DEAD + 1)]
         self.next_SV = np.array(rows, dtype=np.int8)
         if boundary_id is not None:
             self.next_SV[:, boundary_id] = DEAD
