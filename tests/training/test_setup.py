@@ -5,7 +5,7 @@ import pytest
 import textgen
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.errors import MachineError, TextgenError
+from textgen.errors import MachineError, TextgenError, UsageError
 from textgen.training import setup
 
 SIZES = {"cell": "gru", "hidden": 8, "embedding": 4, "batch": 2, "window": 8, "threads": 1}
@@ -64,6 +64,16 @@ def test_a_run_in_bfloat16_goes_on_in_float32_where_the_cpu_lacks_it(
         capsys.readouterr()
     )
     assert result.steps == 4
+    assert precision_of(tmp_path / "run") == "float32"
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_only_the_gru_has_products_in_bfloat16(corpus, tmp_path, bfloat16, cell):
+    bfloat16(True)
+    sizes = {**SIZES, "cell": cell, "steps": 2}
+    with pytest.raises(UsageError, match="only a GRU"):
+        textgen.train(corpus, out=str(tmp_path / "run"), precision="bfloat16", **sizes)
+    textgen.train(corpus, out=str(tmp_path / "run"), **sizes)
     assert precision_of(tmp_path / "run") == "float32"
 
 

@@ -149,9 +149,7 @@ def start_setup(
         paths, config, first=first.tokenizer if first else None, quiet=quiet, verify=verify
     )
     device = choose_device(config.device)
-    if config.precision == "bfloat16" and not _has_bfloat16(device):
-        problem = "this CPU has no products of bfloat16 numbers, which take AVX-512"
-        raise MachineError("--precision", problem, "use --precision float32")
+    _check_precision(config, device)
     threads = config.threads or available_cores()
     with cpu_settings(threads):
         recipe = sizing.choose_recipe(config, _sizing_inputs(config, dataset, device))
@@ -187,6 +185,18 @@ def _with_defaults(config: TrainConfig, first: Checkpoint | None) -> TrainConfig
             problem = f"differs from the {value} of --init {config.init}"
             raise UsageError(f"--{name}", problem, "leave it out")
     return replace(config, **settled)
+
+
+def _check_precision(config: TrainConfig, device: torch.device) -> None:
+    """Raise an error for products in bfloat16 where the cell or the CPU has none."""
+    if config.precision != "bfloat16":
+        return
+    if config.cell not in (None, "gru"):
+        problem = f"only a GRU's products can be bfloat16, not those of --cell {config.cell}"
+        raise UsageError("--precision", problem, "leave it out")
+    if not _has_bfloat16(device):
+        problem = "this CPU has no products of bfloat16 numbers, which take AVX-512"
+        raise MachineError("--precision", problem, "use --precision float32")
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -291,7 +301,10 @@ def resume_setup(
     notes = [note] if note else []
     config = state.config
     device = choose_device(config.device)
-    if config.precision == "bfloat16" and not _has_bfloat16(device):
+    if config.cell != "gru":
+        # Older runs noted bfloat16 for cells that never used it.
+        config = replace(config, precision="float32")
+    elif config.precision == "bfloat16" and not _has_bfloat16(device):
         config = replace(config, precision="float32")
         notes.append("products in float32, as this CPU has none in bfloat16: no longer exact")
     recipe = _saved_recipe(folder, config)

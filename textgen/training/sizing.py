@@ -107,10 +107,15 @@ def choose_recipe(config: TrainConfig, inputs: SizingInputs) -> Recipe:
         batch=config.batch or streams(usual_streams, window, inputs.mean_record_length),
         window=window,
         lr=config.lr or peak_rate(cell, hidden),
-        precision=config.precision or ("bfloat16" if inputs.bfloat16 else "float32"),
+        precision=config.precision or precision(cell, inputs),
         dropout=dropout(epochs) if config.dropout is None else config.dropout,
         weight_decay=decay(epochs) if config.weight_decay is None else config.weight_decay,
     )
+
+
+def precision(cell: str, inputs: SizingInputs) -> str:
+    """Return the type of the inputs of matrix products; only the GRU's can be bfloat16."""
+    return "bfloat16" if inputs.bfloat16 and cell == "gru" else "float32"
 
 
 def width(inputs: SizingInputs, layers: int) -> int:
