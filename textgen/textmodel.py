@@ -28,7 +28,7 @@ from textgen.config import SampleConfig, SampleOptions
 from textgen.data import Spans, longest_shared
 from textgen.engine import Threads, sampling_threads
 from textgen.errors import TextError, UsageError
-from textgen.evaluation import Score, adapted, score_text
+from textgen.evaluation import Score, adapt_checkpoint, score_text
 from textgen.sampling import (
     Constraints,
     SamplingState,
@@ -386,7 +386,7 @@ def adapt(
     >>> model, rule = adapt("checkpoints/corpus", "letters.txt")
     """
     path = runs.find_checkpoint(checkpoint)
-    learnt, rule = adapted(path, text, device)
+    learnt, rule = adapt_checkpoint(path, text, device)
     return TextModel(learnt, device, path), rule
 
 

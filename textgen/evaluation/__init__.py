@@ -3,11 +3,11 @@
 checkpoint, text -> evaluator -> protocols -> Result
 """
 
-from textgen.evaluation.dynamic import adapted as adapted
+from textgen.evaluation.dynamic import adapt_checkpoint as adapt_checkpoint
 from textgen.evaluation.evaluator import evaluate as evaluate
 from textgen.evaluation.protocols import Result as Result
 from textgen.evaluation.protocols import Score as Score
 from textgen.evaluation.protocols import score_text as score_text
 from textgen.evaluation.protocols import streamed as streamed
 
-__all__ = ["Result", "Score", "adapted", "evaluate", "score_text", "streamed"]
+__all__ = ["Result", "Score", "adapt_checkpoint", "evaluate", "score_text", "streamed"]

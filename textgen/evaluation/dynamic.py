@@ -1,6 +1,6 @@
-"""How fast a network learns from what it reads, and a checkpoint that leans towards a text.
+"""How fast a network learns from what it reads, and a checkpoint adapted to a text.
 
->>> checkpoint, rule = adapted("checkpoints/corpus", "letters.txt")
+>>> checkpoint, rule = adapt_checkpoint(Path("best.safetensors"), "letters.txt")
 """
 
 from __future__ import annotations
@@ -19,69 +19,91 @@ from textgen.evaluation.protocols import stateful
 if TYPE_CHECKING:
     from textgen.nn import AdaptationRule, CharRNN
 
-TAIL = 10_000  # characters of the training part on which the rule of learning is chosen
-
-
-def adapted(path: Path, text: str | Path, device: str = "cpu") -> tuple[Checkpoint, AdaptationRule]:
-    """Return a checkpoint that has learnt from a text file by reading it once, and how fast.
-
-    path: of the checkpoint, which stays as it is. Raises TextgenError subclasses.
-    """
-    from textgen.nn import cpu_settings
-
-    loaded = Checkpoint.load(path)
-    ids = loaded.tokenizer.encode(read_foreign(loaded.metadata, text).text, "replace")
-    network = network_of(loaded, device)
-    with cpu_settings(1):
-        rule = rule_for(network, path, loaded, None, "")
-        weights = adapt_network(network, rule, ids).export()
-    return dataclasses.replace(loaded, weights=weights), rule
-
-
-def rule_for(
-    network: CharRNN, path: Path, loaded: Checkpoint, text: str | Path | None, reported: str
-) -> AdaptationRule:
-    """Return how a checkpoint learns from what it reads, chosen on the end of its training part.
-
-    text: where its own text is, else the run in which it lies knows. The rule is the default one
-    where the text is gone, as with a checkpoint from somebody else, and where that end is part of
-    the text that is reported.
-    """
-    from textgen.nn import AdaptationRule
-
-    try:
-        whole = training_text.find_text(path, loaded.metadata, text)
-    except TextgenError:  # gone, or nobody says which it was
-        return AdaptationRule()
-    end = training_text.bounds(whole, loaded.metadata, "train")[1]
-    tail = whole.slice(max(0, end - TAIL), end)
-    if tail in reported:
-        return AdaptationRule()
-    ids = loaded.tokenizer.encode(tail, "replace")
-    return choose_rule(network, ids, loaded.tokenizer.counts)
-
-
+# Characters at the end of the training part on which a rule is chosen: five readings of them take
+# a minute or two, and tell the rules apart.
+TAIL = 10_000
+# The rules to choose from, around the best of "Dynamic evaluation" in docs/log.md.
 RATES = (1e-4, 3e-4, 1e-3)
 DECAYS = (1e-3, 1e-2)
 
 
-def adapt_network(model: CharRNN, rule: AdaptationRule, ids: np.ndarray) -> CharRNN:
-    """Return a model that has come from `model`, which stays as it is, by reading ids (n,) once."""
+def adapt_checkpoint(
+    path: Path, text: str | Path, device: str = "cpu"
+) -> tuple[Checkpoint, AdaptationRule]:
+    """Return a checkpoint that has learnt from a text by reading it once, and how fast it learnt.
+
+    Args:
+        path: the checkpoint's file, which stays as it is.
+        text: the file to learn from; what the model does not know is read as unknown.
+        device: where to compute.
+
+    Raises:
+        CheckpointError: if the checkpoint is missing or damaged.
+        TextError: if the text is missing or cannot be read.
+        MachineError: if the device is not there.
+    """
+    from textgen.nn import cpu_settings
+
+    checkpoint = Checkpoint.load(path)
+    ids = checkpoint.tokenizer.encode(read_foreign(checkpoint.metadata, text).text, "replace")
+    network = network_of(checkpoint, device)
+    with cpu_settings(1):
+        rule = choose_rule_for(path, checkpoint, network)
+        weights = adapt_network(network, rule, ids).export()
+    return dataclasses.replace(checkpoint, weights=weights), rule
+
+
+def adapt_network(network: CharRNN, rule: AdaptationRule, ids: np.ndarray) -> CharRNN:
+    """Return a copy of a network that has learnt by reading ids (n,) once."""
     from textgen.nn import AdaptiveStepper
 
-    learner = copy.deepcopy(model)
-    stateful(AdaptiveStepper(learner, rule), ids, np.zeros(model.config.vocab))
+    learner = copy.deepcopy(network)
+    stateful(AdaptiveStepper(learner, rule), ids, np.zeros(network.config.vocab))
     return learner
 
 
-def choose_rule(model: CharRNN, ids: np.ndarray, counts: np.ndarray) -> AdaptationRule:
-    """Return the rule under which a model reads ids (n,) best: first the rate, then the decay."""
+def choose_rule_for(
+    path: Path,
+    checkpoint: Checkpoint,
+    network: CharRNN,
+    named: str | Path | None = None,
+    measured: training_text.Passage = "",
+) -> AdaptationRule:
+    """Return how a checkpoint shall learn from what it reads, chosen on its training part's end.
+
+    It is the default rule where the training text is gone, as with a checkpoint from somebody else,
+    and where that end is part of what is measured.
+
+    Args:
+        path: the checkpoint's file, in whose run it is noted where the training text is.
+        checkpoint: the checkpoint.
+        network: its network.
+        named: where the training text is, if the run does not know.
+        measured: the text that the rule is for.
+    """
+    from textgen.nn import AdaptationRule
+
+    try:
+        text = training_text.find_text(path, checkpoint.metadata, named)
+    except TextgenError:
+        return AdaptationRule()
+    end = training_text.bounds(text, checkpoint.metadata, "train")[1]
+    tail = text.slice(max(0, end - TAIL), end)
+    if tail in measured:
+        return AdaptationRule()
+    ids = checkpoint.tokenizer.encode(tail, "replace")
+    return choose_rule(network, ids, checkpoint.tokenizer.counts)
+
+
+def choose_rule(network: CharRNN, ids: np.ndarray, counts: np.ndarray) -> AdaptationRule:
+    """Return the rule under which a network reads ids (n,) best: first the rate, then the decay."""
     from textgen.nn import AdaptationRule, AdaptiveStepper
 
-    def cost(rule: AdaptationRule) -> float:
-        return float(stateful(AdaptiveStepper(copy.deepcopy(model), rule), ids, counts).mean())
+    def mean_nats(rule: AdaptationRule) -> float:
+        learner = AdaptiveStepper(copy.deepcopy(network), rule)
+        return float(stateful(learner, ids, counts).mean())
 
-    costs = {rule: cost(rule) for rule in (AdaptationRule(rate, 0.0) for rate in RATES)}
-    rate = min(costs, key=costs.__getitem__).lr
-    costs |= {rule: cost(rule) for rule in (AdaptationRule(rate, decay) for decay in DECAYS)}
-    return min(costs, key=costs.__getitem__)
+    nats = {rule: mean_nats(rule) for rule in (AdaptationRule(rate, 0.0) for rate in RATES)}
+    rate = min(nats, key=nats.__getitem__).lr
+    nats |= {rule: mean_nats(rule) for rule in (AdaptationRule(rate, decay) for decay in DECAYS)}
+    return min(nats, key=nats.__getitem__)
