@@ -443,6 +443,15 @@ class TestErrors:
         (["corpus", "make"], 2, ["make"]),
     )  # fmt: skip
 
+    def test_a_lack_of_memory_is_one_line(self, capsys, monkeypatch):
+        def run(_arguments):
+            raise MemoryError
+
+        monkeypatch.setattr("textgen.cli.info.run", run)
+        code, out, err = call(capsys, "info", "a.txt")
+        assert (code, out) == (5, "")
+        assert err.startswith("textgen: error: memory: ") and err.count("\n") == 1
+
     @pytest.mark.parametrize("words, code, named", CASES, ids=lambda value: str(value)[:40])
     def test_one_line_with_the_code(self, home, capsys, words, code, named):
         (home / "empty.txt").touch()

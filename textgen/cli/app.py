@@ -8,7 +8,6 @@ It imports numpy and torch only inside the commands that need them.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -16,11 +15,28 @@ from collections.abc import Sequence
 
 from textgen.cli import corpus, eval, info, inspect, sample, train
 from textgen.cli.parser import Parser
+from textgen.cli.terminal import drop_stdout, stdout_error
 from textgen.config import did_you_mean
-from textgen.errors import Interrupted, TextgenError, UsageError
+from textgen.errors import Interrupted, MachineError, TextgenError, UsageError
 from textgen.version import __version__
 
-READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
+# 128 + SIGPIPE, as a shell reports it.
+READER_GONE = 141
+
+EXAMPLES = """examples:
+  textgen train corpus.txt              train on a text for ten minutes
+  textgen sample --prime "ROMEO:"       write text with the newest run
+  textgen eval RUN --part val           evaluate a run on its validation part"""
+
+# A module with `add_arguments` and `run`, and its help.
+COMMANDS = {
+    "train": (train, "train a model on a text file"),
+    "sample": (sample, "write text with a trained model"),
+    "eval": (eval, "evaluate a model on a text"),
+    "info": (info, "describe a checkpoint or a text file"),
+    "inspect": (inspect, "look into a trained model"),
+    "corpus": (corpus, "list, build and describe texts to train on"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     words = sys.argv[1:] if argv is None else list(argv)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # the same bytes whatever the locale says
+        # The same bytes whatever the locale says.
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
     try:
         return run_command(words, started)
@@ -38,10 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TextgenError as error:
         print(f"textgen: error: {error}", file=sys.stderr)
         return error.exit_code
+    except MemoryError:
+        lack = MachineError("memory", "there is not enough for this", "ask for less at a time")
+        print(f"textgen: error: {lack}", file=sys.stderr)
+        return lack.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that the exit does not flush again
+        drop_stdout()
         return READER_GONE
 
 
@@ -51,7 +72,8 @@ def run_command(words: Sequence[str], started: float) -> int:
     parser = make_parser()
     try:
         arguments = parser.parse_args(words)
-    except SystemExit as done:  # --help and --version
+    # By --help and --version.
+    except SystemExit as done:
         return int(done.code or 0)
     if arguments.command is None:
         parser.print_help()
@@ -62,25 +84,8 @@ def run_command(words: Sequence[str], started: float) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
-        from textgen.cli.terminal import stdout_error
-
         raise stdout_error(error) from error
     return 0
-
-
-EXAMPLES = """examples:
-  textgen train corpus.txt              train on a text for ten minutes
-  textgen sample --prime "ROMEO:"       write text with the newest run
-  textgen eval RUN --part val           evaluate a run on its validation part"""
-
-COMMANDS = {  # a module with `add_arguments` and `run`, and its help
-    "train": (train, "train a model on a text file"),
-    "sample": (sample, "write text with a trained model"),
-    "eval": (eval, "evaluate a model on a text"),
-    "info": (info, "describe a checkpoint or a text file"),
-    "inspect": (inspect, "look into a trained model"),
-    "corpus": (corpus, "list, build and describe texts to train on"),
-}
 
 
 def make_parser() -> Parser:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Callable
 
 from textgen.cli.parser import Parser, add_fields, given
 from textgen.config import TrainConfig
@@ -32,50 +31,55 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Do what the action says."""
-    CORPUS_ACTIONS[arguments.action](arguments)
+    match arguments.action:
+        case "list":
+            list_corpora()
+        case "build":
+            build_corpus(arguments.name, arguments.out)
+        case "report":
+            config = TrainConfig(**given(arguments, TrainConfig))
+            report_corpus(arguments.files, config, arguments.json)
+        case "cache":
+            list_cache(arguments.clear)
 
 
-def _list(arguments: Namespace) -> None:
+def list_corpora() -> None:
+    """Print the texts that can be built."""
     from textgen.data import registry
 
     for entry in registry.registered_corpora().values():
         print(f"{entry.name:<18} {entry.description}")
 
 
-def _build(arguments: Namespace) -> None:
+def build_corpus(name: str, out: str | None) -> None:
+    """Build a text and print where it is."""
     from textgen.data import registry
 
-    print(registry.build(arguments.name, arguments.out))
+    print(registry.build(name, out))
 
 
-def _report(arguments: Namespace) -> None:
+def report_corpus(files: list[str], config: TrainConfig, as_json: bool) -> None:
+    """Print what a text is and how best to train on it."""
     from textgen.analysis import report_on_corpus
     from textgen.data import TextFormat, read
 
-    config = TrainConfig(**given(arguments, TrainConfig))
-    text = read(arguments.files, 1, TextFormat.of(config), config.glob, quiet=False)
-    found = report_on_corpus(text, config.split)
-    if arguments.json:
-        print(json.dumps(found.to_json(), ensure_ascii=False))
+    text = read(files, 1, TextFormat.of(config), config.glob, quiet=False)
+    report = report_on_corpus(text, config.split)
+    if as_json:
+        print(json.dumps(report.to_json(), ensure_ascii=False))
         return
-    for label, value in found.lines():
+    for label, value in report.lines():
         print(f"{label + ':' if label else '':<22} {visible(value)}")
 
 
-def _cache(arguments: Namespace) -> None:
+def list_cache(clear: bool) -> None:
+    """Print the encoded texts that are kept between runs, or remove them."""
     from textgen.data import cache
 
-    if arguments.clear:
-        print(f"{cache.clear():,} bytes removed from {visible(str(cache.folder()))}")
+    folder = visible(str(cache.folder()))
+    if clear:
+        print(f"{cache.clear():,} bytes removed from {folder}")
         return
-    print(visible(str(cache.folder())))
-    for words, size in cache.cached_texts():
-        print(f"{size:>15,} bytes  {words}")
-
-
-CORPUS_ACTIONS: dict[str, Callable[[Namespace], None]] = {
-    "list": _list,
-    "build": _build,
-    "report": _report,
-    "cache": _cache,
-}
+    print(folder)
+    for description, size in cache.cached_texts():
+        print(f"{size:>15,} bytes  {description}")

@@ -30,12 +30,13 @@ def run(arguments: Namespace) -> None:
 
     picture = Path(arguments.out) if arguments.out else None
     if picture:
-        plots.check_picture(picture)  # before the work, not after it
+        # Before the work, not after it.
+        plots.check_picture(picture)
     text, lags = arguments.file, arguments.lags
     results = [gradients.inspect(path, text, lags) for path in arguments.checkpoints]
     if picture:
         plots.plot_gradients(results, picture)
     if arguments.json:
-        print(json.dumps([one.to_json() for one in results]))
+        print(json.dumps([result.to_json() for result in results]))
         return
     print("\n".join(gradients.table(results)))

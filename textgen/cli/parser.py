@@ -61,26 +61,26 @@ def add_fields(parser: Parser, config: type, names: Sequence[str] = ()) -> dict[
     """
     groups: dict[str | None, Any] = {None: parser}
     kinds = field_types(config)
-    for one in dataclasses.fields(config):
-        if names and one.name not in names:
+    for field in dataclasses.fields(config):
+        if names and field.name not in names:
             continue
-        title = one.metadata.get("group")
+        title = field.metadata.get("group")
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        kind = kinds[one.name]
+        kind = kinds[field.name]
         if kind is bool:
-            switch = {"action": "store_const", "const": True, "help": one.metadata["help"]}
-            groups[title].add_argument(option_name(one.name), **switch)
+            switch = {"action": "store_const", "const": True, "help": field.metadata["help"]}
+            groups[title].add_argument(option_name(field.name), **switch)
             continue
-        help = one.metadata["help"]
-        if one.default is not None and one.default not in ("", ()):
-            help += f" (default: {one.default})"
-        metavar = "|".join(one.metadata.get("choices", ())) or METAVARS[kind]
+        help = field.metadata["help"]
+        if field.default is not None and field.default not in ("", ()):
+            help += f" (default: {field.default})"
+        metavar = "|".join(field.metadata.get("choices", ())) or METAVARS[kind]
         groups[title].add_argument(
-            option_name(one.name),
+            option_name(field.name),
             action="append" if kind == tuple[str, ...] else "store",
             type=TYPES[kind],
-            metavar=one.metadata.get("metavar", metavar),
+            metavar=field.metadata.get("metavar", metavar),
             help=help.replace("%", "%%"),
         )
     return groups
@@ -88,7 +88,7 @@ def add_fields(parser: Parser, config: type, names: Sequence[str] = ()) -> dict[
 
 def given(arguments: argparse.Namespace, config: type) -> dict[str, Any]:
     """Return the fields of a config that stand on the command line."""
-    names = [one.name for one in dataclasses.fields(config)]
+    names = [field.name for field in dataclasses.fields(config)]
     values = {name: getattr(arguments, name, None) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -108,7 +108,7 @@ def sample_options(words: Sequence[str] | argparse.Namespace) -> dict[str, Any]:
             options[name] = unescape(options[name])
     for name in ("stop", "bias"):
         if name in options:
-            options[name] = tuple(unescape(one) for one in options[name])
+            options[name] = tuple(unescape(text) for text in options[name])
     return options
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from textgen.errors import MachineError, visible
 
 
-def say(words: str) -> None:
+def say(line: str) -> None:
     """Print a line on standard error."""
-    print(f"textgen: {words}", file=sys.stderr)
+    print(f"textgen: {line}", file=sys.stderr)
 
 
 def show(pieces: Iterator[str], end_line: bool = True) -> None:
@@ -36,9 +36,14 @@ def show(pieces: Iterator[str], end_line: bool = True) -> None:
 
 
 def stdout_error(error: OSError) -> OSError | MachineError:
-    """Return what to raise when standard output cannot be written."""
+    """Return what to raise when standard output cannot be written to."""
     if isinstance(error, BrokenPipeError):
         return error
     reason = (error.strerror or str(error)).lower()
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that the exit does not flush again
+    drop_stdout()
     return MachineError("standard output", f"cannot be written: {reason}", "free some space")
+
+
+def drop_stdout() -> None:
+    """Let standard output go nowhere, so that the exit does not flush what cannot be written."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115

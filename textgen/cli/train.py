@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from textgen.cli.parser import Parser, add_fields, given
 from textgen.config import TrainConfig, unescape
 
+# HUP, INT and TERM, as far as the system has them.
 STOPPING = [number for number in signal.valid_signals() if number in (1, 2, 15)]
 
 
@@ -34,7 +35,7 @@ def run(arguments: Namespace) -> None:
     options = given(arguments, TrainConfig)
     if "records" in options:
         options["records"] = unescape(options["records"])
-    with caught_signals() as received:
+    with catch_signals() as received:
         train(
             arguments.files,
             resume=arguments.resume,
@@ -47,17 +48,17 @@ def run(arguments: Namespace) -> None:
 
 
 @contextlib.contextmanager
-def caught_signals() -> Iterator[list[int]]:
+def catch_signals() -> Iterator[list[int]]:
     """Collect stopping signals in a list instead of dying of the first; the second one kills."""
     received: list[int] = []
 
-    def note(number: int, _frame: object) -> None:
+    def handle(number: int, _frame: object) -> None:
         if received:
             os._exit(128 + number)
         received.append(number)
         print("textgen: stopping after this step; once more to stop at once", file=sys.stderr)
 
-    before = {number: signal.signal(number, note) for number in STOPPING}
+    before = {number: signal.signal(number, handle) for number in STOPPING}
     try:
         yield received
     finally:
