@@ -21,17 +21,11 @@ from textgen.tokenizers.char import CharTokenizer
 LETTERS = CharTokenizer.from_text("abcdefgh\n")
 
 
-def patch(monkeypatch, name, value):
-    """Change a constant where it is used, and where the report asks for it."""
-    monkeypatch.setattr(nn_gradients, name, value)
-    monkeypatch.setattr(nn, name, value)
-
-
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Few positions after a short warm-up."""
-    patch(monkeypatch, "POSITIONS", 3)
-    patch(monkeypatch, "READ_BEFORE", 4)
+    monkeypatch.setattr(nn_gradients, "POSITIONS", 3)
+    monkeypatch.setattr(nn_gradients, "READ_BEFORE", 4)
 
 
 def checkpoint(cell, layers=1, hidden=3, **changed):

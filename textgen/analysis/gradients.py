@@ -127,29 +127,29 @@ def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradie
 
 def _encode_text(text: str | Path, loaded: Checkpoint, lags: int) -> np.ndarray:
     """Return the ids of a text that is long enough for so many lags, which must have room."""
-    from textgen.nn import MOST_STATE_NUMBERS, POSITIONS, READ_BEFORE
+    from textgen.nn import characters_needed, most_lags
 
-    most = MOST_STATE_NUMBERS // (loaded.model.layers * loaded.model.hidden) - 1
+    most = most_lags(loaded.model)
     if not 1 <= lags <= most:
         problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"
         raise UsageError("--lags", problem, "give a number in between")
     content = corpus.read(text, text_format=loaded.metadata.text_format).text
-    least = READ_BEFORE + lags + 1 + POSITIONS
+    least = characters_needed(lags)
     if len(content) < least:
         problem = f"{len(content):,} characters are too few for {lags:,} lags"
         raise TextError(str(text), problem, f"give at least {least:,}, or fewer --lags")
     return loaded.tokenizer.encode(content, "replace")
 
 
-def table(results: Sequence[Gradients]) -> Iterator[str]:
+def format_table(results: Sequence[Gradients]) -> Iterator[str]:
     """Yield the lines of a table: for each state the median and the band at a few lags."""
     for number, result in enumerate(results):
         if number:
             yield ""
-        yield from _table_of(result)
+        yield from _format_result(result)
 
 
-def _table_of(result: Gradients) -> Iterator[str]:
+def _format_result(result: Gradients) -> Iterator[str]:
     window = f", trained on windows of {result.window}" if result.window else ""
     sizes = f"{counted(result.layers, 'layer')} of {result.hidden}"
     yield f"{visible(result.checkpoint)}: {result.cell}, {sizes}{window}"

@@ -39,4 +39,4 @@ def run(arguments: Namespace) -> None:
     if arguments.json:
         print(json.dumps([result.to_json() for result in results]))
         return
-    print("\n".join(gradients.table(results)))
+    print("\n".join(gradients.format_table(results)))

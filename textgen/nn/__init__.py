@@ -15,16 +15,12 @@ from textgen.nn.device import memory_checked as memory_checked
 from textgen.nn.device import multiplies_bfloat16 as multiplies_bfloat16
 from textgen.nn.dynamic import AdaptationRule as AdaptationRule
 from textgen.nn.dynamic import AdaptiveStepper as AdaptiveStepper
-from textgen.nn.gradients import MOST_STATE_NUMBERS as MOST_STATE_NUMBERS
-from textgen.nn.gradients import POSITIONS as POSITIONS
-from textgen.nn.gradients import READ_BEFORE as READ_BEFORE
+from textgen.nn.gradients import characters_needed as characters_needed
 from textgen.nn.gradients import gradient_norms as gradient_norms
+from textgen.nn.gradients import most_lags as most_lags
 from textgen.nn.gradients import state_names as state_names
 
 __all__ = [
-    "MOST_STATE_NUMBERS",
-    "POSITIONS",
-    "READ_BEFORE",
     "AdaptationRule",
     "AdaptiveStepper",
     "CharRNN",
@@ -32,11 +28,13 @@ __all__ = [
     "TorchStepper",
     "available_cores",
     "can_pack",
+    "characters_needed",
     "choose_device",
     "cpu_settings",
     "gradient_norms",
     "measure_gflops",
     "memory_checked",
+    "most_lags",
     "multiplies_bfloat16",
     "state_names",
 ]

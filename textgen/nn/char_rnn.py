@@ -12,8 +12,6 @@ Shapes: T time steps, B streams, V vocabulary, E embedding, H hidden, L layers.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,6 +20,8 @@ from textgen.config import GATES, ModelConfig
 from textgen.nn.cells import LayerState, make_layer
 
 State = tuple[LayerState, ...]
+# A stepper also takes a state as it is read from a file, in arrays; None means zeros.
+GivenState = State | tuple[tuple[np.ndarray, ...], ...] | None
 
 # The embedding's part of the dropout rate, about that of the best run of docs/log.md, "ten minutes,
 # once more": .08 beside .3.
@@ -190,31 +190,35 @@ class TorchStepper:
         """Return the zero state of B rows."""
         return self.model.initial_state(rows)
 
-    def forward(self, x_TB: np.ndarray, state: Any) -> tuple[Tensor, Any]:
-        """Return logits_TBV and the state, without a graph.
-
-        state: of this stepper, or one of arrays as it is read from a file.
-        """
-        if state is not None and isinstance(state[0][0], np.ndarray):
-            state = tuple(
-                tuple(torch.tensor(part, device=self.device) for part in layer) for layer in state
-            )
+    def forward(self, x_TB: np.ndarray, state: GivenState) -> tuple[Tensor, State]:
+        """Return logits_TBV and the state, without a graph."""
         with torch.no_grad():
-            logits_TBV, after = self.model(torch.from_numpy(x_TB).to(self.device), state)
+            x = torch.from_numpy(x_TB).to(self.device)
+            logits_TBV, after = self.model(x, self.as_tensors(state))
         return logits_TBV, after
 
-    def step(self, ids_B: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+    def as_tensors(self, state: GivenState) -> State | None:
+        """Return a state as the model takes it."""
+
+        def as_tensor(part: Tensor | np.ndarray) -> Tensor:
+            return part if isinstance(part, Tensor) else torch.tensor(part, device=self.device)
+
+        return tuple(tuple(map(as_tensor, layer)) for layer in state) if state else None
+
+    def step(self, ids_B: np.ndarray, state: GivenState) -> tuple[np.ndarray, State]:
         """Return logits_BV of the character after ids_B, and the state that has read ids_B."""
         logits_TBV, state = self.forward(np.asarray(ids_B, dtype=np.int64)[None], state)
         return logits_TBV[0].cpu().numpy(), state
 
-    def read(self, ids: np.ndarray, rows: int, state: Any) -> tuple[np.ndarray, Any]:
+    def read(self, ids: np.ndarray, rows: int, state: GivenState) -> tuple[np.ndarray, State]:
         """Feed ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
         ids_TB = np.repeat(np.asarray(ids, dtype=np.int64)[:, None], rows, axis=1)
         logits_TBV, state = self.forward(ids_TB, state)
         return logits_TBV[-1].cpu().numpy(), state
 
-    def nats(self, x_TB: np.ndarray, y_TB: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+    def nats(
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: GivenState
+    ) -> tuple[np.ndarray, GivenState]:
         """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
         nats_TB = np.empty(y_TB.shape)
         steps = max(1, MOST_LOGITS // (x_TB.shape[1] * self.model.config.vocab))

@@ -15,13 +15,12 @@ Krause et al., 2018). An update is Adam's without momentum, then a pull towards 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from textgen.nn.char_rnn import CharRNN, TorchStepper, losses
+from textgen.nn.char_rnn import CharRNN, GivenState, TorchStepper, losses
 
 # The window that networks are trained with unless told otherwise.
 CHARS_PER_UPDATE = 64
@@ -60,21 +59,23 @@ class AdaptiveStepper(TorchStepper):
             self._weights, lr=rule.lr, betas=(0.0, SECOND_MOMENT), fused=True
         )
 
-    def nats(self, x_TB: np.ndarray, y_TB: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+    def nats(
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: GivenState
+    ) -> tuple[np.ndarray, GivenState]:
         """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB.
 
         What is predicted was not yet learnt from.
         """
         x, y = torch.from_numpy(x_TB).to(self.device), torch.from_numpy(y_TB).to(self.device)
-        nats_TB = np.empty(y_TB.shape)
+        nats_TB, after = np.empty(y_TB.shape), self.as_tensors(state)
         for start in range(0, len(x), CHARS_PER_UPDATE):
             stretch = slice(start, start + CHARS_PER_UPDATE)
-            logits_TBV, state = self.model(x[stretch], state)
+            logits_TBV, after = self.model(x[stretch], after)
             losses_TB = losses(logits_TBV, y[stretch])
             nats_TB[stretch] = losses_TB.detach().cpu().double().numpy()
-            state = tuple(tuple(part.detach() for part in layer) for layer in state)
+            after = tuple(tuple(part.detach() for part in layer) for layer in after)
             self._learn(losses_TB.mean())
-        return nats_TB, state
+        return nats_TB, after
 
     def _learn(self, loss: Tensor) -> None:
         self.model.zero_grad()

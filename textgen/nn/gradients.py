@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from textgen.config import ModelConfig
 from textgen.nn.cells import LayerState
 from textgen.nn.char_rnn import CharRNN, State
 
@@ -30,6 +31,16 @@ def state_names(cell: str) -> str:
     return "hc" if cell == "lstm" else "h"
 
 
+def most_lags(config: ModelConfig) -> int:
+    """Return the largest lag for which a graph of one position has room."""
+    return MOST_STATE_NUMBERS // (config.layers * config.hidden) - 1
+
+
+def characters_needed(lags: int) -> int:
+    """Return how long a text must be for lags up to this one."""
+    return READ_BEFORE + lags + 1 + POSITIONS
+
+
 def gradient_norms(network: CharRNN, ids: np.ndarray, lags: int) -> np.ndarray:
     """Return norms_KSP: how strongly the loss at each position depends on each earlier state.
 
@@ -37,8 +48,8 @@ def gradient_norms(network: CharRNN, ids: np.ndarray, lags: int) -> np.ndarray:
 
     Args:
         network: left as it is.
-        ids: (n,) of a text, n > READ_BEFORE + lags + POSITIONS; positions are spread over it.
-        lags: the largest lag, in characters.
+        ids: (n,) of a text, n >= `characters_needed(lags)`; the positions are spread over it.
+        lags: the largest lag, in characters, at most `most_lags(network.config)`.
     """
     config, model = network.config, copy.deepcopy(network)
     model.layers = nn.ModuleList(StepwiseLayer(config.cell, layer) for layer in model.layers)
