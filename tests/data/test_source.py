@@ -23,7 +23,7 @@ from textgen.data.source import Source
 from textgen.errors import MachineError, TextError, UsageError
 
 BOM = b"\xef\xbb\xbf"
-PIECE = source_module.PIECE_BYTES
+PIECE = source_module.BLOCK_BYTES
 AGAIN = "repeat when nothing writes to it"
 
 
@@ -75,7 +75,7 @@ def test_a_file_comes_back_byte_for_byte(tmp_path_factory, text, marked, size):
     path = tmp_path_factory.getbasetemp() / "round-trip.txt"
     data = (BOM if marked else b"") + text.encode()
     path.write_bytes(data)
-    with mock.patch.object(source_module, "PIECE_BYTES", size):
+    with mock.patch.object(source_module, "BLOCK_BYTES", size):
         source = Source([path])
         assert source.sha256 is None
         for _ in range(2):
@@ -88,7 +88,7 @@ def test_a_file_comes_back_byte_for_byte(tmp_path_factory, text, marked, size):
 
 def test_a_file_is_read_in_pieces_as_they_are_asked_for(write, monkeypatch):
     source = Source([write("corpus.txt", "abcdefghijklmno")])
-    monkeypatch.setattr(source_module, "PIECE_BYTES", 6)
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 6)
     read = []
     pieces = source.pieces(read.append)
     assert read == []
@@ -98,7 +98,7 @@ def test_a_file_is_read_in_pieces_as_they_are_asked_for(write, monkeypatch):
 
 
 def test_a_reading_that_is_given_up_leaves_nothing_open(write, monkeypatch):
-    monkeypatch.setattr(source_module, "PIECE_BYTES", 3)
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 3)
     source = Source([write("corpus.txt", "abcdefgh")])
     pieces = source.pieces()
     next(pieces)
@@ -108,7 +108,7 @@ def test_a_reading_that_is_given_up_leaves_nothing_open(write, monkeypatch):
 
 
 def test_two_readings_at_once_do_not_disturb_each_other(write, piped, monkeypatch):
-    monkeypatch.setattr(source_module, "PIECE_BYTES", 3)
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 3)
     piped(b"12345678")
     with Source([write("corpus.txt", "abcdefgh"), "-"]) as source:
         pairs = list(itertools.zip_longest(source.pieces(), source.pieces()))
@@ -167,7 +167,7 @@ def test_an_unknown_encoding_is_a_usage_error():
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
 @pytest.mark.parametrize("size", [1, 5, PIECE])
 def test_a_packed_file_is_the_text_that_was_packed(write, pack, size, monkeypatch):
-    monkeypatch.setattr(source_module, "PIECE_BYTES", size)
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", size)
     data = BOM + "né\r\n".encode() * 30
     packed = pack(data[:50]) + pack(data[50:])  # two members, the border inside a character
     source = Source([write("named-anything", packed)])
@@ -398,8 +398,8 @@ def test_standard_input_can_be_read_as_often_as_wanted(piped):
 
 @pytest.mark.parametrize("kept", [1, 1 << 25])
 def test_standard_input_is_kept_in_memory_or_on_the_disk(piped, write, kept, monkeypatch):
-    monkeypatch.setattr(source_module, "SPOOLED", kept)
-    monkeypatch.setattr(source_module, "PIECE_BYTES", 7)
+    monkeypatch.setattr(source_module, "SPOOLED_BYTES", kept)
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 7)
     piped(gzip.compress(b"two" * 100))
     with Source([write("one.txt", "one"), "-", write("three.txt", "three")]) as source:
         assert "".join(source.pieces()) == "one\n" + "two" * 100 + "\nthree"

@@ -32,10 +32,14 @@ from textgen.files import write_error
 __all__ = ["Source", "TextFormat"]
 
 DEFAULT = TextFormat()
-STDIN = Path("stdin")  # this object, not its name, stands for standard input
-PIECE_BYTES = 1 << 20  # bytes that are read at a time
-SPOOLED = 1 << 25  # bytes of standard input that are kept in memory; more go to the disk
-TEXTS = "*.txt"  # what is read of a folder
+# This object, not its name, stands for standard input.
+STDIN = Path("stdin")
+# Bytes that are read at a time.
+BLOCK_BYTES = 1 << 20
+# Bytes of standard input that are kept in memory; more go to the disk.
+SPOOLED_BYTES = 1 << 25
+# What is read of a folder.
+TEXT_FILES = "*.txt"
 
 
 class Source:
@@ -46,12 +50,14 @@ class Source:
     so that it can be read again. Files packed by gzip, xz or zstd are unpacked. A newline is added
     after a file, except the last, only if the file has characters and ends in none.
 
-    files: in the order in which they are read; name: of the first argument. After a full pass:
-    sha256, of the bytes when it is one file read in the default way, whether packed or not, else of
-    each file's length and sha256 and the format; bytes: the unpacked ones; had_bom: whether a
-    byte order mark was dropped.
-
-    Raises UsageError for what cannot be meant, TextError for what is missing or no file.
+    Attributes:
+        files: in the order in which they are read.
+        name: of the first argument.
+        text_format: how bytes become characters.
+        sha256: after a full pass, of the bytes when it is one file read in the default format,
+            whether packed or not, else of each file's length and sha256 and the format.
+        bytes: after a full pass, how many there are, unpacked.
+        had_bom: after a full pass, whether a byte order mark was dropped.
     """
 
     def __init__(
@@ -60,6 +66,17 @@ class Source:
         text_format: TextFormat = DEFAULT,
         glob: str | None = None,
     ) -> None:
+        """Name the files; each is looked at but none is read.
+
+        Args:
+            paths: files, folders, or "-" for standard input, in the order of the text.
+            text_format: how bytes become characters.
+            glob: which files of folders; by default those whose names end in .txt.
+
+        Raises:
+            UsageError: nothing is named, a file is named twice, or glob is given without a folder.
+            TextError: a file is missing or not a regular one, or a folder holds none that matches.
+        """
         if not paths:
             raise UsageError("FILE", "no text is named", "name a file, a folder, or - for stdin")
         self.text_format = text_format
@@ -68,9 +85,10 @@ class Source:
         for path in paths:
             if str(path) == "-":
                 self.files.append(_stdin())
-            elif os.path.isdir(path):  # unlike Path's, os.path's questions never raise
+            # Unlike Path's, os.path's questions never raise.
+            elif os.path.isdir(path):
                 folders += 1
-                self.files += _below(Path(path), TEXTS if glob is None else glob)
+                self.files += _files_below(Path(path), TEXT_FILES if glob is None else glob)
             else:
                 self.files.append(Path(path))
         if glob is not None and not folders:
@@ -80,7 +98,8 @@ class Source:
         self._on_disk = sum(_stat(path).st_size for path in self.files if path is not STDIN)
         _refuse_twice(self.files)
         self._spool: tempfile.SpooledTemporaryFile[bytes] | None = None
-        self._drained = False  # of standard input
+        # Whether standard input has come to its end.
+        self._drained = False
         self._seen: list[tuple[int, str]] = []
         self.sha256: str | None = None
         self.bytes = 0
@@ -107,39 +126,45 @@ class Source:
     def signature(self) -> list[Any] | None:
         """Return what tells, without reading them, that files and format are still the same.
 
-        A list that JSON can hold: of each file its absolute path, size, time of change in
-        nanoseconds and inode, then the format. None where standard input is read. Take it before
-        the text is read: what changes afterwards then shows.
+        Take it before the text is read: what changes afterwards then shows.
+
+        Returns:
+            A list that JSON can hold: of each file its absolute path, size, time of change in
+            nanoseconds and inode, then the format. None where standard input is read.
         """
         if any(path is STDIN for path in self.files):
             return None
-        found: list[Any] = []
+        stamps: list[Any] = []
         for path in self.files:
             status = _stat(path)
-            found.append([os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino])
-        return [*found, list(dataclasses.astuple(self.text_format))]
+            stamp = [os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino]
+            stamps.append(stamp)
+        return [*stamps, list(dataclasses.astuple(self.text_format))]
 
     def pieces(self, progress: Callable[[int], object] | None = None) -> Iterator[str]:
         """Yield the text in pieces, none of them empty, from its beginning.
 
-        progress: told the number of bytes after each read from the disk; they add up to `size`.
-        Raises TextError where a file cannot be read, is damaged, holds bytes that are not text, or
-        is not what it was in an earlier pass.
+        Args:
+            progress: told the number of bytes after each read from the disk; they add up to `size`.
+
+        Raises:
+            TextError: a file cannot be read, is damaged, holds bytes that are not text, or is not
+                what it was in an earlier pass.
         """
         seen: list[tuple[int, str]] = []
-        had_bom = ended = False
-        for place, path in enumerate(self.files):
-            if place and not ended:
+        had_bom = ends_a_line = False
+        for i, path in enumerate(self.files):
+            if i and not ends_a_line:
                 yield "\n"
-            ended, tally = True, _Tally()
-            blocks = tally.counted(self._unpacked(path, progress))
+            ends_a_line, tally = True, _Tally()
+            blocks = tally.watch(self._unpacked(path, progress))
             again = partial(self._unpacked, path)
             for piece in decoded(str(path), self.text_format, blocks, again):
-                ended = piece.endswith(("\n", "\r"))
+                ends_a_line = piece.endswith(("\n", "\r"))
                 yield piece
             had_bom |= has_mark(tally.head, self.text_format)
             seen.append((tally.length, tally.sha256.hexdigest()))
-            if self._seen and self._seen[place] != seen[place]:
+            if self._seen and self._seen[i] != seen[i]:
                 fix = "repeat when nothing writes to it"
                 raise TextError(str(path), "changed while it was read", fix)
         self._seen, self.had_bom, self.bytes = seen, had_bom, sum(length for length, _ in seen)
@@ -168,38 +193,40 @@ class Source:
                 with _errors_of(path):
                     file = stack.enter_context(path.open("rb", buffering=0))
                 read = partial(_read_at, file)
-            at = 0
+            offset = 0
             while True:
                 with _errors_of(path):
-                    block = read(at)
+                    block = read(offset)
                 if not block:
                     return
-                at += len(block)
+                offset += len(block)
                 if progress:
                     progress(len(block))
                 yield block
 
-    def _from_spool(self, at: int) -> bytes:
-        """Return what stands at a place of standard input, reading on where nobody has been yet.
+    def _from_spool(self, offset: int) -> bytes:
+        """Return a block of standard input, reading on where nobody has been yet.
 
         So a first pass has each piece as soon as it comes.
         """
         if self._spool is None:
-            self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOLED)  # noqa: SIM115 - `close`
-        block = _read_at(self._spool, at)
+            self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES)  # noqa: SIM115 - `close`
+        block = _read_at(self._spool, offset)
         if not block and not self._drained:
-            block = sys.stdin.buffer.read(PIECE_BYTES)
+            block = sys.stdin.buffer.read(BLOCK_BYTES)
             self._drained = not block
             try:
-                self._spool.write(block)  # at its end, where the last reading left it
+                # The last reading left it at its end.
+                self._spool.write(block)
             except OSError as error:
                 raise write_error("the temporary folder", error) from error
         return block
 
 
-def _read_at(file: IO[bytes], at: int) -> bytes:
-    file.seek(at)  # several passes may share a file
-    return file.read(PIECE_BYTES)
+def _read_at(file: IO[bytes], offset: int) -> bytes:
+    # Several passes may share a file.
+    file.seek(offset)
+    return file.read(BLOCK_BYTES)
 
 
 class _Tally:
@@ -210,7 +237,7 @@ class _Tally:
         self.head = b""
         self.sha256 = hashlib.sha256()
 
-    def counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    def watch(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield blocks as they are."""
         for block in blocks:
             self.head += block[: 4 - len(self.head)]
@@ -227,39 +254,42 @@ def _stdin() -> Path:
     return STDIN
 
 
-def _below(folder: Path, glob: str) -> list[Path]:
+def _files_below(folder: Path, glob: str) -> list[Path]:
     """Return the files below folder that match glob, ordered by their paths below it."""
-    found, others = {}, Counter[str]()
-    for place, below, names in os.walk(folder, onerror=partial(_refuse, folder)):
-        below[:] = [name for name in below if not name.startswith(".")]
+    matching, other_suffixes = {}, Counter[str]()
+    for parent, folders, names in os.walk(folder, onerror=partial(_refuse, folder)):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if name.startswith("."):
                 continue
-            path = Path(place, name)
+            path = Path(parent, name)
             inside = PurePosixPath(path.relative_to(folder).as_posix())
-            try:
-                matches = inside.match(glob.removeprefix("**/"))
-            except ValueError as error:
-                fix = "write for example --glob '*.md'"
-                raise UsageError("--glob", f"{glob!r} is no pattern", fix) from error
-            if matches:
-                found[str(inside)] = path
+            if _matches(inside, glob):
+                matching[str(inside)] = path
             else:
-                others[path.suffix] += 1
-    if found:
-        return [found[inside] for inside in sorted(found)]
-    likely = "*" + max(sorted(others), key=others.__getitem__, default=".md")
+                other_suffixes[path.suffix] += 1
+    if matching:
+        return [matching[inside] for inside in sorted(matching)]
+    likely = "*" + max(sorted(other_suffixes), key=other_suffixes.__getitem__, default=".md")
     problem = f"no file below it matches {glob!r}"
     raise TextError(str(folder), problem, f"choose others, for example --glob {likely!r}")
+
+
+def _matches(path: PurePosixPath, glob: str) -> bool:
+    try:
+        return path.match(glob.removeprefix("**/"))
+    except ValueError as error:
+        fix = "write for example --glob '*.md'"
+        raise UsageError("--glob", f"{glob!r} is not a valid pattern", fix) from error
 
 
 def _refuse_twice(files: Sequence[Path]) -> None:
     seen = set()
     for path in files:
-        place = "-" if path is STDIN else os.path.normcase(os.path.realpath(path))
-        if place in seen:
+        real = "-" if path is STDIN else os.path.normcase(os.path.realpath(path))
+        if real in seen:
             raise UsageError("-" if path is STDIN else str(path), "is named twice", "name it once")
-        seen.add(place)
+        seen.add(real)
 
 
 def _stat(path: Path) -> os.stat_result:
@@ -286,7 +316,8 @@ def _errors_of(path: Path) -> Iterator[None]:
     """Raise TextError for what goes wrong with a file inside."""
     try:
         yield
-    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
+    # ValueError: a NUL in the name.
+    except (FileNotFoundError, ValueError):
         raise TextError(str(path), "no such file", "check the path") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

@@ -19,7 +19,8 @@ from textgen.errors import MachineError, RunInUseError, UsageError
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: two trainers in one folder are not detected there
+except ImportError:
+    # Windows has no flock: two trainers in one folder are not detected there.
     fcntl = None  # type: ignore[assignment]
 
 
@@ -30,8 +31,14 @@ def write_output(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     pipe, a terminal or another device gets the chunks as they come; so does the file that standard
     output or error goes to, as /dev/stdout may be one that others write to as well.
 
-    Raises UsageError for what cannot be a file name, MachineError for what cannot be written,
-    and BrokenPipeError when the reader of a pipe has left.
+    Args:
+        path: a file, a link, a pipe or a device.
+        chunks: the content, in order.
+
+    Raises:
+        UsageError: path cannot be the name of a file.
+        MachineError: it cannot be written.
+        BrokenPipeError: the reader of a pipe has left.
     """
     check_name(path)
     try:
@@ -48,7 +55,11 @@ def write_output(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Raise UsageError for what cannot be the name of a file, such as one with a NUL in it."""
+    """Check that path can be the name of a file.
+
+    Raises:
+        UsageError: it cannot, such as one with a NUL in it.
+    """
     try:
         os.lstat(path)
     except ValueError as error:
@@ -60,7 +71,8 @@ def check_name(path: Path) -> None:
 def _standard_stream(status: os.stat_result) -> int | None:
     """Return the descriptor of standard output or error if that is the file with this status."""
     for descriptor in (1, 2):
-        with contextlib.suppress(OSError):  # a closed one
+        # A closed stream has no status.
+        with contextlib.suppress(OSError):
             if os.path.samestat(status, os.fstat(descriptor)):
                 return descriptor
     return None
@@ -73,7 +85,8 @@ def _write_through(path: Path, stream: int | None, chunks: Iterable[bytes | memo
         with open(target, "wb", buffering=0) as file:
             for chunk in chunks:
                 rest = memoryview(chunk)
-                while rest:  # a pipe may take less than it is given
+                # A pipe may take less than it is given.
+                while rest:
                     rest = rest[os.write(file.fileno(), rest) :]
     except BrokenPipeError:
         raise
@@ -84,13 +97,21 @@ def _write_through(path: Path, stream: int | None, chunks: Iterable[bytes | memo
 def write_atomically(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """Write chunks to path so that a reader sees the old file or the whole new one.
 
-    The new file has the permissions of the old one. Raises MachineError when the disk is full or
-    the folder cannot be written; the old file is then untouched and no temporary file is left.
+    The new file has the permissions of the old one.
+
+    Args:
+        path: of the file.
+        chunks: the content, in order.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written; the old file is then
+            untouched and no temporary file is left.
     """
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            with contextlib.suppress(FileNotFoundError):  # a new file has what the umask leaves
+            # A new file has the permissions that the umask leaves.
+            with contextlib.suppress(FileNotFoundError):
                 temporary.chmod(path.stat().st_mode & 0o777)
             for chunk in chunks:
                 file.write(chunk)
@@ -106,7 +127,12 @@ def write_atomically(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 
 
 def write_error(path: Path | str, error: OSError) -> MachineError:
-    """Return the MachineError for an OSError met while writing path."""
+    """Return the MachineError for an OSError met while writing path.
+
+    Args:
+        path: what could not be written, as the error names it.
+        error: why.
+    """
     fixes = {
         errno.ENOSPC: "free some space, then repeat",
         errno.EROFS: "choose a folder that can be written",
@@ -133,9 +159,13 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; raise RunInUseError when another process holds it.
+    """Hold the folder's lock inside a `with`.
 
     The kernel drops the lock with the process, so a dead trainer never blocks the next one.
+
+    Raises:
+        RunInUseError: another process holds it.
+        MachineError: the folder cannot be written.
     """
     if fcntl is None:
         yield
@@ -152,5 +182,6 @@ def locked(folder: Path) -> Iterator[None]:
                 str(folder), "another process is training in it", "choose another --out"
             ) from error
         except OSError:
-            pass  # a file system without locks, as some network ones are
+            # A file system without locks, as some network ones are.
+            pass
         yield

@@ -118,12 +118,14 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
         CheckpointError: there is no such file, it is not one of ours, it is damaged, or a newer
             textgen made it.
     """
-    if os.path.exists(path) and not os.path.isfile(path):  # unlike Path's, these never raise
+    # Unlike Path's, these never raise.
+    if os.path.exists(path) and not os.path.isfile(path):
         raise CheckpointError(str(path), "is not a file", "name a .safetensors file or a run")
     try:
         with open(path, "rb") as file:
             return _read_verified(path, file)
-    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
+    # ValueError: a NUL in the name.
+    except (FileNotFoundError, ValueError):
         raise CheckpointError(str(path), "no such file", "check the path") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -240,7 +242,8 @@ def _tensor(path: Path, name: str, body: bytes, span: _Span) -> np.ndarray:
     try:
         part = memoryview(body)[span.start : span.end]
         array = np.frombuffer(part, dtype=span.dtype).reshape(span.shape)
-    except ValueError as error:  # more dimensions, or a longer one, than an array can have
+    # More dimensions, or a longer one, than an array can have.
+    except ValueError as error:
         raise CheckpointError(str(path), f"damaged header: {name}: {error}", RETRAIN) from None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise CheckpointError(str(path), f"{name} holds numbers that are not finite", RETRAIN)
