@@ -10,18 +10,15 @@ import stat
 import subprocess
 import sys
 
-import naive
 import numpy as np
 import pytest
-from samples import network_of, units_of
+from factories import learn_tokenizer, random_checkpoint
 
 import textgen
-from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.metadata import Metadata
 from textgen.cli import writing
 from textgen.cli.app import main
 from textgen.cli.interactive import Session
-from textgen.config.model import ModelConfig
 from textgen.config.sample import SampleConfig
 from textgen.data import source
 from textgen.data.corpus import Corpus
@@ -34,11 +31,8 @@ LETTERS = CharTokenizer.from_text(WORDS)
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An untrained model, model.safetensors, in the current folder."""
-    sizes = ModelConfig(vocab=LETTERS.size, layers=1, hidden=8, embedding=4)
-    weights = naive.random_weights(sizes, seed=0, scale=0.6)
-    weights = {name: array.astype(np.float32) for name, array in weights.items()}
     metadata = Metadata(Corpus.of(WORDS, tmp_path / "words.txt").identity())
-    Checkpoint(sizes, LETTERS, weights, metadata).save(tmp_path / "model.safetensors")
+    random_checkpoint(LETTERS, metadata, scale=0.6).save(tmp_path / "model.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -589,7 +583,7 @@ def test_the_longest_copied_span_is_reported(home, sample):
         (out[i:j] for i in range(2, len(out)) for j in range(i, len(out) + 1) if out[i:j] in WORDS),
         key=len,
     )
-    assert f"the longest span that the training text has too: {len(longest)} character" in err
+    assert f"longest span copied from the training text: {len(longest)} character" in err
     assert len(longest) < 3
     assert sample("--novel", 3, "--prime", "It")[1] == out  # from the index
     code, _, err = sample("--prime", "It")
@@ -679,7 +673,9 @@ def test_a_conversation_whose_reader_is_gone_ends_quietly(home):
 
 @pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
 def test_a_model_of_bytes_or_pieces_writes_what_was_asked(home, sample, kind):
-    network_of(units_of(kind, "the cat é 日本 😀\n" * 9)).save(home / "model.safetensors")
+    random_checkpoint(learn_tokenizer(kind, "the cat é 日本 😀\n" * 9)).save(
+        home / "model.safetensors"
+    )
     (home / "prime.txt").write_text("the cat é", "utf-8")
     code, out, _ = sample("--prime-file", "prime.txt")
     assert code == 0
@@ -699,5 +695,7 @@ def test_a_model_of_bytes_or_pieces_writes_what_was_asked(home, sample, kind):
 
 
 def test_two_runs_give_the_same_bytes(home, sample):
-    network_of(units_of("bpe", "the cat é 日本 😀\n" * 9)).save(home / "model.safetensors")
+    random_checkpoint(learn_tokenizer("bpe", "the cat é 日本 😀\n" * 9)).save(
+        home / "model.safetensors"
+    )
     assert sample("--num", 4) == sample("--num", 4)

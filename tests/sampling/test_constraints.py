@@ -9,9 +9,8 @@ import re
 import naive
 import numpy as np
 import pytest
-from samples import counted, network_of, units_of
+from factories import learn_tokenizer, random_checkpoint, with_counts_of
 
-from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.loading import make_engine
 from textgen.checkpoint.metadata import Metadata
 from textgen.config.model import ModelConfig
@@ -96,9 +95,9 @@ KINDS = ["byte", "bpe", "unigram"]
 @functools.cache
 def of_units(kind):
     """A tokenizer and a network; some characters were spelled in bytes, each stood alone too."""
-    tokenizer = units_of(kind, UNITS)
-    tokenizer = counted(tokenizer, UNITS + "ßñ€" + "  ".join(sorted({*UNITS})))
-    return tokenizer, make_engine(network_of(tokenizer, hidden=4, embedding=3))
+    tokenizer = learn_tokenizer(kind, UNITS)
+    tokenizer = with_counts_of(tokenizer, UNITS + "ßñ€" + "  ".join(sorted({*UNITS})))
+    return tokenizer, make_engine(random_checkpoint(tokenizer, hidden=4, embedding=3))
 
 
 def texts_of_units(kind, **options):
@@ -139,7 +138,7 @@ def test_only_characters_beyond_ascii_need_pieces(kind):
 
 def test_only_pieces_that_the_training_used_are_left_by_only():
     """Of a text whose letters stand together, a piece of one letter was never used."""
-    tokenizer = units_of("bpe", "thethe" * 50)
+    tokenizer = learn_tokenizer("bpe", "thethe" * 50)
     with pytest.raises(UsageError, match="pieces to write"):
         Constraints.of(tokenizer, config(only="t"))
 
@@ -455,9 +454,7 @@ def test_a_row_may_end_at_once_whatever_was_looked_back_on_before(look_back):
 def checkpoint(text=WORDS):
     data = text.encode()
     identity = TextIdentity("words.txt", len(data), hashlib.sha256(data).hexdigest())
-    weights = naive.random_weights(sizes(), 0, scale=0.8)
-    weights = {name: array.astype(np.float32) for name, array in weights.items()}
-    return Checkpoint(sizes(), LETTERS, weights, Metadata(identity))
+    return random_checkpoint(LETTERS, Metadata(identity), scale=0.8)
 
 
 @pytest.fixture
@@ -525,7 +522,7 @@ def test_a_prime_in_two_halves_counts_as_far_back_as_the_option_says(folder):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pattern_needs_a_model_of_characters(kind):
-    model = TextModel(network_of(units_of(kind, UNITS)))
+    model = TextModel(random_checkpoint(learn_tokenizer(kind, UNITS)))
     with pytest.raises(UsageError, match="works with characters") as caught:
         model.sample(match="a+")
     assert caught.value.subject == "--match"
@@ -535,7 +532,7 @@ def test_bytes_copy_no_span_of_the_training_text(tmp_path):
     """Where a copy could be gone on with only, the text ends before a broken character."""
     (tmp_path / "words.txt").write_text(UNITS, "utf-8", newline="")
     metadata = Metadata(corpus.read(tmp_path / "words.txt").identity())
-    made = network_of(units_of("byte", UNITS))
+    made = random_checkpoint(learn_tokenizer("byte", UNITS))
     made = dataclasses.replace(made, metadata=metadata)
     made.save(tmp_path / "model.safetensors")
     model = load(tmp_path / "model.safetensors")
@@ -548,7 +545,7 @@ def test_bytes_copy_no_span_of_the_training_text(tmp_path):
 
 
 def test_pieces_spell_a_copy_in_many_ways_so_it_cannot_be_barred(tmp_path):
-    made = network_of(units_of("bpe", UNITS))
+    made = random_checkpoint(learn_tokenizer("bpe", UNITS))
     made = dataclasses.replace(made, metadata=Metadata(TextIdentity("a", 1, "b")))
     made.save(tmp_path / "model.safetensors")
     with pytest.raises(UsageError, match="this model writes pieces") as caught:
