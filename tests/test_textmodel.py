@@ -181,7 +181,7 @@ def test_errors_of_sampling(model):
 
 def test_state_of_several_texts_is_refused_for_one(model):
     model.sample("ab", length=5, seed=1)
-    with pytest.raises(UsageError, match=r"^state: is where 3 texts stopped"):
+    with pytest.raises(UsageError, match=r"^state: belongs to 3 texts"):
         model.sample(length=5, state=model.state.take([0, 0, 0]))
 
 
@@ -301,11 +301,11 @@ def test_a_state_of_torch_goes_to_a_file_and_back(tmp_path, monkeypatch):
 
 
 def test_errors_of_states(model, tmp_path):
-    with pytest.raises(UsageError, match="no text was written yet"):
+    with pytest.raises(UsageError, match="nothing has been written yet"):
         model.save_state(tmp_path / "here.state")
     model.sample("ab", length=5, seed=1)
     model.save_state(tmp_path / "here.state")
-    with pytest.raises(CheckpointError, match="not where a text of this model stopped") as caught:
+    with pytest.raises(CheckpointError, match="does not belong to this model") as caught:
         textgen.TextModel(checkpoint("lstm")).load_state(tmp_path / "here.state")
     assert caught.value.exit_code == 4
     with pytest.raises(CheckpointError, match="no such file"):

@@ -236,24 +236,39 @@ class TextModel:
         self._constraints(SampleConfig.of(config, **options))
 
     def save_state(self, path: str | Path) -> None:
-        """Write where the last text stopped to a file."""
+        """Write where the last text stopped to a file.
+
+        Raises:
+            UsageError: if nothing has been written yet.
+            MachineError: if the file cannot be written.
+        """
         if self.state is None:
-            raise UsageError("state", "no text was written yet", "write one first")
+            raise UsageError("state", "nothing has been written yet", "write a text first")
         self.state.save(path, self.checkpoint.model)
 
     def load_state(self, path: str | Path) -> SamplingState:
-        """Return, and take as `state`, what `save_state` wrote with this model's like."""
+        """Return, and take as `state`, what `save_state` wrote.
+
+        Raises:
+            CheckpointError: if the file is missing, damaged or of another model.
+        """
         self.state = load_state(path, self.checkpoint.model)
         return self.state
 
     def longest_copied(self, text: str, training_text: str | None = None) -> str:
-        """Return the longest span of text that stands in the text the model was trained on.
+        """Return the longest span of a text that the training text holds too.
 
-        training_text: that file, where it is no longer where it was. Raises TextError if it is
-        not found or another one.
+        Args:
+            text: what the model wrote, for example.
+            training_text: the file that the model was trained on, if it has moved.
+
+        Raises:
+            UsageError: if the model does not know where its training text is.
+            TextError: if that text is gone, or another one.
         """
         if self.path is None:
-            raise TextError("text", "of a model without a file it is not known", "load it from one")
+            problem = "is unknown for a model that has no file"
+            raise TextError("training text", problem, "load the model from a file")
         whole = text_of(self.path, self.checkpoint, training_text).text
         codes, text_codes = (code_points(part).astype(np.uint32) for part in (whole, text))
         return "".join(map(chr, longest_shared(codes, text_codes).tolist()))
@@ -297,7 +312,7 @@ class TextModel:
                 raise UsageError("state", problem, "leave one of them out")
             return (text.text for text in self._texts([config.prime], config))
         if state is not None and len(state.logits_BV) != 1:
-            problem = f"is where {len(state.logits_BV)} texts stopped"
+            problem = f"belongs to {len(state.logits_BV)} texts, not to one"
             raise UsageError("state", problem, "pass state.take([row])")
         return self._streamed(config, state)
 
@@ -332,10 +347,10 @@ class TextModel:
             yield from best
 
     def _different(self, prime: str, config: SampleConfig) -> Iterator[Text]:
-        """Yield texts that differ from each other, or from the items of the training text."""
+        """Yield texts that differ from each other, or from the records of the training text."""
         if self.tokenizer.boundary_id is None:
             name = "--unseen" if config.unseen else "--unique"
-            problem = "is for items, and this model learnt one text"
+            problem = "is for records, and this model was trained on one text"
             raise UsageError(name, problem, "use --novel, or train with --records")
         barred: Container[str] = ()
         if config.unseen:

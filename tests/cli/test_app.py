@@ -333,11 +333,11 @@ class TestTexts:
         found = out.rstrip("\n").split("\n")
         assert code == 0
         assert len(found) == len(set(found)) < 50
-        assert f"{len(found)} of 50 were found" in err
+        assert f"found {len(found)} of 50" in err
 
     def test_items_are_asked_of_a_model_of_items_only(self, home, capsys):
         code, _, err = call(capsys, "sample", "--unseen", "--num", 2)
-        assert code == 2 and "--unseen: is for items" in err
+        assert code == 2 and "--unseen: is for records" in err
 
     @pytest.mark.slow
     def test_files_folders_and_standard_input(self, names, capsys):

@@ -234,7 +234,7 @@ def test_undo_takes_the_last_step_back_whatever_it_was(choosing):
         assert choosing.text == expected
     say(choosing, ":undo")
     assert choosing.text == ""
-    with pytest.raises(UsageError, match="nothing to take back"):
+    with pytest.raises(UsageError, match="nothing to undo"):
         say(choosing, ":undo")
 
 

@@ -255,13 +255,13 @@ def load_for(model):
 def test_a_place_in_the_text_of_another_model_is_refused(tmp_path, other):
     path = tmp_path / "here.state"
     stopped().save(path, sizes())
-    refused(path, "here.state", "not where a text of this model stopped", load=load_for(other))
+    refused(path, "here.state", "does not belong to this model", load=load_for(other))
 
 
 def test_a_checkpoint_is_no_place_in_a_text_and_the_other_way_round(tmp_path):
     model, path = tmp_path / "model.safetensors", tmp_path / "here.state"
     full_checkpoint().save(model)
-    refused(model, "not where a text", load=load_for(full_checkpoint().model))
+    refused(model, "does not belong", load=load_for(full_checkpoint().model))
     stopped().save(path, sizes())
     refused(path, load=Checkpoint.load)
 
@@ -380,4 +380,4 @@ def test_rests_that_cannot_be_are_refused(tmp_path, change):
     tensors, meta = tensorfile.read_tensors(tmp_path / "here")
     tensors = {n: one for n, one in {**tensors, **change}.items() if one is not None}
     tensorfile.write_tensors(tmp_path / "here", tensors, meta)
-    refused(tmp_path / "here", "where a text stopped", load=lambda p: load_state(p, sizes()))
+    refused(tmp_path / "here", "is not a complete state", load=lambda p: load_state(p, sizes()))

@@ -133,7 +133,7 @@ class Session:
 
     def _undo(self, _argument: str) -> str:
         if len(self._turns) == 1:
-            raise UsageError(":undo", "there is nothing to take back", "write something first")
+            raise UsageError(":undo", "there is nothing to undo", "write something first")
         self._turns.pop()
         return self.text[-200:] + "\n"
 

@@ -221,7 +221,7 @@ def show_progress(texts: Iterator[Text], expected: int) -> Iterator[Text]:
         yield text
     # Different ones were asked for.
     if count < expected:
-        say(f"{count} of {expected} were found; a higher --temperature finds more")
+        say(f"found {count} of {expected}; a higher --temperature finds more")
 
 
 def separate(texts: Iterable[str], separator: str) -> Iterator[str]:
@@ -261,8 +261,8 @@ def report_copied(model: TextModel, texts: list[str], training_text: str | None)
     try:
         copied = max((model.longest_copied(text, training_text) for text in texts), key=len)
     except (TextError, UsageError):
-        say("how long a span was copied is not known: the training text is gone")
+        say("cannot tell how much was copied: the training text is gone")
         return
     shown = visible(copied if len(copied) <= 60 else copied[:57] + "...")
     length = counted(len(copied), "character")
-    say(f"the longest span that the training text has too: {length}, {shown!r}")
+    say(f"longest span copied from the training text: {length}, {shown!r}")

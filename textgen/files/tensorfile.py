@@ -174,7 +174,7 @@ def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
 
 def _parse_settings(path: Path, text: Any) -> dict[str, Any]:
     if not isinstance(text, str) or len(text) > LARGEST_SETTINGS:
-        raise CheckpointError(str(path), "its settings are no text of at most 1 MB", RETRAIN)
+        raise CheckpointError(str(path), "its settings are not a text of at most 1 MB", RETRAIN)
     try:
         settings = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:

@@ -114,7 +114,7 @@ def load_state(path: str | Path, model: ModelConfig) -> SamplingState:
     tensors, metadata = tensorfile.read_tensors(Path(path))
     recorded = metadata.get("continuation")
     if not isinstance(recorded, dict) or recorded.get("model") != to_json(model):
-        problem = "is not where a text of this model stopped"
+        problem = "is a state that does not belong to this model"
         raise CheckpointError(str(path), problem, "load it with the model that wrote the text")
     unwritten = _pop_unwritten_bytes(tensors)
     position, seed = recorded.get("position"), recorded.get("seed", -1)
@@ -124,7 +124,7 @@ def load_state(path: str | Path, model: ModelConfig) -> SamplingState:
         or not _fit(tensors, model)
         or not all(type(number) is int and number >= 0 for number in numbers)
     ):
-        problem = "does not hold where a text stopped"
+        problem = "is not a complete state"
         raise CheckpointError(str(path), problem, "write the text again")
     state = tuple(
         tuple(tensors[f"state.{layer}.{part}"] for part in range(parts))

@@ -51,7 +51,7 @@ def tokenizer_for(
         MachineError: sentencepiece is needed and missing.
     """
     if first and first.boundary_id is not None and not marked:
-        raise UsageError("--init", "learnt items, not one text", "give --records too")
+        raise UsageError("--init", "was trained on records, not on one text", "give --records too")
     if isinstance(first, CharTokenizer):
         return merge_alphabets(alphabet(), first), []
     if isinstance(first, SentencePieceTokenizer):
