@@ -109,7 +109,6 @@ def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradie
     states = [
         (layer + 1, name) for layer in range(model.layers) for name in state_names(model.cell)
     ]
-    percentiles = np.percentile(norms_KSP, (50, 5, 95), axis=2).transpose(2, 0, 1).tolist()
     return Gradients(
         checkpoint=str(checkpoint),
         cell=model.cell,
@@ -118,11 +117,15 @@ def inspect(checkpoint: str | Path, text: str | Path, lags: int = 200) -> Gradie
         window=loaded.metadata.window,
         lags=lags,
         positions=norms_KSP.shape[2],
-        curves=tuple(
-            Curve(*state, *map(tuple, bands))
-            for state, bands in zip(states, percentiles, strict=True)
-        ),
+        curves=tuple(_curves(states, norms_KSP)),
     )
+
+
+def _curves(states: list[tuple[int, str]], norms_KSP: np.ndarray) -> Iterator[Curve]:
+    """Yield the percentiles of each state, which is named by its layer and a letter."""
+    percentiles = np.percentile(norms_KSP, (50, 5, 95), axis=2).transpose(2, 0, 1).tolist()
+    for (layer, name), bands in zip(states, percentiles, strict=True):
+        yield Curve(layer, name, *map(tuple, bands))
 
 
 def _encode_text(text: str | Path, loaded: Checkpoint, lags: int) -> np.ndarray:
