@@ -79,9 +79,14 @@ class Setup:
     plan: Plan | None = None
     progress: Progress = field(default_factory=Progress)
 
-    def __post_init__(self) -> None:
-        self.first_step = self.trainer.step
-        self.earlier_seconds = self.progress.seconds
+    # Where this process begins: the steps and the seconds of earlier ones.
+    first_step: int = 0
+    earlier_seconds: float = 0.0
+
+    def continue_from(self, state: ResumeState) -> None:
+        """Take over the plan and the progress of a run that was stopped."""
+        self.plan, self.progress = state.plan, state.progress
+        self.first_step, self.earlier_seconds = state.step, state.progress.seconds
 
     def metadata(self, metrics: Mapping[str, Any]) -> Metadata:
         """Return what a checkpoint records, without the paths of this machine."""
@@ -299,14 +304,8 @@ def resume_setup(
     _refuse_changes(wanted)
     checkpoint, state, note = runs.load_last(folder)
     notes = [note] if note else []
-    config = state.config
-    device = choose_device(config.device)
-    if config.cell != "gru":
-        # Older runs noted bfloat16 for cells that never used it.
-        config = replace(config, precision="float32")
-    elif config.precision == "bfloat16" and not _has_bfloat16(device):
-        config = replace(config, precision="float32")
-        notes.append("products in float32, as this CPU has none in bfloat16: no longer exact")
+    device = choose_device(state.config.device)
+    config = _with_possible_precision(state.config, device, notes)
     recipe = _saved_recipe(folder, config)
     dataset = load_dataset(
         paths or state.texts, config, checkpoint.tokenizer, quiet=quiet, verify=verify
@@ -319,17 +318,8 @@ def resume_setup(
     threads = wanted.threads or state.threads
     if threads != state.threads:
         notes.append(f"{threads} threads instead of {state.threads}: no longer exact")
-    setup = Setup(
-        dataset=dataset,
-        config=config,
-        recipe=recipe,
-        trainer=trainer,
-        ngrams=checkpoint.ngrams,
-        threads=threads,
-        notes=notes,
-        plan=state.plan,
-        progress=state.progress,
-    )
+    setup = Setup(dataset, config, recipe, trainer, checkpoint.ngrams, threads, notes)
+    setup.continue_from(state)
     _extend(setup, wanted)
     return setup
 
@@ -341,6 +331,19 @@ def _refuse_changes(wanted: TrainConfig) -> None:
         if option.name not in changeable and getattr(wanted, option.name) != option.default:
             fix = "leave it out, or start a new run with --init"
             raise UsageError(option_name(option.name), "is settled for a resumed run", fix)
+
+
+def _with_possible_precision(
+    config: TrainConfig, device: torch.device, notes: list[str]
+) -> TrainConfig:
+    """Return config with products that the device has; note where exactness ends with that."""
+    if config.cell != "gru":
+        # Older runs noted bfloat16 for cells that never used it.
+        return replace(config, precision="float32")
+    if config.precision == "bfloat16" and not _has_bfloat16(device):
+        notes.append("products in float32, as this CPU has none in bfloat16: no longer exact")
+        return replace(config, precision="float32")
+    return config
 
 
 def _saved_recipe(folder: Path, config: TrainConfig) -> Recipe:
