@@ -245,7 +245,7 @@ def test_ids_are_those_of_the_tokenizer_of_any_text(stretch, other):
 def test_the_smallest_type_holds_a_place():
     for size, dtype in ((1, "u1"), (256, "u1"), (257, "u2"), (70_000, "u4")):
         text = "".join(map(chr, range(0x10000, 0x10000 + size)))
-        assert corpus_of(text).ranks.dtype == dtype
+        assert corpus_of(text).char_indices.dtype == dtype
         assert corpus_of(text).text == text
 
 
@@ -283,13 +283,13 @@ def same(one, other):
 
 def test_a_small_text_leaves_nothing_in_the_cache(tmp_path, cached):
     (tmp_path / "small.txt").write_bytes(b"abc" * 1000)
-    assert not isinstance(read(tmp_path / "small.txt").ranks, np.memmap)
+    assert not isinstance(read(tmp_path / "small.txt").char_indices, np.memmap)
     assert not cached.exists()
 
 
 def test_a_large_text_is_the_same_text_in_the_cache(large, monkeypatch):
     found = read(large)
-    assert isinstance(found.ranks, np.memmap)
+    assert isinstance(found.char_indices, np.memmap)
     monkeypatch.setattr(corpus, "IN_MEMORY", 1 << 20)
     assert same(found, read(large, verify=True))
 

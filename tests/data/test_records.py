@@ -11,35 +11,40 @@ from textgen.data import records
 from textgen.data.records import IGNORED, Records
 from textgen.data.streams import RecordStreams
 
-MARK = 99
+BOUNDARY = 99
 ITEMS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=12), min_size=1, max_size=30)
 
 
 def framed(items):
-    flat = [MARK]
+    flat = [BOUNDARY]
     for item in items:
-        flat += [*item, MARK]
+        flat += [*item, BOUNDARY]
     return np.array(flat, np.uint8)
 
 
 def test_lines_are_items():
-    assert records.split("ann\nbob\r\n\n  x \nann\n", "lines") == ["ann", "bob", "  x ", "ann"]
+    assert records.split_records("ann\nbob\r\n\n  x \nann\n", "lines") == [
+        "ann",
+        "bob",
+        "  x ",
+        "ann",
+    ]
 
 
 def test_a_blank_line_may_hold_blanks_and_come_in_numbers():
     text = "X:1\nabc\n\nX:2\r\n\r\ndef\n \t\n\n\nX:3\n"
-    assert records.split(text, "blank-line") == ["X:1\nabc", "X:2", "def", "X:3"]
+    assert records.split_records(text, "blank-line") == ["X:1\nabc", "X:2", "def", "X:3"]
 
 
 def test_any_text_can_stand_between_items():
-    assert records.split("a.c<|>\n\nb<|>", "<|>") == ["a.c", "b"]
-    assert records.split("a.b.c", ".") == ["a", "b", "c"]  # it is no pattern
+    assert records.split_records("a.c<|>\n\nb<|>", "<|>") == ["a.c", "b"]
+    assert records.split_records("a.b.c", ".") == ["a", "b", "c"]  # it is no pattern
 
 
 @given(st.text(st.sampled_from("ab\n\r "), max_size=40))
 def test_no_item_is_empty_or_begins_or_ends_with_a_newline(text):
     for how in ("lines", "blank-line", "ab"):
-        items = records.split(text, how)
+        items = records.split_records(text, how)
         assert all(items)
         assert not any(re.match(r"[\r\n]|.*[\r\n]\Z", item, re.DOTALL) for item in items)
         letters = "".join(items).replace("\n", "").replace("\r", "")
@@ -48,28 +53,28 @@ def test_no_item_is_empty_or_begins_or_ends_with_a_newline(text):
 
 
 def test_repeated_items_are_taken_once_and_counted():
-    assert records.different(["b", "a", "b", "b"]) == (["b", "a"], 2)
+    assert records.drop_repeated(["b", "a", "b", "b"]) == (["b", "a"], 2)
 
 
 @given(st.lists(st.text(min_size=1), unique=True))
 def test_the_order_of_items_is_mixed_the_same_way_each_time(items):
-    mixed = records.shuffled(items)
+    mixed = records.shuffle_records(items)
     assert sorted(mixed) == sorted(items)
-    assert records.shuffled(items) == mixed
+    assert records.shuffle_records(items) == mixed
 
 
 def test_a_sorted_list_is_mixed():
     names = [f"{number:04}" for number in range(1000)]
-    places = [names.index(name) for name in records.shuffled(names)[900:]]
+    places = [names.index(name) for name in records.shuffle_records(names)[900:]]
     assert 400 < sum(places) / 100 < 600
 
 
 @given(ITEMS)
 def test_items_of_framed_ids_begin_at_their_marks(items):
-    found = Records.of(framed(items), MARK)
+    found = Records.of(framed(items), BOUNDARY)
     assert found.lengths.tolist() == [len(item) + 1 for item in items]
     for start, item in zip(found.starts, items, strict=True):
-        assert framed(items)[start : start + len(item) + 2].tolist() == [MARK, *item, MARK]
+        assert framed(items)[start : start + len(item) + 2].tolist() == [BOUNDARY, *item, BOUNDARY]
 
 
 def rows_of_an_epoch(streams, epoch):
@@ -92,16 +97,16 @@ def rows_of_an_epoch(streams, epoch):
 
 @given(ITEMS, st.integers(1, 8), st.integers(1, 9), st.integers(0, 3), st.integers(0, 2))
 def test_an_epoch_shows_every_item_once_whole_and_from_its_mark(items, batch, window, seed, epoch):
-    streams = RecordStreams(framed(items), MARK, batch, window, seed)
+    streams = RecordStreams(framed(items), BOUNDARY, batch, window, seed)
     read = rows_of_an_epoch(streams, epoch)
-    assert all(x[0] == MARK and x[1:] == y[:-1] and y[-1] == MARK for x, y in read)
+    assert all(x[0] == BOUNDARY and x[1:] == y[:-1] and y[-1] == BOUNDARY for x, y in read)
     assert sorted(y[:-1] for _, y in read) == sorted(items)
 
 
 def test_epochs_differ_and_repeat_with_their_seed():
     ids = framed([[one] * 3 for one in range(10)] * 5)
     order = [
-        rows_of_an_epoch(RecordStreams(ids, MARK, 4, 8, s), e)
+        rows_of_an_epoch(RecordStreams(ids, BOUNDARY, 4, 8, s), e)
         for s, e in ((0, 0), (0, 0), (0, 1), (1, 0))
     ]
     assert order[0] == order[1]
@@ -112,7 +117,7 @@ def test_epochs_differ_and_repeat_with_their_seed():
 def test_rows_of_a_window_are_of_like_length():
     """Little of a window is wasted."""
     lengths = np.random.default_rng(0).integers(1, 40, 5000)
-    streams = RecordStreams(framed([[1] * n for n in lengths]), MARK, 64, 64, 0)
+    streams = RecordStreams(framed([[1] * n for n in lengths]), BOUNDARY, 64, 64, 0)
     room = used = 0
     for index in range(streams.windows):
         _, y_TB, _ = streams.window_at(0, index)

@@ -110,5 +110,5 @@ def test_what_is_repeated_or_trained_on_too_is_told():
 def test_the_records_of_all_parts_are_those_of_the_text(pieces, how):
     text = "\n".join(pieces)
     parts = parts_of(Split("0.6,0.3,0.1", how), text)
-    whole = splits.records.split(text, how)
+    whole = splits.records.split_records(text, how)
     assert sorted(name for part in parts.values() for name in part) == sorted(set(whole))

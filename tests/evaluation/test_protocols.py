@@ -341,7 +341,7 @@ def test_what_can_be_neither_encoded_nor_paid_for_is_refused():
 
 def framed_items(items):
     tokenizer = CharTokenizer.from_text("".join(items), marked=True)
-    return tokenizer, records.framed(items, tokenizer)
+    return tokenizer, records.frame_records(items, tokenizer)
 
 
 @given(st.lists(st.text(st.sampled_from("abc"), min_size=1, max_size=300), min_size=1, max_size=9))
@@ -352,7 +352,7 @@ def test_each_item_is_read_from_the_zero_state_to_its_end(items):
     expected = [0.0]
     for item in items:
         _, alone = framed_items([item])
-        alone = records.framed([item], tokenizer).astype(int)[:, None]
+        alone = records.frame_records([item], tokenizer).astype(int)[:, None]
         nats_TB, _ = Counting().nats(alone[:-1], alone[1:], None)
         expected += nats_TB[:, 0].tolist()
     np.testing.assert_allclose(costs, expected, rtol=1e-12)

@@ -32,7 +32,7 @@ def read_foreign(metadata: Metadata, text: str | Path, encoding: str = "utf-8") 
 def passage_of(text: Corpus, metadata: Metadata) -> Passage:
     """Return any text as a checkpoint reads it: as one string, or as records."""
     how = metadata.records
-    return text.text if how is None else records.split(text.text, how)
+    return text.text if how is None else records.split_records(text.text, how)
 
 
 def find_text(path: Path, metadata: Metadata, named: Named = None, part: str = "train") -> Corpus:
@@ -89,7 +89,7 @@ def known_records(path: Path, metadata: Metadata, named: Named = None) -> frozen
     if metadata.records is None:
         return frozenset()
     text = find_text(path, metadata, named)
-    return frozenset(records.split(text.text, metadata.records))
+    return frozenset(records.split_records(text.text, metadata.records))
 
 
 def _cut(text: Corpus, metadata: Metadata, part: str) -> Passage:

@@ -12,7 +12,7 @@ from textgen.data.dataset import load_dataset as load_dataset
 from textgen.data.encodings import TextFormat as TextFormat
 from textgen.data.records import IGNORED as IGNORED
 from textgen.data.records import Records as Records
-from textgen.data.records import framed as framed
+from textgen.data.records import frame_records as frame_records
 from textgen.data.source import Source as Source
 from textgen.data.spans import BASE as BASE
 from textgen.data.spans import SPAN_CHARS as SPAN_CHARS
@@ -45,7 +45,7 @@ __all__ = [
     "Streams",
     "TextFormat",
     "TextIdentity",
-    "framed",
+    "frame_records",
     "joins_previous",
     "load_dataset",
     "longest_shared",

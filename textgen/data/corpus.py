@@ -1,7 +1,7 @@
-"""A text as the places of its characters in its own alphabet, and its parts.
+"""A text as the indices of its characters in its own alphabet.
 
 Text file -> corpus -> ids. A text is read twice, piece by piece: once to count its characters, once
-to write each one's place in the alphabet, in the smallest type that holds it. So a text of any size
+to write each one's index in the alphabet, in the smallest type that holds it. So a text of any size
 takes little memory: a small one lies in memory, a large one in the cache, from which the system
 maps what is used. Whatever is cut from it is exact, and any tokenizer's ids follow from it.
 
@@ -31,9 +31,12 @@ from textgen.data.source import DEFAULT, STDIN, Source
 from textgen.errors import TextError, counted
 from textgen.tokenizers import CODE_POINTS, CharTokenizer, Ids, code_points
 
-IN_MEMORY = 1 << 25  # bytes of a text, unpacked; a larger one is kept in the cache
-PIECE_CHARS = 1 << 20  # characters handled at a time
-RARE = 10  # times
+# Bytes of a text, unpacked; a larger one is kept in the cache.
+IN_MEMORY = 1 << 25
+# Characters handled at a time.
+PIECE_CHARS = 1 << 20
+# Times: a character that occurs less is called rare, as little can be learnt of it.
+RARE = 10
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,23 @@ class TextIdentity:
 class Corpus:
     """A text and where it came from.
 
-    codepoints: (U,) uint32, rising; counts: (U,) of each; ranks: (n,) places in codepoints.
-    sha256 and size are those of the file's bytes, of several files those of all of them.
+    Attributes:
+        path: what was named, the first of several.
+        codepoints: (U,) uint32, its different characters, rising.
+        counts: (U,) how often each occurs.
+        char_indices: (n,) the index in codepoints of each character, in the smallest unsigned type;
+            in memory or mapped from the cache.
+        sha256: of the file's bytes, of several files see `Source`.
+        size: bytes of all files, unpacked.
+        had_bom: whether a byte order mark was dropped.
+        text_format: how bytes became characters.
+        files: in the order in which they were read.
     """
 
     path: Path
     codepoints: np.ndarray
     counts: np.ndarray
-    ranks: np.ndarray
+    char_indices: np.ndarray
     sha256: str
     size: int
     had_bom: bool = False
@@ -66,16 +78,16 @@ class Corpus:
     @classmethod
     def of(cls, text: str, path: Path = Path("text")) -> Corpus:
         """Return the corpus of a text in memory."""
-        codepoints, ranks, counts = np.unique(
+        codepoints, char_indices, counts = np.unique(
             code_points(text), return_inverse=True, return_counts=True
         )
         dtype = np.min_scalar_type(max(0, len(codepoints) - 1))
         data = text.encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(data).hexdigest()
-        return cls(path, codepoints, counts, ranks.astype(dtype), digest, len(data))
+        return cls(path, codepoints, counts, char_indices.astype(dtype), digest, len(data))
 
     def __len__(self) -> int:
-        return len(self.ranks)
+        return len(self.char_indices)
 
     @property
     def text(self) -> str:
@@ -84,7 +96,7 @@ class Corpus:
 
     def slice(self, start: int, end: int) -> str:
         """Return the characters from `start` to before `end`."""
-        return _string(self.codepoints, self.ranks[start:end])
+        return _string(self.codepoints, self.char_indices[start:end])
 
     def pieces(self, start: int, end: int) -> Iterator[str]:
         """Yield the same piece by piece."""
@@ -92,15 +104,16 @@ class Corpus:
             yield self.slice(begin, min(end, begin + PIECE_CHARS))
 
     def tally(self, start: int, end: int) -> np.ndarray:
-        """Return how often each character of the alphabet stands from `start` to before `end`."""
+        """Return how often each character occurs from `start` to before `end`: (U,) int64."""
         n = len(self)
-        if 2 * (end - start) > n:  # count what is left out instead: it is less
+        # Of more than half of the text it is quicker to count what is left out.
+        if 2 * (end - start) > n:
             return np.asarray(self.counts - self.tally(0, start) - self.tally(end, n))
-        found = np.zeros(len(self.codepoints), np.int64)
+        counts = np.zeros(len(self.codepoints), np.int64)
         for begin in range(start, end, PIECE_CHARS):
-            piece = self.ranks[begin : min(end, begin + PIECE_CHARS)]
-            found += np.bincount(piece, minlength=len(found))
-        return found
+            piece = self.char_indices[begin : min(end, begin + PIECE_CHARS)]
+            counts += np.bincount(piece, minlength=len(counts))
+        return counts
 
     def utf8_size(self, start: int, end: int) -> int:
         """Return how many bytes of UTF-8 a stretch is."""
@@ -110,13 +123,13 @@ class Corpus:
     def alphabet_of(self, start: int, end: int) -> CharTokenizer:
         """Return the tokenizer of the characters from `start` to before `end`."""
         counts = self.tally(start, end)
-        there = counts > 0
-        return CharTokenizer(self.codepoints[there], np.concatenate(([0], counts[there])))
+        occurs = counts > 0
+        return CharTokenizer(self.codepoints[occurs], np.concatenate(([0], counts[occurs])))
 
     def ids(self, tokenizer: CharTokenizer, start: int, end: int) -> MappedIds:
         """Return the ids of the characters from `start` to before `end`, 0 for unknown ones."""
         alphabet = _string(self.codepoints, np.arange(len(self.codepoints)))
-        return MappedIds(self.ranks[start:end], tokenizer.encode(alphabet, "replace"))
+        return MappedIds(self.char_indices[start:end], tokenizer.encode(alphabet, "replace"))
 
     def paths(self) -> list[str]:
         """Return where its files are, in their order; "-" is standard input."""
@@ -161,21 +174,26 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class MappedIds:
-    """Ids (n,) that are looked up when they are asked for: table (U,) of ranks (n,)."""
+    """The ids (n,) of a text, looked up when they are asked for.
 
-    ranks: np.ndarray
+    Attributes:
+        char_indices: (n,) of the text's characters in its alphabet.
+        table: (U,) the id of each character of that alphabet.
+    """
+
+    char_indices: np.ndarray
     table: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.ranks)
+        return len(self.char_indices)
 
     def __getitem__(self, key: Any) -> Any:
-        """Return the ids at a number, a slice or an array of places."""
-        return self.table[self.ranks[key]]
+        """Return the ids at an index, a slice or an array of indices."""
+        return self.table[self.char_indices[key]]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Ids:
         """Return all of them as an array."""
-        return np.asarray(self.table[self.ranks], dtype)
+        return np.asarray(self.table[self.char_indices], dtype)
 
 
 def read(
@@ -186,27 +204,38 @@ def read(
     quiet: bool = True,
     verify: bool = False,
 ) -> Corpus:
-    """Read the text in one or more files, folders or standard input (`inputs.Source`).
+    """Read the text in one or more files, folders or standard input.
 
-    need: how many characters it has at least. quiet: show no progress. verify: trust no cache.
-    Raises TextError when a file is missing, too short, or not in its encoding.
+    Args:
+        paths: one or several, in the order of the text; "-" is standard input.
+        need: how many characters it has at least.
+        text_format: how bytes become characters.
+        glob: which files of folders; by default those whose names end in .txt.
+        quiet: whether to show no progress.
+        verify: whether to read the files even where the cache knows them.
+
+    Raises:
+        UsageError: nothing is named, a file is named twice, or glob is given without a folder.
+        TextError: a file is missing, damaged or not in its encoding, or the text is too short.
+        MachineError: the text is large, and the cache cannot be written.
     """
-    several = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
-    with Source(several, text_format, glob) as source:
-        signature = source.signature()  # before it is read: what changes meanwhile shows
+    listed = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
+    with Source(listed, text_format, glob) as source:
+        # Before it is read: what changes meanwhile then shows.
+        signature = source.signature()
         sha256 = None if verify else cache.recall_digest(signature)
-        found = _load_stored(source, sha256) if sha256 else None
-        found = found or _encode(source, signature, quiet)
-    if len(found) < need:
-        problem = "empty" if not len(found) else f"only {counted(len(found), 'character')}"
+        corpus = _load_stored(source, sha256) if sha256 else None
+        corpus = corpus or _encode(source, signature, quiet)
+    if len(corpus) < need:
+        problem = f"only {counted(len(corpus), 'character')}" if len(corpus) else "empty"
         fix = f"give a text of at least {counted(need, 'character')}"
         raise TextError(str(source.name), problem, fix)
-    return found
+    return corpus
 
 
 @dataclass(frozen=True)
 class _TextFacts:
-    """What the cache keeps beside the places of a text's characters."""
+    """What the cache keeps beside the indices of a text's characters."""
 
     codepoints: list[int]
     counts: list[int]
@@ -228,13 +257,13 @@ class _TextFacts:
             return None
         return cls(codepoints, counts, sha256, size, had_bom)
 
-    def corpus(self, source: Source, ranks: np.ndarray) -> Corpus:
-        """Return the corpus of a source whose characters have these places."""
+    def corpus(self, source: Source, char_indices: np.ndarray) -> Corpus:
+        """Return the corpus of a source whose characters have these indices."""
         return Corpus(
             source.name,
             np.array(self.codepoints, np.uint32),
             np.array(self.counts, np.int64),
-            ranks,
+            char_indices,
             self.sha256,
             self.bytes,
             self.had_bom,
@@ -278,11 +307,11 @@ def _encode(source: Source, signature: object, quiet: bool) -> Corpus:
         if is_large:
             metadata = {"name": str(source.name), **asdict(facts)}
             key = _key_of(source, sha256)
-            ranks = cache.store(key, pieces, dtype, length, metadata).array()
+            char_indices = cache.store(key, pieces, dtype, length, metadata).array()
             cache.remember_digest(signature, sha256)
         else:
-            ranks = np.concatenate([np.zeros(0, dtype), *pieces])
-    return facts.corpus(source, ranks)
+            char_indices = np.concatenate([np.zeros(0, dtype), *pieces])
+    return facts.corpus(source, char_indices)
 
 
 def _count_characters(source: Source, quiet: bool) -> np.ndarray:
@@ -301,14 +330,15 @@ def _progress(source: Source, what: str, quiet: bool) -> Iterator[Callable[[int]
     if quiet or source.size < IN_MEMORY or not sys.stderr.isatty():
         yield None
         return
-    from tqdm import tqdm  # which costs the start of every other command 50 ms
+    # It costs the start of every other command 50 ms.
+    from tqdm import tqdm
 
     with tqdm(total=source.size, desc=what, unit="B", unit_scale=True, leave=False) as bar:
         yield bar.update
 
 
-def _string(codepoints: np.ndarray, ranks: np.ndarray) -> str:
-    """Return the characters at places in an alphabet."""
+def _string(codepoints: np.ndarray, char_indices: np.ndarray) -> str:
+    """Return the characters that have these indices in an alphabet."""
     if len(codepoints) and codepoints[-1] < 128:
-        return str(codepoints.astype(np.uint8)[ranks].tobytes(), "ascii")
-    return str(codepoints.astype("<u4")[ranks].tobytes(), "utf-32-le", "surrogatepass")
+        return str(codepoints.astype(np.uint8)[char_indices].tobytes(), "ascii")
+    return str(codepoints.astype("<u4")[char_indices].tobytes(), "utf-32-le", "surrogatepass")

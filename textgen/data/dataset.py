@@ -138,11 +138,11 @@ def _load_records(
         raise TextError(str(text.path), "no item is left for training", fix)
     joined = "".join(train)
     tokenizer, more = choose(lambda: CharTokenizer.from_text(joined, marked=True), iter(train))
-    train_ids = records.framed(train, tokenizer)
+    train_ids = records.frame_records(train, tokenizer)
     if not tokenizer.counts[tokenizer.boundary_id]:
         tokenizer = tokenizer.with_counts(_count_ids(train_ids, tokenizer.size))
     val = parts["val"]
-    val_ids = records.framed(val, tokenizer, "replace") if val else train_ids[:0]
+    val_ids = records.frame_records(val, tokenizer, "replace") if val else train_ids[:0]
     counts = {part: len(members) for part, members in parts.items()}
     return Dataset(
         text,
@@ -195,7 +195,7 @@ def _encode(part: Stretch, tokenizer: Tokenizer) -> IdSource:
     if isinstance(tokenizer, CharTokenizer):
         return text.ids(tokenizer, start, end)
     pieces = (tokenizer.encode(piece) for piece in text.pieces(start, end))
-    if isinstance(text.ranks, np.memmap):
+    if isinstance(text.char_indices, np.memmap):
         made_of = hashlib.sha256(b"".join(map(bytes, tokenizer.tensors().values()))).hexdigest()
         text_format = str(text.text_format)
         key = cache.key_of(tokenizer.kind, made_of, text.sha256, text_format, str(start), str(end))

@@ -1,12 +1,12 @@
-r"""A text as items, such as names or poems: each learnt from its beginning to its end.
+r"""A text as records, such as names or poems: each learnt from its beginning to its end.
 
-The ids of items stand one after the other with a mark before the first, between two and after the
-last; the mark is what a model reads before an item's first character and what it must foresee after
-its last. The state is zero at the beginning of each.
+The ids of records stand one after the other with a boundary before the first, between two and after
+the last: what a model reads before a record's first character and has to predict after its last.
+The state is zero at the beginning of each.
 
-Shapes: K items, B rows, T time steps.
+Shapes: K records, B rows, T time steps.
 
-    >>> split("ann\nbob\nann\n", "lines")
+    >>> split_records("ann\nbob\nann\n", "lines")
     ['ann', 'bob', 'ann']
 """
 
@@ -19,49 +19,63 @@ import numpy as np
 
 from textgen.tokenizers import Tokenizer
 
-KINDS = {"lines": r"\r?\n", "blank-line": r"\r?\n(?:[ \t]*\r?\n)+"}
-IGNORED = -1  # a target that does not count, where a row's item has ended
+# Separators that have a name, as regular expressions.
+SEPARATORS = {"lines": r"\r?\n", "blank-line": r"\r?\n(?:[ \t]*\r?\n)+"}
+# A target that does not count, where a row's record has ended.
+IGNORED = -1
 
 
-def split(text: str, records: str) -> list[str]:
-    """Return the items of text.
+def split_records(text: str, separator: str) -> list[str]:
+    """Return the records of text, without the newlines around them and without empty ones.
 
-    records: a name in KINDS or the text between two items. Items lose the newlines around them,
-    and empty ones are left out.
+    Args:
+        text: what is split.
+        separator: a name in SEPARATORS, or the text between two records.
     """
-    pattern = KINDS.get(records, re.escape(records))
-    return [item for one in re.split(pattern, text) if (item := one.strip("\r\n"))]
+    pattern = SEPARATORS.get(separator, re.escape(separator))
+    return [record for part in re.split(pattern, text) if (record := part.strip("\r\n"))]
 
 
-def different(items: list[str]) -> tuple[list[str], int]:
-    """Return each item once, in the order of their first places, and how many were left out."""
-    found = list(dict.fromkeys(items))
-    return found, len(items) - len(found)
+def drop_repeated(records: list[str]) -> tuple[list[str], int]:
+    """Return each record once, in the order of first occurrence, and how many were left out."""
+    different = list(dict.fromkeys(records))
+    return different, len(records) - len(different)
 
 
-def shuffled(items: list[str]) -> list[str]:
-    """Return items in an order that is always the same and has nothing to do with their own.
+def shuffle_records(records: list[str]) -> list[str]:
+    """Return records in an order that is always the same and has nothing to do with their own.
 
     A list is often sorted, and its end is then unlike its beginning.
     """
-    order = np.random.Generator(np.random.Philox(key=len(items))).permutation(len(items))
-    return [items[place] for place in order]
+    order = np.random.Generator(np.random.Philox(key=len(records))).permutation(len(records))
+    return [records[i] for i in order]
 
 
-def framed(items: list[str], tokenizer: Tokenizer, unknown: str = "error") -> np.ndarray:
-    """Return the ids of items with the tokenizer's mark around each."""
-    mark = np.array([tokenizer.boundary_id], tokenizer.dtype)
-    parts = [mark]
-    for item in items:
-        parts += [tokenizer.encode(item, unknown), mark]
+def frame_records(records: list[str], tokenizer: Tokenizer, unknown: str = "error") -> np.ndarray:
+    """Return the ids (n,) of records with the tokenizer's boundary around each.
+
+    Args:
+        records: at least one.
+        tokenizer: one with a boundary_id.
+        unknown: what becomes of what has no id; see `Tokenizer.encode`.
+
+    Raises:
+        TextError: unknown is "error", and something in a record has no id.
+    """
+    boundary = np.array([tokenizer.boundary_id], tokenizer.dtype)
+    parts = [boundary]
+    for record in records:
+        parts += [tokenizer.encode(record, unknown), boundary]
     return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
 class Records:
-    """Where the items of framed ids (n,) begin: starts (K,) the mark before each; lengths (K,).
+    """Where the records of framed ids (n,) lie.
 
-    A length counts what is foretold: the ids of the item and the mark behind it.
+    Attributes:
+        starts: (K,) the index of the boundary before each.
+        lengths: (K,) what is to be predicted: the ids of the record and the boundary behind it.
     """
 
     starts: np.ndarray
@@ -69,19 +83,27 @@ class Records:
 
     @classmethod
     def of(cls, ids: np.ndarray, boundary_id: int) -> Records:
-        """Return the items that marks frame."""
-        places = np.flatnonzero(np.asarray(ids) == boundary_id)
-        return cls(places[:-1], np.diff(places))
+        """Return the records that boundaries frame."""
+        boundaries = np.flatnonzero(np.asarray(ids) == boundary_id)
+        return cls(boundaries[:-1], np.diff(boundaries))
 
     def window(
-        self, ids: np.ndarray, rows: np.ndarray, first: int, last: int
+        self, ids: np.ndarray, rows: np.ndarray, first: int, end: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return x_TB and y_TB of the steps from `first` to before `last` of some items.
+        """Return x_TB and y_TB, int64, of the steps from `first` to before `end` of some records.
 
-        Where an item has ended y is IGNORED.
+        Args:
+            ids: (n,) framed.
+            rows: (B,) which records.
+            first: the first step, counted from the boundary before each record.
+            end: the step after the last.
+
+        Returns:
+            x_TB, what is read, and y_TB, what is to be predicted: IGNORED where a record has ended.
         """
-        steps = np.arange(first, last)[:, None]
-        inside = steps < self.lengths[rows]
-        places = np.where(inside, self.starts[rows] + steps, 0)
-        x_TB, y_TB = (np.asarray(ids[at]).astype(np.int64) for at in (places, places + 1))
-        return x_TB, np.where(inside, y_TB, IGNORED)
+        steps_T1 = np.arange(first, end)[:, None]
+        inside_TB = steps_T1 < self.lengths[rows]
+        indices_TB = np.where(inside_TB, self.starts[rows] + steps_T1, 0)
+        x_TB = np.asarray(ids[indices_TB]).astype(np.int64)
+        y_TB = np.asarray(ids[indices_TB + 1]).astype(np.int64)
+        return x_TB, np.where(inside_TB, y_TB, IGNORED)

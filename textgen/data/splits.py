@@ -88,13 +88,13 @@ class Split:
 
         They are shuffled, the same way each time, before they are cut at the floor of their shares.
         """
-        different, repeated = records.different(self._records(text))
+        different, repeated = records.drop_repeated(self._records(text))
         notes = [f"{counted(repeated, 'repeated item')} left out"] if repeated else []
-        shuffled = records.shuffled(different)
+        shuffled = records.shuffle_records(different)
         bounds = self.bounds(len(shuffled))
         parts = {part: shuffled[start:end] for part, (start, end) in bounds.items()}
         for part, other in others.items():
-            parts[part], _ = records.different(self._records(other))
+            parts[part], _ = records.drop_repeated(self._records(other))
             if shared := len(set(parts["train"]) & set(parts[part])):
                 notes.append(f"trained on too: {counted(shared, 'item')} of {other.path.name}")
         return parts, notes
@@ -111,4 +111,4 @@ class Split:
         return stretch.corpus.slice(stretch.start, stretch.end)
 
     def _records(self, text: Corpus) -> list[str]:
-        return records.split(text.text, self.records or "")
+        return records.split_records(text.text, self.records or "")

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from textgen.data import IGNORED, Records, framed
+from textgen.data import IGNORED, Records, frame_records
 from textgen.engine import Scorer, first_distribution
 from textgen.errors import NumericsError, TextError
 from textgen.tokenizers import UNKNOWN, CharTokenizer, Tokenizer
@@ -173,7 +173,7 @@ def ids_of(tokenizer: Tokenizer, text: str) -> np.ndarray:
 
 def framed_ids(tokenizer: Tokenizer, records: list[str]) -> np.ndarray:
     """Return the ids of records that are measured, framed; the rules of `ids_of`."""
-    return framed(records, tokenizer, _policy(tokenizer))
+    return frame_records(records, tokenizer, _policy(tokenizer))
 
 
 def characters_in(tokenizer: Tokenizer, ids: np.ndarray) -> int:
