@@ -1,6 +1,7 @@
 """The command line as a user meets it: what is printed where, and with which exit code."""
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -11,14 +12,12 @@ import sys
 import termios
 import time
 
-import numpy as np
 import pytest
+from factories import call, random_checkpoint
 
 import textgen
 from textgen.checkpoint import training_text
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.cli.app import main
-from textgen.config.model import ModelConfig
 from textgen.config.train import TrainConfig
 from textgen.tokenizers.char import CharTokenizer
 from textgen.training.setup import start_setup
@@ -41,13 +40,6 @@ def home(run, monkeypatch):
     """The folder that holds corpus.txt and checkpoints/corpus, as the current one."""
     monkeypatch.chdir(run.parent.parent)
     return run.parent.parent
-
-
-def call(capsys, *words):
-    """Run the command line in this process; return its code, stdout and stderr."""
-    code = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def process(*words, **settings):
@@ -152,11 +144,7 @@ class TestSample:
 
 def checkpoint(path, alphabet):
     """Write an untrained model over an alphabet."""
-    tokenizer = CharTokenizer.from_text(alphabet)
-    model = ModelConfig(tokenizer.size, "gru", 1, 4, 4)
-    draws = np.random.default_rng(0)
-    weights = {n: draws.normal(size=s).astype(np.float32) for n, s in model.shapes().items()}
-    Checkpoint(model, tokenizer, weights).save(path)
+    random_checkpoint(CharTokenizer.from_text(alphabet)).save(path)
 
 
 def on_terminal(*words):
@@ -339,20 +327,24 @@ class TestTexts:
         code, _, err = call(capsys, "sample", "--unseen", "--num", 2)
         assert code == 2 and "--unseen: is for records" in err
 
-    @pytest.mark.slow
-    def test_files_folders_and_standard_input(self, names, capsys):
+    def test_files_folders_and_standard_input(self, names, capsys, monkeypatch):
         (names / "more").mkdir()
         (names / "more" / "a.md").write_text("some words\n" * 20)
         words = ("train", "names.txt", "more", "--glob", "*.md", "--out", "run", *self.SMALL)
         code, out, _ = call(capsys, *words)
         assert code == 0
         assert "files:       2, one after the other: names.txt, more/a.md" in out
-        done = process("train", "-", "--out", "piped", *self.SMALL, input=b"piped words\n" * 40)
-        assert done.returncode == 0, done.stderr
-        assert b"characters:  480 in 40 lines" in done.stdout
-        words = ("train", "--resume", "piped", "--steps", 50)
-        assert process(*words, input=b"other words\n" * 40).returncode == 3
-        assert process(*words, input=b"piped words\n" * 40).returncode == 0
+
+        def pipe(data, *words):
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+            return call(capsys, "train", *words)
+
+        code, out, err = pipe(b"piped words\n" * 40, "-", "--out", "piped", *self.SMALL)
+        assert code == 0, err
+        assert "characters:  480 in 40 lines" in out
+        words = ("--resume", "piped", "--steps", 50)
+        assert pipe(b"other words\n" * 40, *words)[0] == 3
+        assert pipe(b"piped words\n" * 40, *words)[0] == 0
 
     def test_a_prime_is_read_as_the_text_was(self, names, capsys):
         (names / "text.txt").write_bytes("cafe\u0301 noir\r\n".encode() * 30)

@@ -350,7 +350,7 @@ def test_save_writes_into_a_named_pipe(session, pipe):
 
 def test_a_reader_that_leaves_ends_no_conversation(model, pipe):
     path, reader = pipe
-    long = "ab" * 50_000  # more than a pipe holds
+    long = "ab" * 34_000  # more than a pipe holds
     session = Session(model, SampleConfig(length=20), seed=5, prime=long)
 
     def leave():

@@ -10,7 +10,6 @@ from factories import learn_tokenizer, random_checkpoint, with_counts_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.loading import make_engine
 from textgen.config.model import CELLS, ModelConfig
 from textgen.config.sample import SampleConfig
@@ -348,8 +347,7 @@ def test_nothing_to_write_is_an_error():
 
 @pytest.fixture
 def model():
-    single = {name: array.astype(np.float32) for name, array in weights().items()}
-    return TextModel(Checkpoint(sizes(), LETTERS, single))
+    return TextModel(random_checkpoint(LETTERS, scale=1.2, hidden=6, embedding=3))
 
 
 def test_a_model_searches_for_each_prime(model):

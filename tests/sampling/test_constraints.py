@@ -6,19 +6,16 @@ import hashlib
 import itertools
 import re
 
-import naive
 import numpy as np
 import pytest
-from factories import learn_tokenizer, random_checkpoint, with_counts_of
+from factories import learn_tokenizer, random_checkpoint, random_engine, with_counts_of
 
 from textgen.checkpoint.loading import make_engine
 from textgen.checkpoint.metadata import Metadata
-from textgen.config.model import ModelConfig
 from textgen.config.sample import SampleConfig
 from textgen.data import corpus
 from textgen.data.corpus import TextIdentity
 from textgen.data.spans import Spans
-from textgen.engine.network import Engine
 from textgen.errors import TextError, UsageError
 from textgen.sampling.constraints import Constraints, CopiesNothing
 from textgen.sampling.filters import NOTHING, History
@@ -30,13 +27,9 @@ WORDS = "a cab bade a dad; 12 bad cabs faced 3 decades\n" * 3
 LETTERS = CharTokenizer.from_text(WORDS)
 
 
-def sizes(tokenizer=LETTERS):
-    return ModelConfig(vocab=tokenizer.size, layers=1, hidden=8, embedding=4)
-
-
 @functools.cache
 def network(tokenizer=LETTERS):
-    return Engine(sizes(tokenizer), naive.random_weights(sizes(tokenizer), 0, scale=0.8))
+    return random_engine(tokenizer)
 
 
 def config(**options):

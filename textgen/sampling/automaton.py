@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,11 +36,14 @@ UNREACHABLE = 1 << 62
 END, DONE = 0, 1
 # The set of all ids, which a lookahead that is done reads on.
 EVERY = 0
-NONE: frozenset[Any] = frozenset()
 
-# A node, and the open lookaheads: (negated, their threads).
-Thread = tuple[int, frozenset[Any]]
+# The open lookaheads of a thread, each whether it is negated, and its own threads.
+Lookaheads = frozenset[tuple[bool, "ThreadSet"]]
+# A node, and the lookaheads that have to hold from there on.
+Thread = tuple[int, Lookaheads]
 ThreadSet = frozenset[Thread]
+NO_LOOKAHEADS: Lookaheads = frozenset()
+NO_THREADS: ThreadSet = frozenset()
 
 
 class Node(NamedTuple):
@@ -96,8 +99,8 @@ class Automaton:
         State 0 is that without threads; 1 is that at the node `first`.
         """
         classes = len(self._classes[EVERY])
-        states: list[ThreadSet] = [NONE, self._closed((first, NONE))]
-        numbers = {NONE: 0, states[1]: 1}
+        states: list[ThreadSet] = [NO_THREADS, self._closed((first, NO_LOOKAHEADS))]
+        numbers = {NO_THREADS: 0, states[1]: 1}
         rows, sources = [], defaultdict(set)
         # The list grows while it is gone through.
         for state, threads in enumerate(states):
@@ -121,7 +124,7 @@ class Automaton:
             ways, reads, _ = self._nodes[node]
             for character_class in self._classes[reads] if reads is not None else ():
                 still_open = _settle(
-                    (negated, self._ahead(inner).get(character_class, NONE))
+                    (negated, self._ahead(inner).get(character_class, NO_THREADS))
                     for negated, inner in lookaheads
                 )
                 if still_open is not None:
@@ -141,7 +144,7 @@ class Automaton:
                 continue
             if lookahead:
                 negated, first = lookahead
-                still_open = _settle([*lookaheads, (negated, self._closed((first, NONE)))])
+                still_open = _settle([*lookaheads, (negated, self._closed((first, NO_LOOKAHEADS)))])
                 if still_open is None:
                     continue
                 lookaheads = still_open
@@ -162,11 +165,11 @@ class Automaton:
         return UsageError("--match", f"{self._quoted} {problem}", fix)
 
 
-def _settle(lookaheads: Iterable[tuple[bool, ThreadSet]]) -> frozenset[Any] | None:
+def _settle(lookaheads: Iterable[tuple[bool, ThreadSet]]) -> Lookaheads | None:
     """Return the lookaheads that are still open; None if one has failed."""
     still_open = set()
     for negated, threads in lookaheads:
-        if threads and (DONE, NONE) not in threads:
+        if threads and (DONE, NO_LOOKAHEADS) not in threads:
             still_open.add((negated, threads))
         elif bool(threads) == negated:
             return None
