@@ -192,7 +192,7 @@ class TestUrl:
             gc.collect()
 
     def test_a_server_that_falls_silent(self, home, server, capsys, monkeypatch):
-        monkeypatch.setattr(download, "SILENCE", 0.2)
+        monkeypatch.setattr(download, "SERVER_TIMEOUT", 0.2)
         register(f"{server}/silent")
         fails(capsys, 5, "timed out", "check the network")
 
@@ -417,7 +417,7 @@ class TestWheel:
         python.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
         python.chmod(python.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setattr(sys, "executable", str(python))
-        monkeypatch.setattr(download, "PATIENCE", 0.5)
+        monkeypatch.setattr(download, "PIP_TIMEOUT", 0.5)
         register_wheel("0" * 64)
         fails(capsys, 5, "verse==1.0", *words)
 

