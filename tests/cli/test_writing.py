@@ -350,7 +350,7 @@ def prime_file(request, home, monkeypatch):
     ids=str,
 )
 def test_a_prime_from_a_file_is_the_prime(home, wrote, prime_file, monkeypatch, piece, words):
-    monkeypatch.setattr(source, "PIECE_BYTES", piece)
+    monkeypatch.setattr(source, "BLOCK_BYTES", piece)
 
     def outcome(*prime):
         out = wrote(*prime, *words)
@@ -375,7 +375,7 @@ def test_a_long_prime_is_looked_back_on_as_far_as_the_option_says(wrote, prime_f
 
 @pytest.mark.parametrize("piece", [3, 4, 5, 6, 7])
 def test_characters_cut_by_the_end_of_a_piece_come_out_whole(wrote, prime_file, monkeypatch, piece):
-    monkeypatch.setattr(source, "PIECE_BYTES", piece)
+    monkeypatch.setattr(source, "BLOCK_BYTES", piece)
     prime = "aéb€c\U0001f917d\ufeffe"
     out = wrote("--prime-file", prime_file("\ufeff" + prime), "--unknown", "skip")
     assert out.startswith(prime) and len(out) == len(prime) + 30
@@ -397,7 +397,7 @@ def test_an_empty_prime_file_is_no_prime(wrote, prime_file):
 def test_bytes_that_are_not_utf8_are_named_with_their_offset_and_line(
     sample, prime_file, monkeypatch, words
 ):
-    monkeypatch.setattr(source, "PIECE_BYTES", 8)
+    monkeypatch.setattr(source, "BLOCK_BYTES", 8)
     data = "It was\na bad caé\n".encode() + b"cab\xff"
     code, _, err = sample("--prime-file", prime_file(data), *words)
     assert code == 3
@@ -406,7 +406,7 @@ def test_bytes_that_are_not_utf8_are_named_with_their_offset_and_line(
 
 
 def test_an_unknown_character_is_named_at_its_position_in_the_file(sample, prime_file, monkeypatch):
-    monkeypatch.setattr(source, "PIECE_BYTES", 4)
+    monkeypatch.setattr(source, "BLOCK_BYTES", 4)
     code, _, err = sample("--prime-file", prime_file("It was a bad cab\ndad ß a"))
     assert code == 3 and "'ß'" in err
     assert "position 22 " in err
@@ -580,7 +580,7 @@ def test_the_longest_copied_span_is_reported(home, sample):
         (out[i:j] for i in range(2, len(out)) for j in range(i, len(out) + 1) if out[i:j] in WORDS),
         key=len,
     )
-    assert f"the longest span that the training text has too: {len(longest)} character" in err
+    assert f"longest span copied from the training text: {len(longest)} character" in err
     assert len(longest) < 3
     assert sample("--novel", 3, "--prime", "It")[1] == out  # from the index
     code, _, err = sample("--prime", "It")
