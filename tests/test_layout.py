@@ -4,6 +4,7 @@ Five rules: the order of the walk, faces, torch, lightness, and module names tha
 """
 
 import ast
+import functools
 import importlib
 import re
 import subprocess
@@ -18,6 +19,8 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 FACES = [path for path in PACKAGE.glob("*/__init__.py")]
 SUBPACKAGES = {path.parent.name for path in FACES}
+# Underscore names of NamedTuples and of the library that filters are compared with.
+NOT_OURS = {"_replace", "_asdict", "_fields", "_get_logits_processor"}
 TORCH = {"nn", "training"}  # subpackages that may import torch
 
 
@@ -88,6 +91,7 @@ def faults(path, tree):
             yield f"{module} {name}: past a face"
 
 
+@functools.cache
 def parsed(path):
     return ast.parse(path.read_text("utf-8"))
 
@@ -227,3 +231,14 @@ def test_nothing_that_can_run_code_from_a_file_is_used(path):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             assert called not in ("eval", "exec", "torch.load", "np.load", "yaml.load"), called
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/**/*.py")), ids=lambda path: path.stem)
+def test_tests_reach_for_no_underscore_name(path):
+    """Behaviour is tested through public names; renaming a helper breaks no test."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
+            own = isinstance(node.value, ast.Name) and node.value.id == "self"
+            assert own or node.attr in NOT_OURS, node.attr
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("textgen"):
+            assert not any(re.match(r"_[a-z]", alias.name) for alias in node.names)
