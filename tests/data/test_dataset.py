@@ -136,7 +136,7 @@ def test_repeated_items_are_taken_once_before_anything_is_cut(home):
     found = load_dataset(["names.txt"], TrainConfig(records="lines", split="0.8,0.15,0.05"))
     train, val = items_of(found, found.train), items_of(found, found.val)
     assert not set(train) & set(val)
-    assert any(note == "30 repeated items left out" for note in found.notes)
+    assert any(note == "30 repeated records left out" for note in found.notes)
 
 
 def test_items_to_validate_on_that_are_trained_on_are_told(home):
@@ -144,12 +144,12 @@ def test_items_to_validate_on_that_are_trained_on_are_told(home):
     found = load_dataset(["names.txt"], TrainConfig(records="lines", val="val.txt"))
     assert sorted(items_of(found, found.train)) == sorted(NAMES)
     assert items_of(found, found.val) == ["name3", "name500"]
-    assert any(note == "trained on too: 1 item of val.txt" for note in found.notes)
+    assert any(note == "trained on too: 1 record of val.txt" for note in found.notes)
 
 
 def test_a_text_without_an_item_to_train_on_is_refused(home):
     (home / "empty.txt").write_text("\n\n\n")
-    with pytest.raises(TextError, match="no item is left for training"):
+    with pytest.raises(TextError, match="no record is left for training"):
         load_dataset(["empty.txt"], TrainConfig(records="lines"))
 
 

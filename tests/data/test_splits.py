@@ -101,9 +101,9 @@ def test_what_is_repeated_or_trained_on_too_is_told():
     text = Corpus.of("\n".join([*NAMES, *NAMES[:9]]))
     parts, notes = split.record_parts(text, {"test": other})
     assert parts["test"] == ["name 1", "another"]
-    assert notes[0] == "9 repeated items left out"
+    assert notes[0] == "9 repeated records left out"
     known = "name 1" in parts["train"]
-    assert notes[1:] == (["trained on too: 1 item of text"] if known else [])
+    assert notes[1:] == (["trained on too: 1 record of text"] if known else [])
 
 
 @given(st.lists(st.text("ab\n", max_size=9), max_size=30), st.sampled_from(["lines", "blank-line"]))

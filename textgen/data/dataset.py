@@ -135,7 +135,7 @@ def _load_records(
     train = parts["train"]
     if not train:
         fix = "check --records, or give training a larger share"
-        raise TextError(str(text.path), "no item is left for training", fix)
+        raise TextError(str(text.path), "no record is left for training", fix)
     joined = "".join(train)
     tokenizer, more = choose(lambda: CharTokenizer.from_text(joined, marked=True), iter(train))
     train_ids = records.frame_records(train, tokenizer)

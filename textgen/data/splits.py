@@ -89,14 +89,14 @@ class Split:
         They are shuffled, the same way each time, before they are cut at the floor of their shares.
         """
         different, repeated = records.drop_repeated(self._records(text))
-        notes = [f"{counted(repeated, 'repeated item')} left out"] if repeated else []
+        notes = [f"{counted(repeated, 'repeated record')} left out"] if repeated else []
         shuffled = records.shuffle_records(different)
         bounds = self.bounds(len(shuffled))
         parts = {part: shuffled[start:end] for part, (start, end) in bounds.items()}
         for part, other in others.items():
             parts[part], _ = records.drop_repeated(self._records(other))
             if shared := len(set(parts["train"]) & set(parts[part])):
-                notes.append(f"trained on too: {counted(shared, 'item')} of {other.path.name}")
+                notes.append(f"trained on too: {counted(shared, 'record')} of {other.path.name}")
         return parts, notes
 
     def part(self, name: str, text: Corpus) -> str | list[str]:
