@@ -301,7 +301,7 @@ def test_long_lists_and_texts_are_cut_on_the_terminal():
     assert f"2 times: {line[:LONGEST_SHOWN]} ..." in dict(told)["lines repeated"]
     # The part for validation begins in the middle of a line: at character 351 of 702.
     both = line[50:] + "\n" + line[:50]
-    words = f"longest span that is in training: {len(both)} characters: {both[:LONGEST_SHOWN]} ..."
+    words = f"longest span shared with training: {len(both)} characters: {both[:LONGEST_SHOWN]} ..."
     assert ("", words) in told
 
 

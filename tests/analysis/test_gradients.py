@@ -116,7 +116,7 @@ def test_a_model_of_bytes_has_no_lags_in_characters(home):
 
 @pytest.mark.parametrize("lags", [0, -1, (1 << 22) // 6])
 def test_lags_that_are_none_or_need_too_much_memory_are_an_error(home, lags):
-    with pytest.raises(UsageError, match=f"--lags: {lags} is not 1 to 699,049"):
+    with pytest.raises(UsageError, match=f"--lags: {lags} is not between 1 and 699,049"):
         inspect("lstm.safetensors", "text.txt", lags=lags)
 
 

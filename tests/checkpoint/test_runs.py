@@ -74,7 +74,7 @@ def test_a_wanted_folder_that_exists_is_never_reused(tmp_path, kind):
         wanted.write_bytes(b"x")
     else:
         wanted.symlink_to("nowhere")
-    with pytest.raises(UsageError, match="exists already") as caught:
+    with pytest.raises(UsageError, match="already exists") as caught:
         runs.new_folder(tmp_path / "corpus.txt", str(wanted))
     assert caught.value.subject == "--out"
     assert f"--resume {wanted}" in caught.value.fix

@@ -229,7 +229,7 @@ class TestTarget:
         assert registry.build("verse", "mine.txt").read_bytes() == TEXT
         assert not Path("corpora/verse.txt").exists()
         Path("mine.txt").write_bytes(b"mine")
-        fails(capsys, 2, "--out", "mine.txt exists already", out=["--out", "mine.txt"])
+        fails(capsys, 2, "--out", "mine.txt already exists", out=["--out", "mine.txt"])
         assert Path("mine.txt").read_bytes() == b"mine"
 
     @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ class TestTarget:
     def test_a_dangling_link_is_not_followed(self, home, server, capsys):
         register(f"{server}/good")
         Path("link.txt").symlink_to("elsewhere.txt")
-        fails(capsys, 2, "exists already", out=["--out", "link.txt"])
+        fails(capsys, 2, "already exists", out=["--out", "link.txt"])
 
     def test_a_target_that_cannot_be_written(self, home, server, capsys):
         register(f"{server}/good")

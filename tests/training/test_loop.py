@@ -412,7 +412,7 @@ class TestErrors:
 
     def test_an_existing_run_is_never_overwritten(self, corpus, tmp_path):
         (tmp_path / "run").mkdir()
-        with pytest.raises(textgen.UsageError, match="exists already"):
+        with pytest.raises(textgen.UsageError, match="already exists"):
             textgen.train(corpus, out=str(tmp_path / "run"), steps=1, **TINY)
 
     def test_default_names_count_up(self, corpus, tmp_path, monkeypatch):

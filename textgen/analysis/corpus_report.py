@@ -181,7 +181,7 @@ def suggest(statistics: TextStatistics, val: Overlap | None) -> Iterator[Suggest
         yield Suggestion(
             "--tokenizer byte",
             f"{len(characters.counts):,} different characters, {characters.rare:,} of them less "
-            f"than {RARE} times; units that SentencePiece finds are another way",
+            f"than {RARE} times; or try units that SentencePiece learns",
         )
     if records := _suggest_records(statistics):
         yield records
@@ -300,7 +300,7 @@ def _overlap_values(overlap: Overlap) -> Iterator[str]:
     yield (
         f"{spans} of its spans of {SPAN_CHARS} characters and {lines} of its lines are in training"
     )
-    longest = f"longest span that is in training: {counted(overlap.longest, 'character')}"
+    longest = f"longest span shared with training: {counted(overlap.longest, 'character')}"
     yield longest + (f": {_shorten(overlap.text)}" if overlap.text else "")
 
 

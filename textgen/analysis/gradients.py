@@ -134,7 +134,7 @@ def _encode_text(text: str | Path, loaded: Checkpoint, lags: int) -> np.ndarray:
 
     most = most_lags(loaded.model)
     if not 1 <= lags <= most:
-        problem = f"{lags} is not 1 to {most:,}, for which there is room with this model"
+        problem = f"{lags} is not between 1 and {most:,}, the limit for this model"
         raise UsageError("--lags", problem, "give a number in between")
     content = corpus.read(text, text_format=loaded.metadata.text_format).text
     least = characters_needed(lags)

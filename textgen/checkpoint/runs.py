@@ -40,7 +40,7 @@ def new_folder(text: Path, out: str | None) -> Path:
         except FileExistsError:
             if out:
                 fix = f"choose another --out, or resume it: textgen train --resume {out}"
-                raise UsageError("--out", f"{out} exists already", fix) from None
+                raise UsageError("--out", f"{out} already exists", fix) from None
             number += 1
             folder = CHECKPOINTS / f"{text.stem}-{number}"
         except OSError as error:

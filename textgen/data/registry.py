@@ -183,7 +183,7 @@ def _file_sha256(path: Path) -> str | None:
 
 def _check_new(path: Path) -> None:
     if os.path.lexists(path):
-        raise UsageError("--out", f"{path} exists already", "choose another file")
+        raise UsageError("--out", f"{path} already exists", "choose another file")
     if not os.path.isdir(path.parent):
         raise UsageError("--out", f"there is no folder {path.parent}", "make the folder first")
 

@@ -197,10 +197,10 @@ def _check_precision(config: TrainConfig, device: torch.device) -> None:
     if config.precision != "bfloat16":
         return
     if config.cell not in (None, "gru"):
-        problem = f"only a GRU's products can be bfloat16, not those of --cell {config.cell}"
+        problem = f"only a GRU can multiply in bfloat16, not --cell {config.cell}"
         raise UsageError("--precision", problem, "leave it out")
     if not _has_bfloat16(device):
-        problem = "this CPU has no products of bfloat16 numbers, which take AVX-512"
+        problem = "this CPU cannot multiply bfloat16 numbers, which takes AVX-512"
         raise MachineError("--precision", problem, "use --precision float32")
 
 
@@ -330,7 +330,9 @@ def _refuse_changes(wanted: TrainConfig) -> None:
     for option in fields(wanted):
         if option.name not in changeable and getattr(wanted, option.name) != option.default:
             fix = "leave it out, or start a new run with --init"
-            raise UsageError(option_name(option.name), "is settled for a resumed run", fix)
+            raise UsageError(
+                option_name(option.name), "cannot be changed when a run is resumed", fix
+            )
 
 
 def _with_possible_precision(

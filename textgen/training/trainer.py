@@ -86,7 +86,7 @@ class Trainer:
         raise NumericsError(
             f"step {self.step + 1}",
             f"the {what} is not finite (learning rate {learning_rate:.2g})",
-            "the weights saved before it are good; train again with a smaller --lr",
+            "the weights saved earlier are fine; train again with a smaller --lr",
         )
 
     def snapshot(self) -> Tensors:
