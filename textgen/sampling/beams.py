@@ -67,8 +67,8 @@ class Beam:
 class Expansion(NamedTuple):
     """What came of the beams with one id more.
 
-    growing: the best that go on. parents: the index of the beam each of them came from. ids: the id
-    that each of them read. ended: the best that ended.
+    growing: the best that have not ended. parents: the index of the beam that each came from. ids:
+    the id that each read last. ended: the best that ended.
     """
 
     growing: list[Beam]

@@ -1,7 +1,7 @@
 """Hard limits: what may be written at all, whatever the model and the filters say.
 
 Bans, a regular expression that the text has to match, spans that it must not copy. A text that may
-not go on has ended.
+not be continued has ended.
 
 Shapes: B rows of text, V vocabulary.
 
@@ -28,7 +28,7 @@ from textgen.tokenizers import BOUNDARY, UNKNOWN, ByteTokenizer, CharTokenizer, 
 class Constraint(Protocol):
     """A hard limit on what may be written, for as long as the rows of one `generate` grow."""
 
-    # Why a text ends that may not go on.
+    # Why a text ends that cannot be continued.
     reason: str
 
     def allowed(self, history: History, remaining: int) -> np.ndarray:
@@ -51,7 +51,7 @@ class WholeCharacters:
         self.states_B = np.array([spelling.state(begun) for begun in pending])
 
     def allowed(self, history: History, remaining: int) -> np.ndarray:
-        """Return which ids (B, V) go on with a character, or begin one where none is begun."""
+        """Return which ids (B, V) continue a character, or begin one where none is begun."""
         return np.asarray(self.spelling.allowed_SV[self.states_B])
 
     def add(self, ids_B: np.ndarray) -> None:
@@ -159,8 +159,8 @@ def _regex(tokenizer: Tokenizer, config: SampleConfig, allowed_V: np.ndarray) ->
 def _allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
     """Return which ids (V,) may be drawn at all; raise UsageError if none may.
 
-    The mark, which ends an item, is among them whatever is banned, but not beside a pattern, which
-    ends a text itself.
+    The boundary, which ends a record, is allowed whatever is banned, but not with a regular
+    expression, which ends a text itself.
     """
     allowed = np.asarray(tokenizer.counts > 0)
     if tokenizer.boundary_id is not None:
@@ -169,7 +169,7 @@ def _allowed_ids(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
         allowed[UNKNOWN] = False
         _restrict_characters(tokenizer, config, allowed)
     else:
-        _restrict_units(tokenizer, config, allowed)
+        _restrict_pieces(tokenizer, config, allowed)
     if not allowed.any():
         option = "--only" if config.only else "--ban"
         number = sum(symbol not in (b"", BOUNDARY) for symbol in tokenizer.symbols())
@@ -188,13 +188,13 @@ def _restrict_characters(tokenizer: Tokenizer, config: SampleConfig, allowed: np
     allowed[tokenizer.encode(expand(config.ban, "--ban"), "skip")] = False
 
 
-def _restrict_units(tokenizer: Tokenizer, config: SampleConfig, allowed: np.ndarray) -> None:
+def _restrict_pieces(tokenizer: Tokenizer, config: SampleConfig, allowed: np.ndarray) -> None:
     """Bar ids whose text holds a banned character, or one beyond --only.
 
     A single byte of several that make a character is barred if it begins a banned one, and by
     every --only.
     """
-    banned, only = (_named(tokenizer, config, option) for option in ("ban", "only"))
+    banned, only = (_named_characters(tokenizer, config, option) for option in ("ban", "only"))
     first_bytes = {char.encode("utf-8", "replace")[:1] for char in banned if not char.isascii()}
     for index, symbol in enumerate(tokenizer.symbols()):
         text = symbol.decode("utf-8", "ignore")
@@ -203,7 +203,7 @@ def _restrict_units(tokenizer: Tokenizer, config: SampleConfig, allowed: np.ndar
             allowed[index] = False
 
 
-def _named(tokenizer: Tokenizer, config: SampleConfig, option: str) -> set[str]:
+def _named_characters(tokenizer: Tokenizer, config: SampleConfig, option: str) -> set[str]:
     """Return the characters that --ban or --only names; UsageError if bytes cannot be told so."""
     characters = set(expand(getattr(config, option), f"--{option}"))
     _refuse_beyond_bytes(tokenizer, characters, f"--{option}")
