@@ -69,7 +69,8 @@ class TextModel:
     ) -> None:
         self.checkpoint, self.path = checkpoint, path
         self.tokenizer = checkpoint.tokenizer
-        self.reading = checkpoint.metadata.text_format  # of primes too
+        # Primes are brought into the form of the training text.
+        self.reading = checkpoint.metadata.text_format
         self.state: SamplingState | None = None
         self.seed: int | None = None
         # The latest constraints, and the options that they came from.
