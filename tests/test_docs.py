@@ -30,7 +30,7 @@ def maker(page):
     return runpy.run_path(str(ROOT / "docs" / f"make_{page}.py"))
 
 
-@pytest.mark.parametrize("page", ["cli", "sampling"])
+@pytest.mark.parametrize("page", ["api", "cli", "sampling"])
 def test_page_is_what_the_code_says(page):
     written = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
     assert written == maker(page)["render"](), f"run: python docs/make_{page}.py"
