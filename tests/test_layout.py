@@ -159,6 +159,25 @@ def test_a_face_exports_what_somebody_outside_uses(path):
     assert set(face.__all__) <= used | {"main"}
 
 
+def names_of(statement):
+    """The public names that a statement at the top of a module defines."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return {statement.name} - {name for name in [statement.name] if name[0] == "_"}
+    targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+    if not isinstance(statement, ast.Assign | ast.AnnAssign):
+        return set()
+    return {node.id for target in targets for node in ast.walk(target) if type(node) is ast.Name}
+
+
+def test_no_name_lives_in_two_modules_with_two_meanings():
+    homes = {}
+    for path in MODULES:
+        for name in set().union(*map(names_of, parsed(path).body)):
+            homes.setdefault(name, []).append(named(path))
+    twice = {name for name, paths in homes.items() if len(paths) > 1}
+    assert twice == {"add_arguments", "run"}, "of the commands, where they mean the same"
+
+
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_torch_is_imported_by_nn_and_training_only(path):
     tree = parsed(path)

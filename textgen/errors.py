@@ -10,7 +10,7 @@ with its code; the library raises them.
     ├── MachineError        5   disk, memory, network or device
     ├── RunInUseError       6   a run folder that another process is training in
     ├── NumericsError       7   a loss, gradient or logit that is not finite
-    └── Interrupted       128+n a signal; the state has been saved
+    └── Interrupted       128+n a signal; what could be saved was
 
     try:
         textgen.load("model.safetensors")
@@ -72,7 +72,7 @@ class NumericsError(TextgenError):
 
 
 class Interrupted(TextgenError):
-    """Training was stopped by a signal after its state was saved; exit code 128 + signal."""
+    """Training was stopped by a signal; the message says what was saved. Exit code 128 + signal."""
 
     def __init__(self, subject: str, problem: str, fix: str, signal: int) -> None:
         super().__init__(subject, problem, fix)

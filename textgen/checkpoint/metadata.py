@@ -1,4 +1,4 @@
-"""What a checkpoint records beside its tensors, checked once, when the file is read.
+"""What a checkpoint records of its text, training and figures, checked when the file is read.
 
 In the file it is an object of JSON whose keys are older than some of the names here: a reader of
 `Metadata.from_json` sees both.
@@ -29,7 +29,7 @@ class Metadata:
     Attributes:
         corpus: the text, None where nobody recorded it, as in a model that was made by hand.
         validation: the text of the validation part, where it is one of its own; test likewise.
-        shares: as `--split` wrote them; None where validation has a text of its own.
+        shares: as given to --split; None where validation has a text of its own.
         records: what stands between two records of the text; None for one text.
         text_format: how the bytes of the text became characters.
         parts: where each part lies in characters; None for records and in older files.
@@ -53,7 +53,7 @@ class Metadata:
 
     @property
     def split(self) -> Split:
-        """How the text was cut; in older files a text of its own shows by missing shares alone."""
+        """How the text was cut; older files show a separate validation text by lacking shares."""
         separate = frozenset(part for part in SEPARATE_PARTS if self.own_text(part))
         if self.shares is None and not separate:
             separate = frozenset({"val"})
@@ -66,7 +66,7 @@ class Metadata:
         return window if isinstance(window, int) else None
 
     def own_text(self, part: str) -> TextIdentity | None:
-        """Return which text a part is all of, None for a part of the corpus."""
+        """Return the identity of the part's own text; None if the part is cut from the corpus."""
         return {"val": self.validation, "test": self.test}.get(part)
 
     def to_json(self) -> dict[str, Any]:

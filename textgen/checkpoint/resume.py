@@ -25,8 +25,8 @@ class Plan:
         steps: updates in all.
         warmup: updates in which the learning rate rises.
         every: updates between two validations.
-        val_chars: characters of a validation.
-        final_chars: characters of the evaluation at the end, all of the part unless it is so large
+        val_chars: ids that a validation reads; the names are those of models of characters.
+        final_chars: ids that the evaluation at the end reads, all of the part unless it is so large
             that reading it would take a tenth of the training.
     """
 

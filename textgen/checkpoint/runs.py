@@ -3,7 +3,7 @@
 best.safetensors      the weights that validated best
 last.safetensors      the newest weights, with all that resuming needs
 previous.safetensors  the `last` before it, for when `last` is damaged
-metrics.jsonl         a line a validation
+metrics.jsonl         one line per validation
 samples.txt           the text written at each validation
 
 >>> newest_checkpoint(Path("checkpoints"))

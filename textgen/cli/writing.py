@@ -124,7 +124,7 @@ def run(arguments: Namespace) -> None:
     if request.is_streamed(len(primes)):
         written = [write_stream(request, model, primes[0], announcement)]
     else:
-        written = write_texts(request, model, primes, announcement)
+        written = deliver_texts(request, model, primes, announcement)
     if request.config.novel:
         report_copied(model, written, request.config.novel_text)
 
@@ -180,7 +180,7 @@ def write_stream(request: Request, model: TextModel, prime: str, announcement: s
     return "".join(written)
 
 
-def write_texts(
+def deliver_texts(
     request: Request, model: TextModel, primes: list[str], announcement: str
 ) -> list[str]:
     """Write the texts of several primes; with --novel, return them without their primes."""

@@ -46,7 +46,7 @@ class ModelConfig:
         check_fields(self)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return every parameter's name and shape, in the order of the data walk."""
+        """Return every parameter's name and shape, in the order in which data passes them."""
         rows = GATES[self.cell] * self.hidden
         shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocab, self.embedding)}
         for layer in range(self.layers):

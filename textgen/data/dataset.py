@@ -69,8 +69,8 @@ class Dataset:
 def load_dataset(
     paths: Sequence[str | Path],
     config: TrainConfig,
-    tokenizer: Tokenizer | None = None,
-    first: Tokenizer | None = None,
+    resumed: Tokenizer | None = None,
+    initial: Tokenizer | None = None,
     quiet: bool = True,
     verify: bool = False,
 ) -> Dataset:
@@ -79,8 +79,9 @@ def load_dataset(
     Args:
         paths: files, folders, or "-" for standard input.
         config: says how they are read, cut and turned into ids.
-        tokenizer: that of a run which is resumed; without, one is made from the training part.
-        first: that of the checkpoint which a new run starts from; the new one has all its ids.
+        resumed: the tokenizer of a run which is resumed; without, one is made from the training
+            part.
+        initial: that of the checkpoint which a new run starts from; the new one has all its ids.
         quiet: show no progress.
         verify: trust no cache.
 
@@ -93,9 +94,9 @@ def load_dataset(
         part: corpus.read(getattr(config, part), 1, text_format, None, quiet, verify)
         for part in sorted(split.separate)
     }
-    choose = TokenizerChoice(config, tokenizer, first)
+    choice = TokenizerChoice(config, resumed, initial)
     load = _load_stretches if split.records is None else _load_records
-    dataset = load(text, others, split, choose)
+    dataset = load(text, others, split, choice)
     if (size := dataset.tokenizer.size) > MANY_CHARACTERS and dataset.tokenizer.kind == "char":
         fix = "--tokenizer bpe or byte makes a smaller and quicker model"
         dataset.notes.append(f"{size - 1:,} different characters: {fix}")
@@ -105,7 +106,7 @@ def load_dataset(
 
 
 def _load_stretches(
-    text: Corpus, others: Mapping[str, Corpus], split: Split, choose: TokenizerChoice
+    text: Corpus, others: Mapping[str, Corpus], split: Split, choice: TokenizerChoice
 ) -> Dataset:
     """Return the ids of contiguous parts."""
     parts = split.stretches(text, others)
@@ -113,8 +114,8 @@ def _load_stretches(
     if len(train) < 2:
         problem = f"only {counted(len(train), 'character')} left for training"
         raise TextError(str(text.path), problem, "give a longer text or a larger share")
-    tokenizer, notes = choose(
-        lambda: train.corpus.alphabet_of(train.start, train.end), sample_blocks(train)
+    tokenizer, notes = choice.choose(
+        lambda: train.corpus.alphabet_of(train.start, train.end), draw_blocks(train)
     )
     train_ids = _encode(train, tokenizer)
     if not tokenizer.counts.any():
@@ -128,7 +129,7 @@ def _load_stretches(
 
 
 def _load_records(
-    text: Corpus, others: Mapping[str, Corpus], split: Split, choose: TokenizerChoice
+    text: Corpus, others: Mapping[str, Corpus], split: Split, choice: TokenizerChoice
 ) -> Dataset:
     """Return the framed ids of the records of each part."""
     parts, notes = split.record_parts(text, others)
@@ -137,7 +138,9 @@ def _load_records(
         fix = "check --records, or give training a larger share"
         raise TextError(str(text.path), "no record is left for training", fix)
     joined = "".join(train)
-    tokenizer, more = choose(lambda: CharTokenizer.from_text(joined, marked=True), iter(train))
+    tokenizer, more = choice.choose(
+        lambda: CharTokenizer.from_text(joined, marked=True), iter(train)
+    )
     train_ids = records.frame_records(train, tokenizer)
     if not tokenizer.counts[tokenizer.boundary_id]:
         tokenizer = tokenizer.with_counts(_count_ids(train_ids, tokenizer.size))
@@ -162,9 +165,9 @@ class TokenizerChoice:
 
     config: TrainConfig
     resumed: Tokenizer | None
-    first: Tokenizer | None
+    initial: Tokenizer | None
 
-    def __call__(
+    def choose(
         self, alphabet: Callable[[], CharTokenizer], blocks: Iterator[str]
     ) -> tuple[Tokenizer, list[str]]:
         """Return the tokenizer and sentences about it.
@@ -176,11 +179,11 @@ class TokenizerChoice:
         config = self.config
         marked = config.records is not None
         return tokenizer_for(
-            config.tokenizer, config.vocab_size, marked, self.first, alphabet, blocks
+            config.tokenizer, config.vocab_size, marked, self.initial, alphabet, blocks
         )
 
 
-def sample_blocks(part: Stretch) -> Iterator[str]:
+def draw_blocks(part: Stretch) -> Iterator[str]:
     """Yield a part in blocks; of a large one only some, drawn evenly from all of it."""
     number = -(-len(part) // BLOCK_CHARS)
     drawn = np.unique(np.linspace(0, number - 1, MOST_BLOCKS).round().astype(int))
@@ -196,15 +199,19 @@ def _encode(part: Stretch, tokenizer: Tokenizer) -> IdSource:
         return text.ids(tokenizer, start, end)
     pieces = (tokenizer.encode(piece) for piece in text.pieces(start, end))
     if isinstance(text.char_indices, np.memmap):
-        made_of = hashlib.sha256(b"".join(map(bytes, tokenizer.tensors().values()))).hexdigest()
+        tokenizer_sha256 = hashlib.sha256(
+            b"".join(map(bytes, tokenizer.tensors().values()))
+        ).hexdigest()
         text_format = str(text.text_format)
-        key = cache.key_of(tokenizer.kind, made_of, text.sha256, text_format, str(start), str(end))
+        key = cache.key_of(
+            tokenizer.kind, tokenizer_sha256, text.sha256, text_format, str(start), str(end)
+        )
         if entry := cache.find_entry(key):
             return entry.array()
         # No id stands for less than a byte.
-        room = text.utf8_size(start, end)
+        most_ids = text.utf8_size(start, end)
         about = {"name": f"{text.path} as {tokenizer.kind}"}
-        return cache.store(key, pieces, tokenizer.dtype, room, about).array()
+        return cache.store(key, pieces, tokenizer.dtype, most_ids, about).array()
     return np.concatenate([np.zeros(0, tokenizer.dtype), *pieces])
 
 

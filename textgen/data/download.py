@@ -39,7 +39,7 @@ PIP_TIMEOUT = 900
 # Bytes read at a time.
 BYTES_AT_ONCE = 1 << 16
 # Bytes that the members of a wheel may unpack to: a small archive can claim any number.
-MOST_UNPACKED = 1 << 28
+MOST_UNPACKED_TEXT = 1 << 28
 FETCH_AGAIN = "check the network, then repeat"
 PIN_AGAIN = "repeat; if it has changed for good, correct what corpora.toml pins"
 
@@ -183,7 +183,7 @@ def _texts_in(wheel: Path, pattern: str) -> Iterator[str]:
     They come in the order of their file names whatever their folders, so that folders that sort
     the texts by kind do not leave a whole kind to the validation part.
     """
-    room = MOST_UNPACKED
+    room = MOST_UNPACKED_TEXT
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if fnmatchcase(name, pattern)]
         if not names:
@@ -195,7 +195,7 @@ def _texts_in(wheel: Path, pattern: str) -> Iterator[str]:
                 content = file.read(room + 1)
             room -= len(content)
             if room < 0:
-                problem = f"the members unpack to more than {MOST_UNPACKED:,} bytes"
+                problem = f"the members unpack to more than {MOST_UNPACKED_TEXT:,} bytes"
                 raise MachineError(wheel.name, problem, "choose fewer of them in corpora.toml")
             text = content.decode("utf-8")
             yield plain_text(text) if name.endswith(".md") else text

@@ -84,7 +84,7 @@ class NGrams:
 
     @cached_property
     def _tables(self) -> list[Table]:
-        """A table a length, the shortest first; made when first asked for: seconds, a long text."""
+        """One table per length, the shortest first; made when first asked for, in seconds."""
         grams, counts = self.grams.astype(np.int64), self.counts.astype(np.int64)
         tables = [make_table(grams, counts, self.vocab)]
         for length in range(self.order - 1, 0, -1):

@@ -1,18 +1,19 @@
 """How good a model is, in nats and bits, counted so that the figures can be compared.
 
-It knows a model only as a `Stepper`, which both the torch model and the numpy engine are, so that
-both are measured by the same code.
+It knows a model only as a `Scorer`, which the torch model, the numpy engine, n-grams and mixtures
+all are, so that one piece of code measures them all.
 
 Nats are counted for ids and divided by characters, of which an id may hold several or a part: so
 models of characters, bytes and pieces compare.
 
-Two protocols: `stateful` reads the text once, in one stream from the zero state, and counts
-every character; `nanogpt` averages over random windows of 256 ids from an empty state, as nanoGPT's
-estimate_loss does. `streamed` is a fast estimate of `stateful` for use while training.
+Protocols: `stateful` reads the text once, in one stream from the zero state, and counts every
+character; `nanogpt` averages over random windows of 256 ids from an empty state, as nanoGPT's
+estimate_loss does; `streamed` is a fast estimate of `stateful`, made for use while training.
+Records are each read from the zero state (`by_records`).
 
 Shapes: T time steps, B streams; nats_TB[t, b] is the cost of y_TB[t, b] after x_TB[:t + 1, b].
 
-    >>> evaluate(model, tokenizer, text, "stateful").bits_per_char
+    >>> measure_text(model, tokenizer, text, "stateful").bits_per_char
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ CHUNK = 256
 # Records read side by side, and ids of all of them at a time: as many as 16 streams have.
 RECORDS_AT_ONCE = 256
 IDS_AT_ONCE = 16 * CHUNK
-# Uncounted characters before a stream of `streamed`; the state then is about that of one stream.
-WARM_UP_CHARS = 256
+# Uncounted ids before a stream of `streamed`; the state then is about that of one stream.
+WARM_UP_IDS = 256
+# Streams of `streamed`, as far as each is several times as long as its warm-up.
+SIDE_BY_SIDE, WARM_UPS_IN_STREAM = 16, 4
 # What it costs to say which of Unicode's code points a character outside the alphabet is.
 NATS_PER_CODE_POINT = CharTokenizer.unknown_nats
 # The sizes of nanoGPT's estimate_loss, for figures that compare.
@@ -117,7 +120,7 @@ def measure_text(model: Scorer, tokenizer: Tokenizer, text: str, protocol: str) 
     if protocol == "nanogpt" and len(ids) <= NANOGPT_WINDOW:
         problem = f"{len(ids)} {tokenizer.noun} are too few for windows of {NANOGPT_WINDOW}"
         raise TextError("--protocol nanogpt", problem, "use --protocol stateful")
-    nats = finite(PROTOCOLS[protocol](model, ids, tokenizer.counts, tokenizer.unknown_nats))
+    nats = require_finite(PROTOCOLS[protocol](model, ids, tokenizer.counts, tokenizer.unknown_nats))
     chars = len(text)
     if protocol == "nanogpt":
         chars = sum(int(tokenizer.chars_V[block_TB[1:]].sum()) for block_TB in nanogpt_windows(ids))
@@ -132,7 +135,7 @@ def measure_records(model: Scorer, tokenizer: Tokenizer, records: list[str]) -> 
     The end of a record counts as a character of one byte, as the newline between two would.
     """
     ids = framed_ids(tokenizer, records)
-    nats = finite(by_records(model, ids, tokenizer))
+    nats = require_finite(by_records(model, ids, tokenizer))
     chars = characters_in(tokenizer, ids)
     size = sum(len(record.encode("utf-8", "surrogatepass")) for record in records) + len(records)
     unknown = _count_unknown(tokenizer, ids)
@@ -159,7 +162,7 @@ def score_text(model: Scorer, tokenizer: Tokenizer, text: str) -> Score:
     else:
         ids = framed_ids(tokenizer, [text])
         nats = by_records(model, ids, tokenizer)[1:]
-    mean = float(finite(nats).sum()) / characters_in(tokenizer, ids)
+    mean = float(require_finite(nats).sum()) / characters_in(tokenizer, ids)
     return Score(nats, mean, mean / math.log(2), _count_unknown(tokenizer, ids))
 
 
@@ -182,11 +185,11 @@ def characters_in(tokenizer: Tokenizer, ids: np.ndarray) -> int:
     return int(tokenizer.chars_V[ids].sum()) + ends
 
 
-def finite(nats: np.ndarray) -> np.ndarray:
+def require_finite(nats: np.ndarray) -> np.ndarray:
     """Return nats; raise NumericsError when one of them is not a finite number."""
     if not np.isfinite(nats).all():
         index = int(np.argmin(np.isfinite(nats)))
-        problem = f"the model's score of character {index + 1:,} is not finite"
+        problem = f"the model's score of id {index + 1:,} of those measured is not finite"
         raise NumericsError("evaluation", problem, "the model diverged; use an earlier checkpoint")
     return nats
 
@@ -226,32 +229,38 @@ def streamed(
 ) -> np.ndarray:
     """Return each id's nats (n,), read as up to 16 streams at once; arguments as of `stateful`.
 
-    Each stream is warmed, uncounted, on the 256 characters before it; the first one starts from
+    Each stream is warmed, uncounted, on the 256 ids before it; the first one starts from
     the zero state. It approaches `stateful` as far as a model forgets what is further back.
     """
     n = len(ids)
-    streams = max(1, min(16, n // (4 * WARM_UP_CHARS)))
+    streams = max(1, min(SIDE_BY_SIDE, n // (WARM_UPS_IN_STREAM * WARM_UP_IDS)))
     length = -(-n // streams)
     starts_B = np.arange(streams) * length
     nats_TB = np.empty((length, streams))
 
-    def window(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return x_TB and y_TB of the targets from `first` to before `last` of each stream."""
-        positions_TB = starts_B + np.arange(first, last)[:, None]
-        x_TB, y_TB = (ids[np.clip(at_TB, 0, n - 1)] for at_TB in (positions_TB - 1, positions_TB))
-        return x_TB.astype(np.int64), y_TB.astype(np.int64)
-
-    warm_nats_TB, state = model.nats(*window(-WARM_UP_CHARS, 1), None)
+    warm_nats_TB, state = model.nats(*_stream_window(ids, starts_B, -WARM_UP_IDS, 1), None)
     nats_TB[0] = warm_nats_TB[-1]
     nats_TB[0, 0] = -np.log(first_distribution(counts)[ids[0]])
-    # Nothing stands before the first stream.
+    # Nothing stands before the first stream: it begins at the zero state.
     for layer in state:
         for part in layer:
             part[0] = 0
     for first in range(1, length, CHUNK):
         last = min(first + CHUNK, length)
-        nats_TB[first:last], state = model.nats(*window(first, last), state)
+        window = _stream_window(ids, starts_B, first, last)
+        nats_TB[first:last], state = model.nats(*window, state)
     return np.asarray(nats_TB.T.reshape(-1)[:n] + _nats_of_unknown(ids, unknown_nats))
+
+
+def _stream_window(
+    ids: np.ndarray, starts_B: np.ndarray, first: int, last: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return x_TB and y_TB of the targets from `first` to before `last` of each stream."""
+    positions_TB = starts_B + np.arange(first, last)[:, None]
+    x_TB, y_TB = (
+        ids[np.clip(at_TB, 0, len(ids) - 1)] for at_TB in (positions_TB - 1, positions_TB)
+    )
+    return x_TB.astype(np.int64), y_TB.astype(np.int64)
 
 
 def nanogpt(

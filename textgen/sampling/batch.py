@@ -30,9 +30,14 @@ MOST_DRAWN = 100
 class Text:
     """A text that was written.
 
-    row: its number, on which its draws depend, with seed. log_probs: (n,) nats of its ids, that is
-    its characters, bytes or pieces, under the model itself, before any filter. end: "length", or
-    what ended it before.
+    Attributes:
+        prime: the text that it continues.
+        text: what was written.
+        seed: with `row`, what its draws depend on.
+        row: its number.
+        log_probs: (n,) natural logarithms of the probability of each of its ids, which are
+            characters, bytes or pieces, under the model itself, before any filter.
+        end: "length", or what ended it before.
     """
 
     prime: str

@@ -25,7 +25,7 @@ from textgen.sampling.state import SamplingState
 from textgen.tokenizers import Tokenizer
 
 # Scores (B, V) of the next ids, from their log-probabilities and where the beams stand.
-Scorer = Callable[[np.ndarray, SamplingState], np.ndarray]
+BeamScorer = Callable[[np.ndarray, SamplingState], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _advance(model: Stepper, state: SamplingState, ids_B: np.ndarray) -> Samplin
 
 
 def expand_beams(
-    beams: list[Beam], state: SamplingState, tokenizer: Tokenizer, scorer: Scorer, width: int
+    beams: list[Beam], state: SamplingState, tokenizer: Tokenizer, scorer: BeamScorer, width: int
 ) -> Expansion:
     """Return the best beams with one id more.
 
@@ -164,7 +164,7 @@ def expand_beams(
     return Expansion(growing, parents, np.array(ids, dtype=np.int64), ended + full_length)
 
 
-def make_scorer(tokenizer: Tokenizer, config: SampleConfig, constraints: Constraints) -> Scorer:
+def make_scorer(tokenizer: Tokenizer, config: SampleConfig, constraints: Constraints) -> BeamScorer:
     """Return what scores all next ids (B, V) by bans, biases and penalties."""
     barred_V = np.where(constraints.allowed_V, 0.0, -np.inf)
     selected = tuple(step for step in select_filters(config) if step.shapes)

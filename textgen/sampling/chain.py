@@ -26,7 +26,7 @@ class Context:
 
     bias_V: what --bias adds. progress: 0 at the first character to write, 1 at the last one; (B,)
     where rows are not equally far.
-    mu_B: mirostat's limit of surprise in bits, a number a row, which every draw moves.
+    mu_B: mirostat's limit of surprise in bits, one number per row, which every draw moves.
     """
 
     bias_V: np.ndarray

@@ -1,7 +1,8 @@
-"""The generator that everything which writes text goes through.
+"""The sampling loop: everything that draws text goes through `generate`.
 
-Stepper -> sampling -> text. One draw an id and row. An id is a character, a byte or a piece; text
-is handed on in whole characters.
+Stepper -> sampling -> text. Each row draws one random number per id. An id is a character, a byte
+or a piece; text is handed on in whole characters. Beam search, which draws nothing, has a loop of
+its own.
 
 Shapes: B rows of text, V vocabulary, L ids looked back on.
 
@@ -34,10 +35,14 @@ from textgen.tokenizers import Tokenizer
 class Step(NamedTuple):
     """What one step wrote.
 
-    pieces: the new text of each row. log_probs_B: nats, of each row's id under the model itself,
-    before any filter. ends: why each row has ended, None while it goes on. continuation: where to
-    continue; a row that has ended continues from the step that ended it. ids_B: what was drawn,
-    NOTHING where nothing was.
+    Attributes:
+        pieces: the new text of each row.
+        log_probs_B: natural logarithms of the probability of each row's id under the model itself,
+            before any filter.
+        ends: why each row has ended, None while it grows.
+        continuation: where the rows stand after this step. Rows that have ended are stepped with
+            the others, so take a row's continuation from the step that ended it.
+        ids_B: what was drawn, NOTHING where nothing was.
     """
 
     pieces: list[str]
@@ -66,7 +71,7 @@ def log_probabilities(state: SamplingState) -> np.ndarray:
 def begin(
     model: Stepper, tokenizer: Tokenizer, primes: Sequence[str], config: SampleConfig
 ) -> SamplingState:
-    """Return where texts stand that have read their primes, one row a prime.
+    """Return the state after reading each prime, one row per prime.
 
     Raises TextError for unknown characters in a prime.
     """
@@ -96,7 +101,7 @@ def read_prime(
     start: SamplingState | None = None,
     before: int = 0,
 ) -> SamplingState:
-    """Return where one text stands that has read a prime.
+    """Return the state of one text after it has read a prime.
 
     Args:
         model: what predicts the next id.
@@ -172,11 +177,13 @@ def generate(
 
 
 class TextGenerator:
-    """Rows of text that grow together, one id a step.
+    """Rows of text that grow together by one id per step.
 
-    rows: one for each text. finished: which rows ended before the latest draw, by a constraint or
-    by what a text before had left unwritten; what is drawn for them does not belong to them.
-    continuation: where the rows stand.
+    Attributes:
+        rows: one per text.
+        frozen: which rows ended before a draw, because a constraint left nothing or because of what
+            an earlier text had left unwritten; their state stays where it was.
+        continuation: where the rows stand.
     """
 
     def __init__(
@@ -197,7 +204,7 @@ class TextGenerator:
         unwritten = start.unwritten_bytes or (b"",) * count
         for row, unwritten_bytes in zip(self.rows, unwritten, strict=True):
             row.begin(unwritten_bytes)
-        self.finished = [row.end is not None for row in self.rows]
+        self.frozen = [row.end is not None for row in self.rows]
         self.barred_V = np.where(constraints.allowed_V, 0.0, -np.inf)
         self.constraints = constraints.for_rows([row.pending for row in self.rows])
         seed = start.seed if start.seed is not None else config.seed
@@ -244,9 +251,9 @@ class TextGenerator:
             before.seed,
             self.context.mu_B if self.config.mirostat else None,
         )
-        if any(self.finished):
+        if any(self.frozen):
             state = before.state or self.model.initial_state(len(ids_B))
-            after = after.with_rows_of(before._replace(state=state), np.array(self.finished))
+            after = after.with_rows_of(before._replace(state=state), np.array(self.frozen))
         self.continuation = self._with_unwritten_bytes(after)
         return self._make_step(logs_BV[self.row_indices, ids_B], self.continuation, ids_B)
 
@@ -274,9 +281,10 @@ class TextGenerator:
             empty_B = np.asarray((limited_BV == -np.inf).all(axis=1))
             for index in np.flatnonzero(empty_B):
                 row = self.rows[index]
-                self.finished[index] |= row.end is None
+                self.frozen[index] |= row.end is None
                 row.close(constraint.reason)
-            # A row that has ended draws from all ids, as if nothing were barred.
+            # Where nothing is left the constraint is lifted, so that there is something to draw;
+            # the draw does not count.
             logits_BV = np.where(empty_B[:, None], logits_BV, limited_BV)
         return logits_BV
 

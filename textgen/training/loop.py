@@ -77,7 +77,8 @@ def train(
             among the options extends it.
         verify: read the text even if it was read before and seems unchanged.
         quiet: show no progress.
-        stop: asked after each step; a signal's number ends the run, with its state saved.
+        stop: asked after each step; a signal's number ends the run, with its
+            state saved unless the warm-up is not over.
         started: the time.monotonic() at which the time budget began; by default now.
         **options: fields of TrainConfig, such as minutes, hidden and out; they override those of
             config.
@@ -128,12 +129,13 @@ class Run:
         self.setup, self.folder, self.stop, self.started = setup, folder, stop, started
         self.trainer, self.tokenizer = setup.trainer, setup.dataset.tokenizer
         self.log = RunLog(folder, quiet)
+        self.characters_per_id = setup.dataset.characters_per_id()
         self.held_out = Validation(setup.dataset, setup.ngrams)
         self.progress = setup.progress
         self.training_began = self.saved_at = time.monotonic()
 
     def finish(self) -> TrainResult:
-        """Train to the end of the plan, or raise Interrupted with the state saved."""
+        """Train to the end of the plan, or raise Interrupted; what is planned is saved."""
         runs.remove_leftovers(self.folder)
         self.log.forget_after(self.trainer.step)
         with cpu_settings(self.setup.threads):
@@ -210,7 +212,12 @@ class Run:
         self.progress.train_nats += self.trainer.update(learning_rate)
         self.progress.train_steps += 1
         self.progress.learning_rate = learning_rate
-        self.log.step(self.progress.train_nats / self.progress.train_steps, self._speed())
+        self.log.step(self._train_nats(), self._speed())
+
+    def _train_nats(self) -> float:
+        """Return the network's nats per character since the last validation, under dropout."""
+        nats_per_id = self.progress.train_nats / self.progress.train_steps
+        return nats_per_id / self.characters_per_id
 
     def _speed(self) -> float:
         """Characters a second since this process began to train."""
@@ -240,13 +247,12 @@ class Run:
     def _record(self, nats: float | None, network_nats: float | None) -> ValidationRecord:
         """Return the figures of a validation with those of the training before it."""
         streams, step = self.trainer.streams, self.trainer.step
-        nats_per_id = self.progress.train_nats / self.progress.train_steps
         return ValidationRecord(
             step=step,
             epoch=round(step / streams.windows, 3),
             seconds=round(self._seconds(), 3),
             chars_seen=step * streams.chars_per_step,
-            train_nats=nats_per_id / self.setup.dataset.characters_per_id(),
+            train_nats=self._train_nats(),
             val_nats=nats,
             network_nats=network_nats,
             ngram_share=self.progress.ngram_weight,
@@ -289,7 +295,10 @@ class Run:
         return patience is not None and self.progress.validations_without_gain >= patience
 
     def _conclude(self, plan: Plan) -> TrainResult:
-        """Measure `best` on the whole validation part and say where everything is."""
+        """Measure `best` once more, on as much as the plan leaves time for, and print the summary.
+
+        The trainer's model then holds the weights of `best`.
+        """
         best = self.folder / runs.BEST
         nats = self.progress.best_nats
         if nats is not None and plan.final_chars > plan.val_chars:
@@ -302,5 +311,5 @@ class Run:
         if self._out_of_patience():
             validations = counted(self.progress.validations_without_gain, "validation")
             self.log.say(f"stopped early: no gain in {validations}")
-        self.log.summary(best, nats, plan.final_chars, self._seconds())
+        self.log.summary(best, nats, self.held_out.characters(plan.final_chars), self._seconds())
         return TrainResult(self.folder, best, self.trainer.step, nats)

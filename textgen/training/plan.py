@@ -16,7 +16,7 @@ from textgen.checkpoint import Plan
 
 # Steps in which the learning rate rises.
 WARMUP = 100
-# In a run of up to 20,000 steps; a longer one validates each 2,000 steps.
+# In a run of up to 20,000 steps; a longer one validates about every 2,000 steps.
 VALIDATIONS = 10
 # Of the training work: for all validations together, and for the evaluation at the end.
 VAL_SHARE, FINAL_SHARE = 0.08, 0.1
@@ -52,7 +52,7 @@ def by_seconds(
     """
     steps = done + 1
     left = (1 - MARGIN) * seconds / step_seconds
-    # What validations cost depends on the steps; this settles in two rounds.
+    # What validations cost depends on the steps; three rounds settle it.
     for _ in range(3):
         plan = by_steps(steps, chars_per_step, val_available)
         read = plan.val_chars * math.ceil(steps / plan.every)

@@ -151,7 +151,7 @@ def start_setup(
     first = Checkpoint.load(runs.find_checkpoint(config.init)) if config.init else None
     config = _with_defaults(config, first)
     dataset = load_dataset(
-        paths, config, first=first.tokenizer if first else None, quiet=quiet, verify=verify
+        paths, config, initial=first.tokenizer if first else None, quiet=quiet, verify=verify
     )
     device = choose_device(config.device)
     _check_precision(config, device)

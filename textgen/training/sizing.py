@@ -19,7 +19,7 @@ from textgen.config import TrainConfig
 # Units of a layer that are considered; between two of them the figures hardly differ.
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
 # Characters to train on for each weight in a product: fewer feed a network too little, more would
-# feed a larger one. Found by ablation (docs/log.md, sizes by budget).
+# feed a larger one. Found by ablation (docs/log.md).
 CHARS_PER_WEIGHT = 5
 LONGEST_NGRAM = 8
 USUAL_WINDOW = 64

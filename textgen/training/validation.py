@@ -39,7 +39,11 @@ class Validation:
             marks = np.flatnonzero(np.asarray(self.ids) == mark)
             last = min(len(marks) - 1, max(1, int(np.searchsorted(marks, number - 1))))
             nats = protocols.by_records(model, self.ids[: marks[last] + 1], self.tokenizer)
-        return protocols.finite(nats)
+        return protocols.require_finite(nats)
+
+    def characters(self, number: int) -> int:
+        """Return how many characters the first ids stand for."""
+        return protocols.characters_in(self.tokenizer, self.ids[:number]) if len(self) else 0
 
     def mix(self, network_nats: np.ndarray) -> tuple[float | None, float | None]:
         """Return the nats per character of the mixture with the n-grams, and their weight in it.
