@@ -61,8 +61,8 @@ class Dataset:
 
     def characters_per_id(self) -> float:
         """Return how many characters an id of the training part stands for on average."""
-        counts, mark = self.tokenizer.counts, self.tokenizer.boundary_id
-        ends = 0 if mark is None else int(counts[mark])
+        counts, boundary_id = self.tokenizer.counts, self.tokenizer.boundary_id
+        ends = 0 if boundary_id is None else int(counts[boundary_id])
         return (float(counts @ self.tokenizer.chars_V) + ends) / float(counts.sum())
 
 

@@ -180,7 +180,7 @@ def framed_ids(tokenizer: Tokenizer, records: list[str]) -> np.ndarray:
 
 
 def characters_in(tokenizer: Tokenizer, ids: np.ndarray) -> int:
-    """Return how many characters ids stand for; the mark that ends a record counts as one."""
+    """Return how many characters ids stand for; the boundary that ends a record counts as one."""
     ends = 0 if tokenizer.boundary_id is None else int((ids == tokenizer.boundary_id).sum()) - 1
     return int(tokenizer.chars_V[ids].sum()) + ends
 
@@ -289,9 +289,9 @@ def nanogpt_windows(ids: np.ndarray) -> Iterator[np.ndarray]:
 def by_records(model: Scorer, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     """Return the nats (n,) of framed ids, each record read from the zero state.
 
-    The first mark costs nothing. Records of like length are read side by side.
+    The first boundary costs nothing. Records of like length are read side by side.
     """
-    # Framed ids begin with the mark.
+    # Framed ids begin with the boundary.
     records = Records.of(ids, int(ids[0]))
     order = np.argsort(records.lengths, kind="stable")
     nats = np.zeros(len(ids))

@@ -239,11 +239,11 @@ def _make_model(recipe: Recipe, seed: int, vocab: int) -> CharRNN:
 
 def _make_trainer(model: CharRNN, dataset: Dataset, recipe: Recipe, seed: int) -> Trainer:
     streams: Streams | RecordStreams
-    if (mark := dataset.tokenizer.boundary_id) is None:
+    if (boundary_id := dataset.tokenizer.boundary_id) is None:
         streams = Streams(dataset.train, recipe.batch, recipe.window, seed)
     else:
         ids = np.asarray(dataset.train)
-        streams = RecordStreams(ids, mark, recipe.batch, recipe.window, seed)
+        streams = RecordStreams(ids, boundary_id, recipe.batch, recipe.window, seed)
     return Trainer(model, streams, seed, recipe.weight_decay)
 
 

@@ -31,14 +31,14 @@ class Validation:
         """Return what each of the first ids costs a model; the last record is read to its end."""
         if not len(self):
             return np.zeros(0)
-        if (mark := self.tokenizer.boundary_id) is None:
+        if (boundary_id := self.tokenizer.boundary_id) is None:
             ids = self.ids[:number]
             unknown = self.tokenizer.unknown_nats
             nats = protocols.streamed(model, ids, self.tokenizer.counts, unknown)
         else:
-            marks = np.flatnonzero(np.asarray(self.ids) == mark)
-            last = min(len(marks) - 1, max(1, int(np.searchsorted(marks, number - 1))))
-            nats = protocols.by_records(model, self.ids[: marks[last] + 1], self.tokenizer)
+            ends = np.flatnonzero(np.asarray(self.ids) == boundary_id)
+            last = min(len(ends) - 1, max(1, int(np.searchsorted(ends, number - 1))))
+            nats = protocols.by_records(model, self.ids[: ends[last] + 1], self.tokenizer)
         return protocols.require_finite(nats)
 
     def characters(self, number: int) -> int:
