@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         """Parse, and name the nearest valid option when one is not known."""
         parsed, extra = super().parse_known_args(args, namespace)
         for word in extra:
-            known = [text for text in self._option_string_actions if text.startswith("--")]
+            known = re.findall(r"--[\w-]+", self.format_usage())
             fix = did_you_mean(word.partition("=")[0], known, f"see {self.prog} --help")
             kind = "unknown option" if word.startswith("-") else "unexpected argument"
             raise UsageError(word, kind, fix)

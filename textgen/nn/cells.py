@@ -235,13 +235,18 @@ def can_pack(dtype: torch.dtype) -> bool:
     return (dtype == torch.float32 and HAS_ONEDNN) or (dtype == torch.bfloat16 and HAS_BFLOAT16)
 
 
+def _packs_bfloat16() -> bool:
+    """Tell whether oneDNN packs weights in bfloat16 on this CPU, by trying."""
+    try:
+        torch.ops.mkldnn._reorder_linear_weight(torch.zeros(1, 1, dtype=torch.bfloat16), 1)
+    except RuntimeError:
+        return False
+    return True
+
+
 # These operations are private to torch; they are what its compiler uses for CPU inference. A torch
 # that was built without oneDNN has none of them.
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
     hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
 )
-HAS_BFLOAT16: bool = (
-    HAS_ONEDNN
-    and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
-    and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-)
+HAS_BFLOAT16: bool = HAS_ONEDNN and _packs_bfloat16()
