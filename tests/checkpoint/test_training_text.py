@@ -7,6 +7,7 @@ import pytest
 import textgen
 from textgen.checkpoint import training_text
 from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.checkpoint.metadata import Metadata
 from textgen.data.encodings import TextFormat
 from textgen.errors import TextError, UsageError
 
@@ -110,3 +111,13 @@ def test_several_files_are_found_in_their_order(tmp_path):
     best = textgen.train(paths, out=str(tmp_path / "run"), **TINY).best
     metadata = Checkpoint.load(best).metadata
     assert training_text.find_text(best, metadata).text == "text b " * 20 + "\n" + "text a " * 20
+
+
+def test_a_model_that_was_made_by_hand_has_no_text_to_find(tmp_path):
+    with pytest.raises(UsageError, match="does not say what it was trained on"):
+        training_text.find_text(tmp_path / "model.safetensors", Metadata())
+
+
+def test_a_text_without_records_has_no_known_ones(trained):
+    best, metadata = trained()
+    assert training_text.known_records(best, metadata) == frozenset()

@@ -5,7 +5,8 @@ import pytest
 import textgen
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.errors import MachineError, TextgenError, UsageError
+from textgen.errors import CheckpointError, MachineError, TextError, TextgenError, UsageError
+from textgen.files.tensorfile import read_tensors, write_tensors
 from textgen.training import setup
 
 SIZES = {"cell": "gru", "hidden": 8, "embedding": 4, "batch": 2, "window": 8, "threads": 1}
@@ -81,3 +82,52 @@ def stop_after(steps):
     """A `stop` that asks the run to end after so many steps."""
     left = iter(range(steps - 1, -1, -1))
     return lambda: 15 if next(left, 0) == 0 else None
+
+
+class TestResume:
+    @pytest.fixture
+    def stopped(self, corpus, tmp_path):
+        """A run that was stopped at step 2 of 4, validated on a text of its own."""
+        (tmp_path / "val.txt").write_text("the mat sat on the cat\n")
+        options = {"val": str(tmp_path / "val.txt"), "steps": 4, "stop": stop_after(2)}
+        with pytest.raises(TextgenError, match="stopped at step 2"):
+            textgen.train(corpus, out=str(tmp_path / "run"), **options, **SIZES)
+        return tmp_path / "run"
+
+    def test_a_validation_text_that_has_changed_is_refused(self, stopped, tmp_path):
+        (tmp_path / "val.txt").write_text("another text\n")
+        with pytest.raises(TextError, match=r"val\.txt: is not the text that --val named"):
+            textgen.train(resume=stopped)
+
+    def test_another_number_of_threads_gives_up_exactness_and_says_so(self, stopped, capsys):
+        textgen.train(resume=stopped, threads=2, quiet=False)
+        assert "2 threads instead of 1: no longer exact" in "".join(capsys.readouterr())
+
+    def test_a_size_that_is_missing_in_the_settings_is_damage(self, stopped):
+        tensors, settings = read_tensors(stopped / runs.LAST)
+        settings["resume"]["config"]["hidden"] = None
+        write_tensors(stopped / runs.LAST, tensors, settings)
+        with pytest.raises(CheckpointError, match="hidden is not set"):
+            textgen.train(resume=stopped)
+
+    def test_moments_of_another_network_are_damage(self, stopped):
+        tensors, settings = read_tensors(stopped / runs.LAST)
+        del tensors["resume.exp_avg.head.bias"]
+        write_tensors(stopped / runs.LAST, tensors, settings)
+        with pytest.raises(CheckpointError, match="does not fit its network"):
+            textgen.train(resume=stopped)
+
+
+def test_a_budget_in_epochs_is_as_many_windows(corpus, tmp_path):
+    result = textgen.train(corpus, out=str(tmp_path / "run"), epochs=0.5, split="1", **SIZES)
+    windows = (60 * 23 - 1) // 2 // 8
+    assert result.steps == pytest.approx(windows / 2, abs=1)
+
+
+def test_the_last_figure_is_of_more_than_a_validation_reads_where_there_is_time(corpus, tmp_path):
+    corpus.write_text("the cat sat on the mat\n" * 2600, encoding="utf-8")
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=300, **SIZES)
+    record = Checkpoint.load(result.best).metadata.metrics
+    assert record["val_chars"] == 1000
+    assert result.val_nats != record["val_nats"]
+    assert result.val_nats == pytest.approx(record["val_nats"], abs=0.1)
