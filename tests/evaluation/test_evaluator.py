@@ -278,25 +278,27 @@ def test_a_length_of_ngrams_out_of_range_is_an_error_of_usage(home, capsys, leng
     assert not (home / "checkpoints" / "new").exists()
 
 
+@pytest.fixture(scope="module")
+def of_records(tmp_path_factory):
+    """The checkpoint of a model of records."""
+    folder = tmp_path_factory.mktemp("records")
+    (folder / "names.txt").write_text("\n".join(f"name {n}" for n in range(60)))
+    options = {**TINY, "records": "lines", "steps": 5}
+    return textgen.train(folder / "names.txt", out=str(folder / "run"), **options).best
+
+
 class TestRecords:
     """Models of records are measured record by record, and scored with the end of each."""
 
-    @pytest.fixture(scope="class")
-    def run(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("records")
-        (folder / "names.txt").write_text("\n".join(f"name {n}" for n in range(60)))
-        options = {**TINY, "records": "lines", "steps": 5}
-        return textgen.train(folder / "names.txt", out=str(folder / "run"), **options).best
-
     @pytest.mark.parametrize("options", [{"dynamic": True}, {"protocol": "nanogpt"}])
-    def test_what_needs_one_text_is_refused(self, run, options):
+    def test_what_needs_one_text_is_refused(self, of_records, options):
         with pytest.raises(UsageError, match="trained on records"):
-            textgen.evaluate(run, part="val", **options)
+            textgen.evaluate(of_records, part="val", **options)
 
-    def test_the_figure_is_the_mean_score_of_the_records_their_ends_included(self, run):
-        result = textgen.evaluate(run, part="val")
-        model = textgen.load(run)
-        records = training_text.part_of(run, model.checkpoint.metadata, "val")
+    def test_the_figure_is_the_mean_score_of_the_records_their_ends_included(self, of_records):
+        result = textgen.evaluate(of_records, part="val")
+        model = textgen.load(of_records)
+        records = training_text.part_of(of_records, model.checkpoint.metadata, "val")
         scores = [model.score(record) for record in records]
         assert [len(score.nats) for score in scores] == [len(record) + 1 for record in records]
         expected = sum(score.nats.sum() for score in scores) / result.chars
