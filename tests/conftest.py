@@ -10,7 +10,12 @@ import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402 - torch, which its plugins may load, reads these
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
-settings.load_profile("suite")
+settings.register_profile("fast", settings.get_profile("suite"), max_examples=20)
+
+
+def pytest_configure(config):
+    """Fewer examples where the slow tests are left out: the whole suite tries them all."""
+    settings.load_profile("fast" if config.getoption("markexpr") == "not slow" else "suite")
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ class TestTrain:
     def test_a_terminal_shows_progress(self, home):
         leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
-        command = [sys.executable, "-m", "textgen", "train", "corpus.txt", "--steps", "3000"]
+        command = [sys.executable, "-m", "textgen", "train", "corpus.txt", "--steps", "500"]
         command += ["--hidden", "8", "--threads", "1", "--batch", "2", "--window", "8"]
         command += ["--out", str(home / "shown")]
         child = subprocess.Popen(command, stderr=follower, stdout=subprocess.DEVNULL, cwd=home)
@@ -267,7 +267,7 @@ class TestTrain:
         except OSError:
             pass
         assert child.wait(timeout=60) == 0
-        assert re.search(r"/3000 .*train \d\.\d+ nats/char \(\d\.\d+ bits\), val \d", shown)
+        assert re.search(r"/500 .*train \d\.\d+ nats/char \(\d\.\d+ bits\), val \d", shown)
         assert "chars/s" in shown and "left" in shown
 
     def test_a_run_of_an_hour_ago_is_not_newer(self, home, capsys):
@@ -280,7 +280,7 @@ class TestTrain:
 class TestTexts:
     """Texts of other kinds than one file of characters."""
 
-    SMALL = ("--hidden", 8, "--batch", 2, "--window", 8, "--threads", 1, "--steps", 40)
+    SMALL = ("--hidden", 8, "--batch", 2, "--window", 8, "--threads", 1, "--steps", 4)
 
     @pytest.fixture
     def names(self, tmp_path, monkeypatch):
@@ -342,7 +342,7 @@ class TestTexts:
         code, out, err = pipe(b"piped words\n" * 40, "-", "--out", "piped", *self.SMALL)
         assert code == 0, err
         assert "characters:  480 in 40 lines" in out
-        words = ("--resume", "piped", "--steps", 50)
+        words = ("--resume", "piped", "--steps", 6)
         assert pipe(b"other words\n" * 40, *words)[0] == 3
         assert pipe(b"piped words\n" * 40, *words)[0] == 0
 

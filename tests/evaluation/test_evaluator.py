@@ -157,12 +157,12 @@ class TestDynamic:
         self, home, asked, monkeypatch
     ):
         monkeypatch.setattr(dynamic_module, "TAIL", 100)
-        textgen.train("corpus.txt", out="checkpoints/two", val="other.txt", **TINY)
+        textgen.train("corpus.txt", out="checkpoints/two", val="other.txt", **TINY | {"steps": 1})
         textgen.evaluate("checkpoints/two", part="val", dynamic=True)
         assert np.array_equal(asked[0], encoded(TEXT[-100:]))
 
     def test_a_checkpoint_whose_text_is_gone_learns_by_the_default_rule(self, home, asked):
-        textgen.train("corpus.txt", out="checkpoints/moved", **TINY)
+        textgen.train("corpus.txt", out="checkpoints/moved", **TINY | {"steps": 1})
         (home / "corpus.txt").unlink()
         shutil.copy(f"{RUN}/best.safetensors", "alone.safetensors")
         for path in ("checkpoints/moved", "alone.safetensors"):
@@ -174,7 +174,7 @@ class TestDynamic:
         assert asked == []
 
     def test_a_text_that_has_changed_chooses_nothing(self, home, asked):
-        textgen.train("corpus.txt", out="checkpoints/changed", **TINY)
+        textgen.train("corpus.txt", out="checkpoints/changed", **TINY | {"steps": 1})
         (home / "corpus.txt").write_text(OTHER)
         result = textgen.evaluate("checkpoints/changed", "other.txt", dynamic=True)
         assert result.dynamic_lr == AdaptationRule().lr
@@ -186,7 +186,7 @@ class TestDynamic:
         assert result.dynamic_nats_per_char == result.nats_per_char
 
     def test_a_run_without_ngrams_is_measured_too(self, home, asked):
-        textgen.train("corpus.txt", out="checkpoints/alone", ngrams=1, **TINY)
+        textgen.train("corpus.txt", out="checkpoints/alone", ngrams=1, **TINY | {"steps": 1})
         result = textgen.evaluate("checkpoints/alone", "other.txt", dynamic=True)
         assert result.dynamic_nats_per_char < result.nats_per_char
 

@@ -135,7 +135,7 @@ def test_a_rate_of_almost_nothing_gives_the_static_figure(cell):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_periodic_text_costs_ever_less(cell, dtype):
-    ids = periodic(40 * CHARS_PER_UPDATE)
+    ids = periodic(32 * CHARS_PER_UPDATE)
     static = stateful(TorchStepper(network(cell, dtype)), ids, COUNTS)
     costs = stateful(AdaptiveStepper(network(cell, dtype), AdaptationRule(0.01, 1e-3)), ids, COUNTS)
     quarters = costs.reshape(4, -1).mean(axis=1)

@@ -5,11 +5,13 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,7 +30,17 @@ from textgen.training import loop
 from textgen.training.trainer import Trainer
 from textgen.training.validation import Validation
 
+pytestmark = pytest.mark.usefixtures("short_validations")
+
 TINY = {"hidden": 8, "embedding": 4, "batch": 2, "window": 8, "threads": 1}
+
+
+@pytest.fixture
+def short_validations(monkeypatch):
+    """Fewer validations, and short samples: so small a run would spend most of its time there."""
+    monkeypatch.setattr("textgen.training.plan.VALIDATIONS", 4)
+    for name in ("VALIDATION_SAMPLE", "VALIDATION_RECORDS"):
+        monkeypatch.setattr(loop, name, replace(getattr(loop, name), length=8))
 
 
 @pytest.fixture
@@ -73,12 +85,12 @@ def test_stopping_and_going_on_ends_with_the_same_bytes(corpus, tmp_path, cell, 
 
 
 def test_a_run_stopped_at_every_step_ends_with_the_same_bytes(corpus, tmp_path):
-    options = {**TINY, "dropout": 0.2, "steps": 12}
+    options = {**TINY, "dropout": 0.2, "steps": 6}
     textgen.train(corpus, out=str(tmp_path / "whole"), **options)
     folder = tmp_path / "parts"
     with pytest.raises(textgen.Interrupted):
         textgen.train(corpus, out=str(folder), stop=stop_after(1), **options)
-    for _ in range(10):
+    for _ in range(4):
         with pytest.raises(textgen.Interrupted):
             textgen.train(resume=folder, stop=stop_after(1))
     textgen.train(resume=folder)
@@ -100,9 +112,9 @@ def test_the_comparison_notices_a_forgotten_state(corpus, tmp_path, monkeypatch)
 
 
 def test_metrics_of_an_interrupted_run_read_like_those_of_a_whole_one(corpus, tmp_path):
-    options = {**TINY, "steps": 40}
+    options = {**TINY, "steps": 16}
     textgen.train(corpus, out=str(tmp_path / "whole"), **options)
-    interrupted_run(corpus, tmp_path / "parts", 17, **options)
+    interrupted_run(corpus, tmp_path / "parts", 7, **options)
 
     def lines(folder):
         text = (folder / "metrics.jsonl").read_text()
@@ -112,7 +124,7 @@ def test_metrics_of_an_interrupted_run_read_like_those_of_a_whole_one(corpus, tm
         ]
 
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
-    assert [line["step"] for line in lines(tmp_path / "whole")] == list(range(4, 41, 4))
+    assert [line["step"] for line in lines(tmp_path / "whole")] == [4, 8, 12, 16]
 
 
 def test_metrics_have_the_documented_fields(corpus, tmp_path):
@@ -216,15 +228,15 @@ def test_ngrams_too_long_for_an_alphabet_are_shortened(tmp_path):
 
 
 def test_a_line_logged_after_the_last_save_is_replaced(corpus, tmp_path):
-    options = {**TINY, "steps": 40}
+    options = {**TINY, "steps": 16}
     folder = tmp_path / "run"
     with pytest.raises(textgen.Interrupted):
-        textgen.train(corpus, out=str(folder), stop=stop_after(17), **options)
+        textgen.train(corpus, out=str(folder), stop=stop_after(6), **options)
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 20, "val_nats": 0}\n{"step": 24, "val')
+        file.write('{"step": 8, "val_nats": 0}\n{"step": 12, "val')
     textgen.train(resume=folder)
     steps = [json.loads(x)["step"] for x in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(4, 41, 4))
+    assert steps == [4, 8, 12, 16]
 
 
 def test_evaluating_and_sampling_do_not_change_the_training(corpus, tmp_path, monkeypatch):
@@ -263,7 +275,7 @@ def test_training_learns(corpus, tmp_path):
 def test_short_texts_train(tmp_path, n, capsys):
     path = tmp_path / "short.txt"
     path.write_text(("to be or not to be, " * 20)[:n])
-    result = textgen.train(path, out=str(tmp_path / "run"), steps=3, hidden=4, quiet=False)
+    result = textgen.train(path, out=str(tmp_path / "run"), steps=2, hidden=4, quiet=False)
     assert result.best.exists()
     assert "the text is short" in capsys.readouterr().out
     textgen.load(result.best).sample(length=5, seed=1)
@@ -282,10 +294,11 @@ def test_best_is_the_checkpoint_that_validated_best(corpus, tmp_path):
     assert Checkpoint.load(result.best).metadata.metrics["step"] == best["step"]
 
 
-def test_patience_ends_a_run_that_gains_nothing(corpus, tmp_path):
-    options = {**TINY, "steps": 200, "patience": 2, "lr": 1.0}
+def test_patience_ends_a_run_that_gains_nothing(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("textgen.training.plan.VALIDATIONS", 10)
+    options = {**TINY, "steps": 60, "patience": 2, "lr": 1.0}
     result = textgen.train(corpus, out=str(tmp_path / "run"), **options)
-    assert result.steps < 200
+    assert result.steps < 60
     again = textgen.train(resume=result.folder)
     assert again.steps == result.steps
 
@@ -494,7 +507,9 @@ class TestSignals:
             _, err = process.communicate()
         assert process.returncode == code, err
         assert "resume it with: textgen train --resume" in err and "Traceback" not in err
-        assert textgen.train(resume=tmp_path / "run").steps == 3000
+        [step] = map(int, re.findall(r"stopped at step (\d+) of 3,000", err))
+        with pytest.raises(textgen.Interrupted, match=f"stopped at step {step + 2} of 3,000"):
+            textgen.train(resume=tmp_path / "run", stop=stop_after(2))
 
     @pytest.mark.slow
     def test_two_trainers_do_not_share_a_folder(self, corpus, tmp_path):
