@@ -1,5 +1,6 @@
 """Settings of the whole suite: one thread, repeatable examples."""
 
+import gc
 import os
 
 # Small products are slower with threads, and the suite must not depend on what else runs here.
@@ -16,6 +17,11 @@ settings.register_profile("fast", settings.get_profile("suite"), max_examples=20
 def pytest_configure(config):
     """Fewer examples where the slow tests are left out: the whole suite tries them all."""
     settings.load_profile("fast" if config.getoption("markexpr") == "not slow" else "suite")
+
+
+def pytest_collection_finish():
+    """Keep the garbage collector off the tests themselves and torch, which stay to the end."""
+    gc.freeze()
 
 
 @pytest.fixture

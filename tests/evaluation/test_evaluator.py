@@ -20,8 +20,8 @@ from textgen.nn.dynamic import AdaptationRule
 pytestmark = pytest.mark.usefixtures("one_core")
 
 LINE = "It was a bright cold day in April, and the clocks were striking thirteen.\n"
-TEXT = "".join(f"{i * 7919 % 1000}. {LINE[i % 30 :]}" for i in range(40))
-OTHER = "thirteen April clocks " * 40
+TEXT = "".join(f"{i * 7919 % 1000}. {LINE[i % 30 :]}" for i in range(24))
+OTHER = "thirteen April clocks " * 25
 TINY = {"hidden": 8, "embedding": 4, "batch": 2, "window": 16, "threads": 1, "steps": 20}
 
 

@@ -98,7 +98,7 @@ def test_a_run_stopped_at_every_step_ends_with_the_same_bytes(corpus, tmp_path):
 
 
 def test_the_comparison_notices_a_forgotten_state(corpus, tmp_path, monkeypatch):
-    options = {**TINY, "steps": 24}
+    options = {**TINY, "steps": 12}
     textgen.train(corpus, out=str(tmp_path / "whole"), **options)
     restore = Trainer.restore
 
@@ -107,7 +107,7 @@ def test_the_comparison_notices_a_forgotten_state(corpus, tmp_path, monkeypatch)
         restore(self, blank, step)
 
     monkeypatch.setattr(Trainer, "restore", forgetful)
-    interrupted_run(corpus, tmp_path / "parts", 11, **options)
+    interrupted_run(corpus, tmp_path / "parts", 5, **options)
     assert not same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
@@ -165,7 +165,7 @@ def test_the_ngrams_are_those_of_the_training_part(corpus, tmp_path):
 
 
 def test_the_final_figure_is_what_eval_measures(corpus, tmp_path, one_core):
-    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=60, lr=0.02, **TINY)
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=24, lr=0.02, **TINY)
     measured = evaluate(result.best, corpus, part="val")
     assert measured.chars == 120  # one stream in both
     assert measured.nats_per_char == pytest.approx(result.val_nats, abs=1e-5)
@@ -205,9 +205,9 @@ def test_without_a_validation_part_the_ngrams_have_three_tenths(corpus, tmp_path
     assert {line["ngram_share"] for line in records(result.folder)} == {None}
 
 
-@pytest.mark.parametrize("at", [3, 11])
+@pytest.mark.parametrize("at", [3, 5])
 def test_ngrams_and_share_of_a_run_that_was_stopped_end_as_of_a_whole_one(corpus, tmp_path, at):
-    options = {**TINY, "steps": 24, "ngrams": 7}
+    options = {**TINY, "steps": 12, "ngrams": 7}
     textgen.train(corpus, out=str(tmp_path / "whole"), **options)
     interrupted_run(corpus, tmp_path / "parts", at, **options)
     for name in (runs.LAST, runs.BEST):
@@ -240,9 +240,9 @@ def test_a_line_logged_after_the_last_save_is_replaced(corpus, tmp_path):
 
 
 def test_evaluating_and_sampling_do_not_change_the_training(corpus, tmp_path, monkeypatch):
-    textgen.train(corpus, out=str(tmp_path / "a"), steps=24, **TINY)
+    textgen.train(corpus, out=str(tmp_path / "a"), steps=12, **TINY)
     monkeypatch.setattr("textgen.training.plan.VALIDATIONS", 1)
-    textgen.train(corpus, out=str(tmp_path / "b"), steps=24, **TINY)
+    textgen.train(corpus, out=str(tmp_path / "b"), steps=12, **TINY)
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
@@ -275,7 +275,9 @@ def test_training_learns(corpus, tmp_path):
 def test_short_texts_train(tmp_path, n, capsys):
     path = tmp_path / "short.txt"
     path.write_text(("to be or not to be, " * 20)[:n])
-    result = textgen.train(path, out=str(tmp_path / "run"), steps=2, hidden=4, quiet=False)
+    result = textgen.train(
+        path, out=str(tmp_path / "run"), steps=2, hidden=4, threads=1, quiet=False
+    )
     assert result.best.exists()
     assert "the text is short" in capsys.readouterr().out
     textgen.load(result.best).sample(length=5, seed=1)
@@ -288,7 +290,7 @@ def test_without_a_validation_part_the_last_weights_are_the_best(corpus, tmp_pat
 
 
 def test_best_is_the_checkpoint_that_validated_best(corpus, tmp_path):
-    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=60, lr=0.5, **TINY)
+    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=24, lr=0.5, **TINY)
     lines = (result.folder / "metrics.jsonl").read_text().splitlines()
     best = min(map(json.loads, lines), key=lambda line: line["val_nats"])
     assert Checkpoint.load(result.best).metadata.metrics["step"] == best["step"]
@@ -452,11 +454,11 @@ class TestErrors:
         assert textgen.train(moved, resume=tmp_path / "elsewhere").steps == 9
 
     def test_a_damaged_last_falls_back_to_the_one_before(self, corpus, tmp_path, capsys):
-        options = {**TINY, "steps": 24}
+        options = {**TINY, "steps": 12}
         textgen.train(corpus, out=str(tmp_path / "whole"), **options)
         folder = tmp_path / "run"
         with pytest.raises(textgen.Interrupted):
-            textgen.train(corpus, out=str(folder), stop=stop_after(17), **options)
+            textgen.train(corpus, out=str(folder), stop=stop_after(8), **options)
         (folder / runs.LAST).write_bytes((folder / runs.LAST).read_bytes()[:-100])
         textgen.train(resume=folder, quiet=False)
         assert "resuming from" in capsys.readouterr().out
