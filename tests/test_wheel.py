@@ -46,6 +46,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(installed):
     assert (installed / "textgen/py.typed").exists()
 
 
+@pytest.mark.slow
 def test_the_demo_writes_text_from_an_empty_folder(textgen, installed):
     done = textgen("sample", "--prime", "ROMEO:\\n", "--length", 300, "--seed", 1)
     assert done.returncode == 0, done.stderr

@@ -121,6 +121,7 @@ def test_without_training_or_validation_there_is_nothing_to_measure(train, val):
     assert measure_baselines(train, val, train + val) is None
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
 def test_every_figure_is_a_number_however_short_the_text(train, val):
     found = measure_baselines(train, val, train + val)

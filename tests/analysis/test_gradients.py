@@ -146,6 +146,7 @@ def test_errors_are_one_line_with_their_exit_code(home, capsys, words, code):
     assert captured.out == "" and captured.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_picture_can_be_asked_for_too(home, capsys):
     pytest.importorskip("matplotlib", reason="pictures need the extra plot")
     names = ["gru.safetensors", "lstm.safetensors"]

@@ -167,6 +167,7 @@ def on_terminal(*words):
     return shown.replace(b"\r\n", b"\n").decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_all(tmp_path):
     dangerous = "\x00\x07\x08\x1b\x7f\x85\x9b\r\u202e"
     checkpoint(tmp_path / "m.safetensors", dangerous + "ab\t\n\u200d")
@@ -327,6 +328,7 @@ class TestTexts:
         code, _, err = call(capsys, "sample", "--unseen", "--num", 2)
         assert code == 2 and "--unseen: is for records" in err
 
+    @pytest.mark.slow
     def test_files_folders_and_standard_input(self, names, capsys, monkeypatch):
         (names / "more").mkdir()
         (names / "more" / "a.md").write_text("some words\n" * 20)

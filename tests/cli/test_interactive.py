@@ -348,6 +348,7 @@ def test_save_writes_into_a_named_pipe(session, pipe):
     assert stat.S_ISFIFO(path.stat().st_mode)
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_ends_no_conversation(model, pipe):
     path, reader = pipe
     long = "ab" * 34_000  # more than a pipe holds

@@ -65,6 +65,7 @@ def test_a_range_has_every_code_point_between_its_ends(first, last):
     assert [ord(char) for char in found] == list(range(ord(first), ord(last) + 1))
 
 
+@pytest.mark.slow
 def test_ranges_that_overlap_are_written_out_once():
     tracemalloc.start()
     found = expand(" -\U0010ffff" * 100, "--ban")

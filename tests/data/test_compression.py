@@ -168,6 +168,7 @@ def test_a_dictionary_of_xz_cannot_take_all_memory(monkeypatch):
     assert "emory" in failing(data).problem
 
 
+@pytest.mark.slow
 @kinds
 def test_unpacking_takes_constant_memory(kind):
     data = PACKERS[kind](bytes(100_000_000))

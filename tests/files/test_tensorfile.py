@@ -178,6 +178,7 @@ def flips(data):
             yield (place, mask), bytes(changed)
 
 
+@pytest.mark.slow
 def test_every_changed_byte_is_noticed(small):
     data = small.read_bytes()
     assert unnoticed(data, flips(data), small) == []
@@ -203,6 +204,7 @@ def test_the_check_of_changed_bytes_notices_a_blind_digest(small, monkeypatch):
     assert len(unnoticed(data, weights, small)) > 50
 
 
+@pytest.mark.slow
 def test_every_truncation_is_noticed(small):
     data = small.read_bytes()
     assert unnoticed(data, ((n, data[:n]) for n in range(len(data))), small) == []

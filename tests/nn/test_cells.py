@@ -339,6 +339,7 @@ def test_bfloat16_products_are_near_and_leave_everything_else_in_float32(monkeyp
         assert 0 < (one - other).norm() < 0.02 * other.norm()
 
 
+@pytest.mark.slow
 def test_a_torch_without_onednn_trains_all_the_same():
     """Its operations are looked up where they are used, never at import."""
     code = (

@@ -132,6 +132,7 @@ def test_a_rate_of_almost_nothing_gives_the_static_figure(cell):
     np.testing.assert_allclose(dynamic_, static, rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_periodic_text_costs_ever_less(cell, dtype):

@@ -270,6 +270,7 @@ def test_many_states_of_a_large_alphabet():
     assert not pattern.allowed(np.array([pattern.start]), 3999).any()
 
 
+@pytest.mark.slow
 def test_states_up_to_the_limit():
     pattern = compiled(f"a{{{MOST_STATES - 2}}}")
     pattern.check_length(MOST_STATES - 2)

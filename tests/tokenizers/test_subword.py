@@ -95,6 +95,7 @@ def test_any_text_comes_back_as_it_was(text, one):
     assert_lossless(made(*one), text)
 
 
+@pytest.mark.slow
 def test_every_code_point_comes_back():
     text = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
     assert made().decode(made().encode(text)) == text

@@ -43,11 +43,13 @@ def assert_walks_like_python(data):
     assert (state == BETWEEN_CHARACTERS) == is_whole(data), data.hex()
 
 
+@pytest.mark.slow
 def test_every_pair_of_bytes_leads_where_python_says():
     for pair in itertools.product(range(256), repeat=2):
         assert_walks_like_python(bytes(pair))
 
 
+@pytest.mark.slow
 def test_up_to_four_bytes_at_the_edges_of_the_ranges_lead_where_python_says():
     for length in (3, 4):
         for data in itertools.product(EDGES, repeat=length):

@@ -171,6 +171,7 @@ def test_the_final_figure_is_what_eval_measures(corpus, tmp_path, one_core):
     assert measured.nats_per_char == pytest.approx(result.val_nats, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_final_figure_of_several_streams_is_nearly_what_eval_measures(
     corpus, tmp_path, one_core
 ):
@@ -263,6 +264,7 @@ def test_seeds_differ(corpus, tmp_path):
     assert not same(weights(tmp_path / "0"), weights(tmp_path / "1"))
 
 
+@pytest.mark.slow
 def test_training_learns(corpus, tmp_path):
     options = {**TINY, "hidden": 32, "lr": 0.02, "steps": 300}
     result = textgen.train(corpus, out=str(tmp_path / "run"), **options)
@@ -296,6 +298,7 @@ def test_best_is_the_checkpoint_that_validated_best(corpus, tmp_path):
     assert Checkpoint.load(result.best).metadata.metrics["step"] == best["step"]
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_that_gains_nothing(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("textgen.training.plan.VALIDATIONS", 10)
     options = {**TINY, "steps": 60, "patience": 2, "lr": 1.0}
@@ -343,6 +346,7 @@ def spend(monkeypatch):
     return at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_seconds", [0.01, 0.03])
 def test_a_time_budget_is_kept_and_nearly_used_up(corpus, tmp_path, spend, step_seconds):
     clock = spend(step_seconds)
@@ -558,6 +562,7 @@ class TestTexts:
         measured = evaluate(result.best, part="val")
         assert measured.nats_per_char == pytest.approx(result.val_nats, rel=1e-4)
 
+    @pytest.mark.slow
     def test_items_learn_where_one_begins(self, lines, tmp_path):
         """Without the marks a network could not know it: here nearly all begin with `the `."""
         options = {**TINY, "hidden": 32, "batch": 16, "window": 32, "lr": 0.02}
