@@ -28,7 +28,6 @@ from textgen.config import SampleConfig, SampleOptions
 from textgen.data import Spans, longest_shared
 from textgen.engine import Threads, sampling_threads
 from textgen.errors import TextError, UsageError
-from textgen.evaluation import Score, adapt_checkpoint, score_text
 from textgen.sampling import (
     Constraints,
     SamplingState,
@@ -45,6 +44,7 @@ from textgen.sampling import (
 from textgen.tokenizers import code_points
 
 if TYPE_CHECKING:
+    from textgen.evaluation import Score
     from textgen.nn import AdaptationRule
 
 
@@ -286,6 +286,8 @@ class TextModel:
 
         >>> model.score("To be, or not to be").bits_per_char
         """
+        from textgen.evaluation import score_text
+
         with self._threads:
             return score_text(self._stepper, self.tokenizer, text)
 
@@ -401,6 +403,8 @@ def adapt(
 
     >>> model, rule = adapt("checkpoints/corpus", "letters.txt")
     """
+    from textgen.evaluation import adapt_checkpoint
+
     path = runs.find_checkpoint(checkpoint)
     learnt, rule = adapt_checkpoint(path, text, device)
     return TextModel(learnt, device, path), rule

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from textgen.checkpoint import find_checkpoint, newest_checkpoint
-from textgen.cli.interactive import Session, converse
 from textgen.cli.parser import FORMATS, sample_options
 from textgen.cli.terminal import say, show
 from textgen.config import DEVICES, SampleConfig, check_choice, conflict, unescape
@@ -116,6 +115,8 @@ def run(arguments: Namespace) -> None:
     threads = counted(model.threads, "thread")
     announcement = f"{visible(str(model.path))}, seed {request.seed}, {threads}"
     if request.interactive:
+        from textgen.cli.interactive import Session, converse
+
         config = replace(request.config, prime="", seed=None)
         session = Session(model, config, request.seed, primes[0])
         say(announcement)

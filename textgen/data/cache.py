@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
 from textgen.errors import MachineError, visible
 from textgen.files import write_atomically, write_error
@@ -80,6 +79,9 @@ def folder() -> Path:
     """Return the folder of the cache; it need not exist."""
     if chosen := os.environ.get("TEXTGEN_CACHE"):
         return Path(chosen)
+    # Imported when it is needed: reading and writing text without a large corpus needs no cache.
+    import platformdirs
+
     return platformdirs.user_cache_path("textgen", appauthor=False)
 
 

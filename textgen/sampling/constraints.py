@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -21,8 +21,10 @@ from textgen.config import SampleConfig, expand, parse_bias
 from textgen.data import Spans
 from textgen.errors import UsageError
 from textgen.sampling.filters import History
-from textgen.sampling.regex import Regex
 from textgen.tokenizers import BOUNDARY, UNKNOWN, ByteTokenizer, CharTokenizer, Spelling, Tokenizer
+
+if TYPE_CHECKING:
+    from textgen.sampling.regex import Regex
 
 
 class Constraint(Protocol):
@@ -151,6 +153,9 @@ def _regex(tokenizer: Tokenizer, config: SampleConfig, allowed_V: np.ndarray) ->
     if not isinstance(tokenizer, CharTokenizer):
         problem = f"works with characters, this model writes {tokenizer.noun}"
         raise UsageError("--match", problem, "leave it out")
+    # Imported for --match alone, so that other text comes sooner.
+    from textgen.sampling.regex import Regex
+
     regex = Regex.compile(config.match, tokenizer.codepoints, allowed_V)
     regex.check_length(config.length)
     return regex
