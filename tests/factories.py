@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import sys
 import unicodedata
 
 import naive
@@ -112,6 +113,32 @@ def refused(path, *words, load=read_tensors):
     for word in words:
         assert word in str(error)
     return error
+
+
+def composing_pairs():
+    """The pairs of characters that Unicode composes to one."""
+    decompositions = map(unicodedata.decomposition, map(chr, range(sys.maxunicode + 1)))
+    return [
+        tuple(chr(int(code, 16)) for code in codes.split())
+        for codes in decompositions
+        if codes.count(" ") == 1 and not codes.startswith("<")
+    ]
+
+
+def periodic_ids(n):
+    """Ids (n,) that repeat after six."""
+    return np.tile([1, 2, 3, 4, 2, 5], n // 6 + 1)[:n]
+
+
+def copy_parameters(network):
+    """The parameters of a network, as arrays that it does not change any more."""
+    return [parameter.detach().numpy().copy() for parameter in network.parameters()]
+
+
+def assert_equal_arrays(found, expected):
+    """Compare arrays in order, number by number."""
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, other)
 
 
 def assert_equal_tensors(found, expected):

@@ -9,6 +9,7 @@ import zlib
 from encodings.aliases import aliases
 
 import pytest
+from factories import composing_pairs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -210,14 +211,7 @@ def test_newlines_are_kept_unless_asked(text):
 
 # Composition
 
-PAIRS = [
-    (first, second)
-    for first, second in (
-        map(lambda code: chr(int(code, 16)), words.split())
-        for words in map(unicodedata.decomposition, map(chr, range(sys.maxunicode + 1)))
-        if words.count(" ") == 1 and not words.startswith("<")
-    )
-]
+PAIRS = composing_pairs()
 JAMO = "\u1100\u1112\u1160\u1161\u1175\u1176\u11a7\u11a8\u11c2\u11ff\uac00\uac01\ud7a3"
 MARKS = "\u0300\u0301\u0307\u0323\u0338\u0344\u0345\u0308\u0f71\u0f72\u0f73\u0f74\u0f75\u3099"
 OTHERS = "aeA=<\n é\u212b\u2126Åǖ\u0958\ufb1d\ufb2a\u0dd9\u0dcf\u0dca\u0ddd\U00011099\U000110ba漢"

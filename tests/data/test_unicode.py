@@ -4,17 +4,11 @@ import sys
 import unicodedata
 
 import pytest
+from factories import composing_pairs
 
 from textgen.data.unicode import joins_previous
 
-PAIRS = [
-    (first, second)
-    for first, second in (
-        map(lambda code: chr(int(code, 16)), words.split())
-        for words in map(unicodedata.decomposition, map(chr, range(sys.maxunicode + 1)))
-        if words.count(" ") == 1 and not words.startswith("<")
-    )
-]
+PAIRS = composing_pairs()
 
 
 def test_the_second_of_two_that_compose_joins_the_first():

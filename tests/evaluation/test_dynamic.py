@@ -6,6 +6,7 @@ import naive
 import numpy as np
 import pytest
 import torch
+from factories import assert_equal_arrays, copy_parameters, periodic_ids
 
 from textgen.config.model import CELLS, ModelConfig
 from textgen.evaluation import dynamic
@@ -25,43 +26,30 @@ def network(cell="gru"):
     return model
 
 
-def periodic(n):
-    return np.tile([1, 2, 3, 4, 2, 5], n // 6 + 1)[:n]
-
-
-def parameters(model):
-    return [p.detach().numpy().copy() for p in model.parameters()]
-
-
-def assert_equal(found, expected):
-    for one, other in zip(found, expected, strict=True):
-        assert np.array_equal(one, other)
-
-
 @pytest.mark.parametrize("cell", CELLS)
 def test_learning_returns_another_model_and_leaves_the_first_as_it_was(cell):
-    model, ids = network(cell), periodic(6 * CHARS_PER_UPDATE)
+    model, ids = network(cell), periodic_ids(6 * CHARS_PER_UPDATE)
     learnt = adapt_network(model, AdaptationRule(0.01, 1e-3), ids)
-    assert_equal(parameters(model), parameters(network(cell)))
+    assert_equal_arrays(copy_parameters(model), copy_parameters(network(cell)))
     assert all(p.grad is None for p in model.parameters())
     stepper = AdaptiveStepper(network(cell), AdaptationRule(0.01, 1e-3))
     stateful(stepper, ids, COUNTS)
-    assert_equal(parameters(learnt), parameters(stepper.model))
+    assert_equal_arrays(copy_parameters(learnt), copy_parameters(stepper.model))
     costs = [stateful(TorchStepper(one), ids, COUNTS).mean() for one in (model, learnt)]
     assert costs[1] < costs[0]
 
 
 def test_a_text_of_one_character_teaches_nothing():
     learnt = adapt_network(network(), AdaptationRule(0.01, 0.01), np.array([3]))
-    assert_equal(parameters(learnt), parameters(network()))
+    assert_equal_arrays(copy_parameters(learnt), copy_parameters(network()))
 
 
 RATES, DECAYS = (1e-4, 0.003, 0.02, 0.3), (0.003, 0.3, 0.9)
 TEXTS = {
     "noise": np.random.default_rng(1).integers(0, VOCAB, 4 * CHARS_PER_UPDATE),
-    "periodic": periodic(4 * CHARS_PER_UPDATE),
+    "periodic": periodic_ids(4 * CHARS_PER_UPDATE),
     "changing": np.concatenate(
-        [periodic(2 * CHARS_PER_UPDATE), periodic(2 * CHARS_PER_UPDATE)[::-1]]
+        [periodic_ids(2 * CHARS_PER_UPDATE), periodic_ids(2 * CHARS_PER_UPDATE)[::-1]]
     ),
     "one character": np.array([2]),
 }
@@ -82,7 +70,7 @@ def test_the_rule_is_the_best_rate_and_then_the_best_decay(text, monkeypatch):
     rate = min(RATES, key=lambda one: cost(one, 0.0))
     decay = min((0.0, *DECAYS), key=lambda one: cost(rate, one))
     assert choose_rule(model, ids, COUNTS) == AdaptationRule(rate, decay)
-    assert_equal(parameters(model), parameters(network()))
+    assert_equal_arrays(copy_parameters(model), copy_parameters(network()))
 
 
 @pytest.mark.slow

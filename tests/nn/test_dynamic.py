@@ -4,6 +4,7 @@ import naive
 import numpy as np
 import pytest
 import torch
+from factories import copy_parameters, periodic_ids
 
 from textgen.config.model import CELLS, ModelConfig
 from textgen.evaluation.protocols import stateful
@@ -26,19 +27,6 @@ def pairs(n, rows=1, seed=0):
     """Random x_TB and y_TB with steps n."""
     ids_TB = np.random.default_rng(seed).integers(0, VOCAB, (n + 1, rows))
     return ids_TB[:-1], ids_TB[1:]
-
-
-def periodic(n):
-    return np.tile([1, 2, 3, 4, 2, 5], n // 6 + 1)[:n]
-
-
-def parameters(model):
-    return [p.detach().numpy().copy() for p in model.parameters()]
-
-
-def assert_equal(found, expected):
-    for one, other in zip(found, expected, strict=True):
-        assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -70,7 +58,7 @@ def test_no_character_was_learnt_from_before_it_was_predicted(place):
 
 def by_hand(model, rule, x_TB, y_TB, dtype=torch.float64):
     """Read a text in windows; after each, Adam without momentum and the pull back, in numpy."""
-    trained = parameters(model)
+    trained = copy_parameters(model)
     squares = [np.zeros_like(weight) for weight in trained]
     costs, state = [], None
     for number, start in enumerate(range(0, len(x_TB), CHARS_PER_UPDATE), 1):
@@ -97,7 +85,7 @@ def test_updates_are_those_written_out_by_hand(cell, windows):
     expected = by_hand(model, FAST, x_TB, y_TB)
     nats_TB, _ = stepper.nats(x_TB, y_TB, None)
     np.testing.assert_allclose(nats_TB, expected, rtol=1e-9)
-    for one, other in zip(parameters(stepper.model), parameters(model), strict=True):
+    for one, other in zip(copy_parameters(stepper.model), copy_parameters(model), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-8)
 
 
@@ -107,7 +95,9 @@ def test_the_first_update_moves_each_weight_by_the_rate_or_not_at_all():
     steps = np.concatenate(
         [
             np.abs(after - before).ravel()
-            for after, before in zip(parameters(stepper.model), parameters(network()), strict=True)
+            for after, before in zip(
+                copy_parameters(stepper.model), copy_parameters(network()), strict=True
+            )
         ]
     )
     assert (np.isclose(steps, 0.01, rtol=0.01) | (steps < 0.01)).all()
@@ -120,7 +110,9 @@ def test_a_decay_of_one_forgets_at_once_what_was_learnt():
     nats_TB, _ = stepper.nats(x_TB, y_TB, None)
     static, _ = TorchStepper(network()).nats(x_TB, y_TB, None)
     np.testing.assert_allclose(nats_TB, static, rtol=1e-9)
-    for after, before in zip(parameters(stepper.model), parameters(network()), strict=True):
+    for after, before in zip(
+        copy_parameters(stepper.model), copy_parameters(network()), strict=True
+    ):
         np.testing.assert_allclose(after, before, rtol=0, atol=1e-12)
 
 
@@ -136,7 +128,7 @@ def test_a_rate_of_almost_nothing_gives_the_static_figure(cell):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_periodic_text_costs_ever_less(cell, dtype):
-    ids = periodic(32 * CHARS_PER_UPDATE)
+    ids = periodic_ids(32 * CHARS_PER_UPDATE)
     static = stateful(TorchStepper(network(cell, dtype)), ids, COUNTS)
     costs = stateful(AdaptiveStepper(network(cell, dtype), AdaptationRule(0.01, 1e-3)), ids, COUNTS)
     quarters = costs.reshape(4, -1).mean(axis=1)
