@@ -113,7 +113,7 @@ class CorpusReport:
         }
 
     def lines(self) -> list[tuple[str, str]]:
-        """Return it as (label, value); a label is empty where the one above goes on.
+        """Return it as (label, value); a label is empty where the one above continues.
 
         Control characters of the text are as they are: the caller escapes them.
         """

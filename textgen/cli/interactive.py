@@ -25,8 +25,8 @@ from textgen.files import write_error, write_output
 from textgen.sampling import SamplingState
 from textgen.textmodel import TextModel
 
-HELP = r"""text        add it and go on from there; \n and \t are unescaped
-(nothing)   go on
+HELP = r"""text        add it and continue from there; \n and \t are unescaped
+(nothing)   continue
 :N          write N continuations, then type the number of one; anything else takes none
 :undo       take the last step back
 :set --temperature 0.5 --until line ...   change options of textgen sample

@@ -29,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Train on the text, or go on with a run; the first stopping signal saves the state."""
+    """Train on the text, or resume a run; the first stopping signal saves the state."""
     from textgen.training import train
 
     options = given(arguments, TrainConfig)

@@ -1,6 +1,6 @@
 """Ids as the windows that truncated backpropagation trains on: of one text, or of records.
 
-Row b of one window goes on where row b of the window before ended, so a state carried from window
+Row b of one window continues where row b of the window before ended, so a state carried from window
 to window sees an unbroken text.
 
 Shapes: B streams, T time steps, K records, G groups of records. Windows are time-major, x_TB and

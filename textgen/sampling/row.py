@@ -25,7 +25,7 @@ class Row:
     """One row of text as it grows.
 
     end: why it has ended, "length", "item", what `StopMatcher` says or what a constraint says; None
-    while it goes on. left: characters still to write.
+    while it grows. left: characters still to write.
     """
 
     def __init__(self, tokenizer: Tokenizer, config: SampleConfig) -> None:

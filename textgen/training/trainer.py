@@ -1,7 +1,7 @@
 """One update at a time: the part of training that a checkpoint freezes and thaws.
 
 It knows neither files nor clocks. Everything random in step k is a function of the seed and k, so
-weights, moments, carried state and the step's number are all that it takes to go on exactly.
+weights, moments, carried state and the step's number are all that it takes to continue exactly.
 
     >>> trainer = Trainer(model, streams, seed=0)
     >>> trainer.update(learning_rate=1e-3)
