@@ -34,10 +34,10 @@ from textgen.sampling import (
     Step,
     Text,
     beam_search,
+    choose_seed,
     different_texts,
     generate,
     load_state,
-    new_seed,
     read_prime,
     write_texts,
 )
@@ -157,7 +157,7 @@ class TextModel:
         >>> model.batch("ROMEO:", num=3, length=100)
         """
         if primes is None:
-            primes = [self._with_prime(prime, config, options).prime]
+            primes = [SampleConfig.of(config, **options).prime if prime is None else prime]
         return [text.prime + text.text for text in self.texts(primes, config, **options)]
 
     def texts(
@@ -300,8 +300,7 @@ class TextModel:
 
     def _with_seed(self, config: SampleConfig, state: SamplingState | None) -> SampleConfig:
         """Return config with a seed: the state's, its own or a new one; noted as the last one."""
-        seed = config.seed if state is None or state.seed is None else state.seed
-        self.seed = new_seed() if seed is None else seed
+        self.seed = choose_seed(None if state is None else state.seed, config.seed)
         return replace(config, seed=self.seed)
 
     def _stream(self, config: SampleConfig, state: SamplingState | None) -> Iterator[str]:

@@ -21,7 +21,7 @@ from textgen.config import DEVICES, SampleConfig, check_choice, conflict, unesca
 from textgen.data import Source, corpus
 from textgen.errors import TextError, UsageError, counted, visible
 from textgen.files import check_name, write_error, write_output
-from textgen.sampling import Text, new_seed
+from textgen.sampling import Text, choose_seed
 from textgen.textmodel import TextModel, adapt, load
 
 Item = TypeVar("Item")
@@ -76,7 +76,7 @@ class Request:
             for other in others:
                 if getattr(arguments, name) and getattr(arguments, other):
                     raise conflict(name, other)
-        seed = config.seed if config.seed is not None else new_seed()
+        seed = choose_seed(config.seed)
         return cls(
             config=replace(config, seed=seed),
             seed=seed,

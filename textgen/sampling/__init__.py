@@ -8,7 +8,7 @@ from textgen.sampling.batch import different_texts as different_texts
 from textgen.sampling.batch import write_texts as write_texts
 from textgen.sampling.beams import beam_search as beam_search
 from textgen.sampling.constraints import Constraints as Constraints
-from textgen.sampling.draw import new_seed as new_seed
+from textgen.sampling.draw import choose_seed as choose_seed
 from textgen.sampling.generator import Step as Step
 from textgen.sampling.generator import generate as generate
 from textgen.sampling.generator import read_prime as read_prime
@@ -21,10 +21,10 @@ __all__ = [
     "Step",
     "Text",
     "beam_search",
+    "choose_seed",
     "different_texts",
     "generate",
     "load_state",
-    "new_seed",
     "read_prime",
     "write_texts",
 ]

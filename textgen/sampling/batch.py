@@ -15,7 +15,7 @@ import numpy as np
 from textgen.config import SampleConfig
 from textgen.engine import Stepper
 from textgen.sampling.constraints import Constraints
-from textgen.sampling.draw import new_seed
+from textgen.sampling.draw import choose_seed
 from textgen.sampling.generator import begin, generate
 from textgen.sampling.row import select_ids
 from textgen.tokenizers import Tokenizer
@@ -92,7 +92,7 @@ def write_texts(
         UsageError: where nothing at all may be written.
     """
     constraints = constraints or Constraints.of(tokenizer, config)
-    seed = config.seed if config.seed is not None else new_seed()
+    seed = choose_seed(config.seed)
     drafts = config.best_of
     prime_of_row = [prime for prime in primes for _ in range(config.num * drafts)]
     # All drafts of a text are written at once.
@@ -133,7 +133,7 @@ def different_texts(
     Raises:
         TextError, NumericsError: as `write_texts` does.
     """
-    seed = config.seed if config.seed is not None else new_seed()
+    seed = choose_seed(config.seed)
     seen: set[str] = set()
     written, drawn = 0, 0
     while written < config.num and drawn < MOST_DRAWN * config.num:

@@ -21,9 +21,10 @@ NUMBERS_AT_ONCE = 256
 SMALL = 1e-200
 
 
-def new_seed() -> int:
-    """Return a seed from the operating system, short enough to be typed again."""
-    return secrets.randbelow(2**31)
+def choose_seed(*given: int | None) -> int:
+    """Return the first seed that is not None, else a new one, short enough to be typed again."""
+    chosen = next((seed for seed in given if seed is not None), None)
+    return secrets.randbelow(2**31) if chosen is None else chosen
 
 
 def uniforms(seed: int, row: int, position: int) -> Iterator[float]:

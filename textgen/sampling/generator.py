@@ -25,7 +25,7 @@ from textgen.engine import Stepper, first_distribution, ignore_overflow, log_sof
 from textgen.errors import NumericsError
 from textgen.sampling.chain import Context, apply_filters, select_filters
 from textgen.sampling.constraints import Constraints
-from textgen.sampling.draw import draw, new_seed, uniforms, without_overflow
+from textgen.sampling.draw import choose_seed, draw, uniforms, without_overflow
 from textgen.sampling.filters import NOTHING, History
 from textgen.sampling.row import Row
 from textgen.sampling.state import SamplingState, join_rows
@@ -207,8 +207,7 @@ class TextGenerator:
         self.frozen = [row.end is not None for row in self.rows]
         self.barred_V = np.where(constraints.allowed_V, 0.0, -np.inf)
         self.constraints = constraints.for_rows([row.pending for row in self.rows])
-        seed = start.seed if start.seed is not None else config.seed
-        seed = seed if seed is not None else new_seed()
+        seed = choose_seed(start.seed, config.seed)
         numbers = row_numbers or range(count)
         self.draws = zip(*[uniforms(seed, row, start.position) for row in numbers], strict=True)
         counted = any(step.counts for step in self.filters)
