@@ -67,14 +67,27 @@ def without_folders(word: str) -> str:
     return Path(word).name if "/" in word else word
 
 
+def time_in_turn(
+    functions: dict[str, Callable[[], Any]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Return the median seconds of each function, called one after the other, round by round.
+
+    Two rounds before are not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds + 2):
+        for name, function in functions.items():
+            start = clock()
+            function()
+            times[name].append(clock() - start)
+    return {name: statistics.median(counted[2:]) for name, counted in times.items()}
+
+
 def median_seconds(function: Callable[[], Any], rounds: int = 9) -> float:
     """Return the median time of a call, after two that are not counted."""
-    times = []
-    for _ in range(rounds + 2):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])
+    return time_in_turn({"it": function}, rounds)["it"]
 
 
 class Watched:

@@ -8,13 +8,12 @@ run. Prints a table and writes results/counting.json. Takes five seconds.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import save
+from common import save, time_in_turn
 from report import table
 
 from textgen.engine.ngrams import NGrams
@@ -30,22 +29,11 @@ COLUMNS = {
 }
 
 
-def time_in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Return the median CPU seconds of each function, after a round that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(ROUNDS + 1):
-        for name, function in functions.items():
-            start = time.process_time()
-            function()
-            times[name].append(time.process_time() - start)
-    return {name: statistics.median(counted[1:]) for name, counted in times.items()}
-
-
 def compare_work(
     work: str, size: int, ours: Callable[[], Any], bare: Callable[[], Any]
 ) -> dict[str, Any]:
     """Return the time of some work on so many characters, and its ratio to a bare pass."""
-    seconds = time_in_turn({"ours": ours, "bare": bare})
+    seconds = time_in_turn({"ours": ours, "bare": bare}, ROUNDS, time.process_time)
     rate = size / 1e6 / seconds["ours"]
     ratio = seconds["ours"] / seconds["bare"]
     return {"work": work, "seconds": seconds["ours"], "rate": rate, "ratio": ratio}

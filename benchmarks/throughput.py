@@ -9,15 +9,13 @@ results/throughput.json. Takes about three minutes; nothing else should run.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from baselines import BareModel, detach
-from common import median_seconds, save
+from common import median_seconds, save, time_in_turn
 from report import THROUGHPUT, table
 from torch import nn
 
@@ -67,17 +65,6 @@ def make_our_update(
     return lambda: trainer.update(1e-3)
 
 
-def time_in_turn(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Return the median seconds of each function, called one after the other, round by round."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(ROUNDS + 2):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(counted[2:]) for name, counted in times.items()}
-
-
 def measure_size(cell: str, hidden: int, batch: int, peak: float) -> dict[str, Any]:
     """Return characters a second of the bare loop, ratios to it, and shares of the peak."""
     ids = np.random.default_rng(0).integers(0, VOCABULARY, 300_000).astype(np.uint8)
@@ -87,7 +74,7 @@ def measure_size(cell: str, hidden: int, batch: int, peak: float) -> dict[str, A
     }
     if cell == "gru" and multiplies_bfloat16(torch.device("cpu")):
         updates["bfloat16"] = make_our_update(cell, hidden, batch, ids, use_bfloat16=True)
-    took = time_in_turn(updates)
+    took = time_in_turn(updates, ROUNDS)
     products = ModelConfig(VOCABULARY, cell, 1, hidden, EMBEDDING).products()
     row: dict[str, Any] = {"cell": cell, "hidden": hidden, "batch": batch}
     row["bare"] = WINDOW * batch / took.pop("bare")
