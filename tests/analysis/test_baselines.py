@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.analysis import baselines
-from textgen.analysis.baselines import measure_baselines, xz, zstd
+from textgen.analysis.baselines import PPMD_ORDERS, measure_baselines, measure_ppmd, ppmd, xz, zstd
 from textgen.engine import ngrams
 from textgen.engine.ngrams import NGrams
 from textgen.evaluation.protocols import measure_text
@@ -20,9 +20,16 @@ from textgen.tokenizers.char import CharTokenizer
 
 
 @pytest.fixture(autouse=True)
-def no_zstandard(monkeypatch):
-    """The package may or may not be installed; a test that wants it says so."""
+def no_extras(monkeypatch):
+    """These packages may or may not be installed; a test that wants one says so."""
     monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "pyppmd", None)
+
+
+@pytest.fixture
+def pyppmd(monkeypatch):
+    monkeypatch.delitem(sys.modules, "pyppmd")
+    return pytest.importorskip("pyppmd")
 
 
 def random_text(n, seed, alphabet="eeeeaaattnn hs\n"):
@@ -158,3 +165,75 @@ def test_the_installed_zstd_compresses_without_loss(monkeypatch):
 def test_xz_files_are_those_that_xz_reads():
     data = random_text(5000, 1).encode()
     assert lzma.decompress(xz(data)) == data
+
+
+# PPMd
+
+
+def words(n, seed):
+    """Text of the kind that PPMd is made for: words, each with its own frequency."""
+    draw = np.random.default_rng(seed)
+    spelled = ["".join(draw.choice(list("abcdefgh"), draw.integers(2, 9))) for _ in range(200)]
+    return " ".join(draw.choice(spelled, n, p=np.arange(1, 201) / 20_100))
+
+
+def test_ppmd_is_charged_what_the_validation_part_adds_at_the_best_order(pyppmd):
+    text = words(3000, 1)
+    train, val = text[:-2000].encode(), text[-2000:].encode()
+
+    def added(order):
+        options = {"max_order": order, "mem_size": 1 << 28, "variant": "H"}
+        whole, known = (pyppmd.compress(data, **options) for data in (train + val, train))
+        return 8 * (len(whole) - len(known)) / 2000
+
+    found = measure_baselines(text[:-2000], text[-2000:], text).ppmd
+    assert found.bits == min(map(added, PPMD_ORDERS)) == added(found.order)
+    assert found.nats == pytest.approx(found.bits * math.log(2))
+    assert found.train_bytes == len(train)
+    assert measure_ppmd(train, val, 2000, [2]).bits == added(2) > found.bits
+
+
+def test_ppmd_compresses_without_loss(pyppmd):
+    data = words(2000, 1).encode()
+    for order in (2, 16, 64):
+        packed = ppmd()(data, order)
+        # The decoder has the size of the memory that the encoder had, as in an archive of 7-Zip.
+        decoder = pyppmd.Ppmd7Decoder(order, max(1 << 20, 12 * (order + 2) * len(data)))
+        assert decoder.decode(packed, len(data)) == data
+        assert len(packed) < len(data) / 2
+
+
+@pytest.mark.parametrize("order", [4, 16, 32])
+def test_ppmd_never_forgets_for_want_of_memory(pyppmd, order):
+    """What comes a second time needs the most: each of its bytes makes contexts of all orders."""
+    once = np.random.default_rng(0).bytes(60_000)
+    plenty = pyppmd.compress(once * 2, max_order=order, mem_size=1 << 30, variant="H")
+    scarce = pyppmd.compress(once * 2, max_order=order, mem_size=1 << 20, variant="H")
+    assert ppmd()(once * 2, order) == plenty != scarce
+
+
+def test_ppmd_reads_a_stated_end_of_the_training_part(pyppmd, monkeypatch):
+    train, val = words(2000, 1), words(300, 2)
+    monkeypatch.setattr(baselines, "MOST_PPMD_BYTES", 700)
+    found = measure_baselines(train, val, train + val).ppmd
+    assert found == measure_ppmd(train[-700:].encode(), val.encode(), len(val), PPMD_ORDERS)
+    assert found.train_bytes == 700
+
+
+def test_ppmd_stands_in_json_in_all_units(pyppmd):
+    train, val = "a\u00e9 b\u00e9\n" * 30, "b\u00e9 a\u00e9 a\u00e9"
+    found = measure_baselines(train, val, train)
+    made = json.loads(json.dumps(found.to_json()))["ppmd"]
+    assert list(made) == ["bits", "order", "train_bytes", "nats", "bits_per_byte"]
+    assert made["bits_per_byte"] == pytest.approx(found.ppmd.bits * 8 / 11)
+    assert made["nats"] == found.ppmd.nats
+
+
+def test_without_pyppmd_there_is_no_figure():
+    found = measure_baselines("ab" * 50, "ab", "ab")
+    assert ppmd() is found.ppmd is found.to_json()["ppmd"] is None
+
+
+def test_ppmd_has_a_figure_however_short_the_text(pyppmd):
+    for train, val in [("a", "b"), ("\0", "\0"), ("a", "\U0001f917" * 20), ("ab" * 9, "\0")]:
+        assert math.isfinite(measure_baselines(train, val, train).ppmd.bits)

@@ -264,6 +264,7 @@ def test_json_has_a_key_for_every_question():
 
 def test_the_terminal_is_told_the_figures(monkeypatch):
     monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "pyppmd", None)
     text = "one\ntwo\none\n" * 10 + "e\u0301\u00e9\tX\r\n"
     report = report_on(text, (0.95, 0.05))
     told = dict(report.lines())
@@ -286,10 +287,20 @@ def test_the_terminal_is_told_the_figures(monkeypatch):
     bits = report.baselines.ngrams[2]
     assert told["after 2"] == f"{bits:.3f} ({bits * 7 / 9:.3f})"
     assert told["zstd"] == "not installed"
+    assert told["PPMd"] == "not installed (pip install 'textgen-rnn[report]')"
     lines = (
         f"--records lines: 31 lines of 3 characters (median), {2800 / 31:.2f} % of them repeated"
     )
     assert told["suggestion"] == lines
+
+
+def test_the_terminal_is_told_what_ppmd_makes_of_it():
+    pytest.importorskip("pyppmd")
+    report = report_on("one\ntwo\nune\u0301\n" * 40, (0.9, 0.1))
+    ppmd, per_byte = report.baselines.ppmd, report.baselines.per_byte
+    figures = f"{ppmd.bits:.3f} ({per_byte(ppmd.bits):.3f}), {ppmd.nats:.3f} nats"
+    wanted = f"{figures}, after the last 504 bytes of training, order {ppmd.order}"
+    assert value(report, "PPMd") == wanted
 
 
 def test_a_byte_order_mark_is_reported():

@@ -312,6 +312,7 @@ def _baseline_lines(baselines: Baselines | None) -> LabelledLines:
     yield "n-grams", f"counted in the last {baselines.train_chars:,} characters of training"
     for order, bits in baselines.ngrams.items():
         yield f"after {order}", f"{bits:.3f} ({baselines.per_byte(bits):.3f})"
+    yield "PPMd", _ppmd_value(baselines)
     for name, level in (("xz", XZ_PRESET), ("zstd", ZSTD_LEVEL)):
         added, whole = baselines.compressors[name], baselines.whole[name]
         if added is None:
@@ -321,6 +322,14 @@ def _baseline_lines(baselines: Baselines | None) -> LabelledLines:
         after = f"after the last {baselines.train_bytes:,} bytes of training, level {level}"
         whole_bits = f"{whole:.3f} for the text's first {baselines.whole_bytes:,} bytes"
         yield name, f"{bits_added} {after}; {whole_bits}"
+
+
+def _ppmd_value(baselines: Baselines) -> str:
+    ppmd = baselines.ppmd
+    if ppmd is None:
+        return "not installed (pip install 'textgen-rnn[report]')"
+    bits = f"{ppmd.bits:.3f} ({baselines.per_byte(ppmd.bits):.3f}), {ppmd.nats:.3f} nats"
+    return f"{bits}, after the last {ppmd.train_bytes:,} bytes of training, order {ppmd.order}"
 
 
 def _suggestion_lines(suggestions: list[Suggestion]) -> LabelledLines:
