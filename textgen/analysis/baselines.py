@@ -40,7 +40,7 @@ MOST_MEASURED = 500_000
 MOST_COMPRESSED_BYTES = 2_000_000
 # xz's own default, and the highest of zstd's levels that needs no --ultra.
 XZ_PRESET, ZSTD_LEVEL = 6, 19
-# Bytes of context. Prose is best at 6 to 8, code at the longest.
+# Bytes of context. Prose is best at 6 to 8, code at the longest (docs/log.md, "PPMd and zpaq").
 PPMD_ORDERS = (4, 5, 6, 8, 12, 16)
 # Of the training part: about as much as n-grams are counted in, read twice for each order.
 MOST_PPMD_BYTES = 4_000_000

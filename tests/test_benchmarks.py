@@ -1,0 +1,113 @@
+"""What compressors are charged in the benchmarks, and on which characters."""
+
+import importlib
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+TINY_SHAKESPEARE = 1_003_854, 1_115_394
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benchmarks_can_be_imported():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield
+
+
+@pytest.fixture(scope="module")
+def compressors(benchmarks_can_be_imported):
+    return importlib.import_module("compressors")
+
+
+def lg(n):
+    """Count the bits of n as libzpaq does: how often it can be halved."""
+    return 0 if n == 0 else 1 + lg(n // 2)
+
+
+def table_size(block):
+    """What libzpaq adds to the sizes of its tables, for a block of so many bytes."""
+    return max(lg(block + 4095) - 20, 0)
+
+
+def possible_blocks(length):
+    """The shortest and the longest block that a text becomes: 4 bytes a fragment, 12 at the end."""
+    return length, length + 4 * (length // 4096 + 1) + 12
+
+
+@given(st.integers(1, 60_000_000), st.integers(1, 800_000))
+@example(TINY_SHAKESPEARE[0], TINY_SHAKESPEARE[1] - TINY_SHAKESPEARE[0])
+@example((1 << 20) - 4096, 1)
+@example((1 << 20) - 4095, 200_000)
+@example((1 << 20) - 6000, 1905)
+def test_within_a_stretch_tables_have_one_size(compressors, train, added):
+    whole, end = train + added, train
+    pairs = compressors.stretches(train, whole)
+    for shorter, longer in pairs:
+        blocks = [*possible_blocks(shorter), *possible_blocks(longer)]
+        assert len(set(map(table_size, blocks))) == 1
+        assert end <= shorter < longer <= whole
+        end = longer
+    # What is left out lies around one place and is about a thousandth.
+    assert sum(longer - shorter for shorter, longer in pairs) >= added - whole // 1000 - 25
+    if table_size(train) == table_size(possible_blocks(whole)[1]):
+        assert pairs == [(train, whole)]
+
+
+def test_tiny_shakespeare_lies_on_both_sides(compressors):
+    train, whole = TINY_SHAKESPEARE
+    (begin, below), (above, end) = compressors.stretches(train, whole)
+    assert (begin, above, end) == (train, 2**20 - 4095, whole)
+    assert 1_043_000 < below < above
+
+
+def test_a_change_of_tables_is_charged_to_no_character(compressors, monkeypatch):
+    """Stand-in: two bits a byte; larger tables save a tenth of all that was read."""
+
+    def pack(data):
+        size = table_size(len(data))
+        return compressors.Archive(len(data) // 4 - size * len(data) // 10, [bytes([size])])
+
+    monkeypatch.setattr(compressors, "pack", pack)
+    train, whole = TINY_SHAKESPEARE
+    found = compressors.measure_zpaq(b"a" * train, b"b" * (whole - train))
+    pairs = compressors.stretches(train, whole)
+    bytes_added = [pack(b"a" * m).bytes - pack(b"a" * n).bytes for n, m in pairs]
+    assert all(added > 0 for added in bytes_added)
+    assert found["chars"] == sum(m - n for n, m in pairs) > 110_000
+    assert found["adaptive"] == sum(bytes_added) * 8 * math.log(2) / found["chars"]
+
+
+def test_stretches_with_other_models_have_no_figure(compressors, monkeypatch):
+    def pack(data):
+        return compressors.Archive(len(data), [bytes([len(data)])])
+
+    monkeypatch.setattr(compressors, "pack", pack)
+    assert compressors.measure_zpaq(b"a" * 10, b"b" * 10) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("zpaq"), reason="zpaq is not installed")
+def test_archives_tell_the_size_of_their_tables(compressors):
+    data = np.random.default_rng(0).integers(97, 101, 1_060_000, dtype=np.uint8).tobytes()
+    (begin, below), (above, _) = compressors.stretches(10_000, len(data))
+    short, long, longer = (compressors.pack(data[:n]).models for n in (begin, below, above))
+    assert short == long != longer
+
+
+def test_compressors_read_the_beginning_of_the_last_tenth(compressors, monkeypatch, tmp_path):
+    pytest.importorskip("pyppmd")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(compressors, "MEASURED_CHARS", 30)
+    text = tmp_path / "text.txt"
+    text.write_bytes(("é\r\n" * 300).encode())
+    train, val = compressors.read_parts(text)
+    assert (train, val) == ("é\r\n" * 270, "é\r\n" * 10)
+    (row,) = compressors.measure_compressors(text)
+    assert row["model"].startswith("PPMd, order ") and row["chars"] == 30
