@@ -2,8 +2,10 @@
 
 For each text, budget and seed runs `textgen train TEXT --split 0.9,0.1 --minutes M --seed S`, with
 nothing else set, as a process of its own, and measures the result on the validation part: under
-the protocols `stateful` and `nanogpt`, and with dynamic evaluation. Beside it, in this process, on
-the same parts: n-grams alone, char-rnn's default setting for 100 s, and nanoGPT's CPU recipe.
+the protocols `stateful` and `nanogpt`, and with dynamic evaluation; and on the first 200,000
+characters of it as it is (`static`) and while it learns from them (`adaptive`). Beside it, in this
+process, on the same parts: n-grams alone, char-rnn's default setting for 100 s, nanoGPT's CPU
+recipe, and the compressors of compressors.py.
 The best checkpoint of a run and the n-grams' share are chosen on the validation part, as `textgen
 train` does. Nothing else should run. Prints a table and writes results/quality-TEXT.json.
 
@@ -27,6 +29,7 @@ from typing import Any
 import torch
 from baselines import train_char_rnn, train_nanogpt
 from common import save
+from compressors import SPLIT, measure_compressors, read_parts
 from report import QUALITY, table
 
 from textgen.checkpoint.checkpoint import Checkpoint
@@ -38,7 +41,11 @@ from textgen.nn.char_rnn import CharRNN, TorchStepper
 from textgen.nn.device import available_cores, cpu_settings
 from textgen.tokenizers.char import CharTokenizer
 
-SPLIT = "0.9,0.1"
+# The figures of `textgen eval --adaptive`, without and with --dynamic.
+ADAPTIVE_KEYS = {
+    "adaptive": "adaptive_nats_per_char",
+    "adaptive_dynamic": "adaptive_dynamic_nats_per_char",
+}
 
 
 def measure_textgen(
@@ -52,7 +59,8 @@ def measure_textgen(
     seconds = time.monotonic() - start
     best = Checkpoint.load(run / "best.safetensors")
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    stateful = evaluate_run(run) if quick else evaluate_run(run, "--dynamic")
+    dynamic = [] if quick else ["--dynamic"]
+    stateful = evaluate_run(run, "--part", "val", *dynamic)
     row = {
         "model": f"textgen: {best.model.describe().partition(',')[0]} {best.model.hidden}",
         "budget": f"--minutes {minutes:g}",
@@ -62,12 +70,14 @@ def measure_textgen(
         "chars_seen": last["chars_seen"],
         "stateful": stateful["nats_per_char"],
         "network": measure_network(best, text),
+        **measure_adaptive(run, text, dynamic),
         "settings": best.metadata.training,
         "share": best.ngram_weight,
     }
     if quick:
         return row
-    row["nanogpt"] = evaluate_run(run, "--protocol", "nanogpt")["nats_per_char"]
+    nanogpt = evaluate_run(run, "--part", "val", "--protocol", "nanogpt")
+    row["nanogpt"] = nanogpt["nats_per_char"]
     row["dynamic"] = stateful["dynamic_nats_per_char"]
     return row | {name: stateful[name] for name in ("dynamic_lr", "dynamic_decay")}
 
@@ -83,12 +93,21 @@ def measure_network(best: Checkpoint, text: Path) -> float:
     return result.nats_per_char
 
 
+def measure_adaptive(run: Path, text: Path, dynamic: list[str]) -> dict[str, float]:
+    """Return the nats of the characters that compressors are measured on, fixed and adaptive."""
+    held_out = run / "held-out.txt"
+    held_out.write_text(read_parts(text)[1], "utf-8", newline="")
+    figures = evaluate_run(run, str(held_out), "--adaptive", *dynamic)
+    adaptive = {name: figures[key] for name, key in ADAPTIVE_KEYS.items() if key in figures}
+    return {"static": figures["nats_per_char"], **adaptive}
+
+
 TEXTGEN = [sys.executable, "-m", "textgen"]
 
 
 def evaluate_run(run: Path, *words: str) -> dict[str, Any]:
-    """Return what `textgen eval` says of the validation part."""
-    command = [*TEXTGEN, "eval", str(run), "--part", "val", "--json", *words]
+    """Return what `textgen eval` says of a run."""
+    command = [*TEXTGEN, "eval", str(run), *words, "--json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))
 
@@ -138,7 +157,7 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return summaries
 
 
-MEASURED = ("seconds", "stateful", "network", "nanogpt", "dynamic")
+MEASURED = ("seconds", "stateful", "network", "nanogpt", "dynamic", "static", *ADAPTIVE_KEYS)
 
 
 def spread(values: list[float]) -> float:
@@ -166,7 +185,7 @@ def main() -> None:
         others = []
         if not arguments.no_baselines:
             with cpu_settings(available_cores()):
-                others = list(measure_baselines(text, 100))
+                others = [*measure_baselines(text, 100), *measure_compressors(text)]
         save(f"quality-{text.stem}", [*rows, *more, *others])
         print(table([*rows, *more, *others], QUALITY), flush=True)
 

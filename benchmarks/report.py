@@ -17,7 +17,10 @@ command that made it, from a checkout with `pip install -e .`; nothing else shou
 Figures of quality are nats per character on the last tenth of a text, the first nine tenths being
 trained on; bits are 1.4427 times that. `stateful` reads that part once, as one stream, and counts
 every character; `nanogpt` averages over random windows of 256 characters from an empty state;
-`dynamic` goes on learning while it reads. The checkpoint and the n-grams' share are chosen on the
+`dynamic` goes on learning while it reads. `static`, `adaptive` and `adaptive, dynamic` measure the
+first 200,000 characters of that part: of a model as it is, of one whose counts and weights of the
+mixture follow what it has read, and of one whose network does so too. Compressors learn while they
+read, so they stand under `adaptive`. The checkpoint and the n-grams' share are chosen on the
 part that is reported; everything else was chosen on tiny-shakespeare's (docs/log.md).
 """
 
@@ -32,6 +35,9 @@ QUALITY = {
     "network": "network alone|.4f",
     "nanogpt": "nanogpt|.4f",
     "dynamic": "dynamic|.4f",
+    "static": "static|.4f",
+    "adaptive": "adaptive|.4f",
+    "adaptive_dynamic": "adaptive, dynamic|.4f",
     "own_windows": "its own windows of 64|.4f",
 }
 COMPRESSORS = {

@@ -111,3 +111,19 @@ def test_compressors_read_the_beginning_of_the_last_tenth(compressors, monkeypat
     assert (train, val) == ("é\r\n" * 270, "é\r\n" * 10)
     (row,) = compressors.measure_compressors(text)
     assert row["model"].startswith("PPMd, order ") and row["chars"] == 30
+
+
+def test_models_are_measured_on_what_compressors_are(compressors, monkeypatch, tmp_path):
+    quality = importlib.import_module("quality")
+    monkeypatch.setattr(compressors, "MEASURED_CHARS", 30)
+    (tmp_path / "text.txt").write_bytes(("é\r\n" * 300).encode())
+
+    def evaluate(run, file, *words):
+        assert Path(file).read_bytes() == ("é\r\n" * 10).encode()
+        assert words == ("--adaptive", "--dynamic")
+        figures = zip(quality.ADAPTIVE_KEYS.values(), (1.5, 1.4), strict=True)
+        return {"nats_per_char": 2.0, **dict(figures)}
+
+    monkeypatch.setattr(quality, "evaluate_run", evaluate)
+    found = quality.measure_adaptive(tmp_path, tmp_path / "text.txt", ["--dynamic"])
+    assert found == {"static": 2.0, "adaptive": 1.5, "adaptive_dynamic": 1.4}
