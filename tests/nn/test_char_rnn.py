@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from textgen.config.model import CELLS, GATES, ModelConfig
 from textgen.data.streams import Streams
+from textgen.nn.cells import GRU
 from textgen.nn.char_rnn import CharRNN, Dropout, TorchStepper
 from textgen.training import optim
 from textgen.training.trainer import Trainer
@@ -170,6 +171,50 @@ def test_export_and_load_round_trip_and_share_no_memory():
         model.head.bias.zero_()
     assert not (other.head.bias == 7).any()
     assert (exported["head.bias"] == 7).all()
+
+
+# Ids that are looked up in a table of projections
+
+
+def gradients(model, x_TB, y_TB, state=None):
+    logits_TBV, after = model(torch.from_numpy(x_TB), state)
+    loss = cross_entropy(logits_TBV, torch.from_numpy(y_TB))
+    return [logits_TBV, *(part for layer in after for part in layer)], torch.autograd.grad(
+        loss, list(model.parameters())
+    )
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_looking_ids_up_changes_nothing(monkeypatch, layers):
+    """In evaluation mode every place is projected; with more places than ids training looks up."""
+    model = random_model(small(layers=layers))
+    x_TB, y_TB, state = random_ids(7, 3), random_ids(7, 3, seed=1), random_state(model, 3)
+    looked_up, calls = GRU.read_ids, []
+    monkeypatch.setattr(GRU, "read_ids", lambda *args: calls.append(1) or looked_up(*args))
+    outputs, grads = gradients(model.train(), x_TB, y_TB, state)
+    assert len(calls) == 1
+    expected, expected_grads = gradients(model.eval(), x_TB, y_TB, state)
+    assert len(calls) == 1
+    for one, other in zip([*outputs, *grads], [*expected, *expected_grads], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_looked_up_ids_are_near_with_products_in_bfloat16():
+    models = [CharRNN(small(hidden=32), use_bfloat16=wanted) for wanted in (False, True)]
+    x_TB, y_TB = random_ids(9, 4), random_ids(9, 4, seed=1)
+    (_, exact), (_, near) = (gradients(model.train(), x_TB, y_TB) for model in models)
+    for one, other in zip(near, exact, strict=True):
+        assert one.dtype == torch.float32
+        assert 0 < (one - other).norm() < 0.02 * other.norm()
+
+
+@pytest.mark.parametrize(
+    ("cell", "T", "dropout"), [("gru", 1, 0.0), ("gru", 7, 0.5), ("lstm", 7, 0.0)]
+)
+def test_few_ids_dropout_and_other_cells_take_the_plain_way(monkeypatch, cell, T, dropout):
+    monkeypatch.setattr(GRU, "read_ids", None)
+    model = random_model(small(cell), dropout=dropout).train()
+    model(torch.from_numpy(random_ids(T, 3)))
 
 
 # Dropout

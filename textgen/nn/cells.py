@@ -3,8 +3,8 @@
 A layer is one of torch.nn's with num_layers=1, so its weights fit torch.nn's; LSTM and RNN run as
 they are. torch.nn.GRU has no fused kernel on the CPU and builds a graph of dozens of nodes a step,
 so `GRU` there runs the steps itself with a hand-written backward: one product and a few operations
-a step, and one product for all weight gradients. docs/log.md, "speed of the GRU on two cores" and
-"a quicker GRU", has what each of its turns gains.
+a step, and one product for all weight gradients. docs/log.md, "speed of the GRU on two cores",
+"a quicker GRU" and "the GRU in float32", has what each of its turns gains.
 
 Shapes: x_TBE -> out_TBH; states h_BH (and c_BH).
 
@@ -62,17 +62,33 @@ class GRU(nn.GRU):
 
     def forward(self, x_TBE: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:  # type: ignore[override]
         """Return out_TBH and the state after the last step."""
-        out_TBH: Tensor
         if x_TBE.device.type != "cpu":
             out_TBH, last = super().forward(x_TBE, state[0][None])
             return out_TBH, (last[0],)
-        w_ih, w_hh, b_ih, b_hh = self.parameters()
-        use_bfloat16 = self.use_bfloat16 and self.training
-        if use_bfloat16:
+        w_ih, *_ = self.parameters()
+        if self.use_bfloat16 and self.training:
             projected = nn.functional.linear(x_TBE.bfloat16(), w_ih.bfloat16())
         else:
             projected = nn.functional.linear(x_TBE, w_ih)
-        out_TBH = GRUSteps.apply(projected, state[0], w_hh, b_ih, b_hh, use_bfloat16)  # type: ignore[no-untyped-call]
+        return self._run_steps(projected, state)
+
+    def read_ids(
+        self, x_TB: Tensor, embedding_VE: Tensor, state: LayerState
+    ) -> tuple[Tensor, LayerState]:
+        """Return what `forward` returns for the rows of embedding_VE at x_TB, on the CPU.
+
+        Each of V ids is projected once, and each step looks its row up. Where V is less than T B,
+        as with characters, that saves most of the projection and of its gradients.
+        """
+        w_ih, *_ = self.parameters()
+        projected = nn.functional.embedding(x_TB, embedding_VE @ w_ih.t())
+        return self._run_steps(projected, state)
+
+    def _run_steps(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """Return what `forward` returns, given (T, B, 3H): W_ih x."""
+        _, w_hh, b_ih, b_hh = self.parameters()
+        use_bfloat16 = self.use_bfloat16 and self.training
+        out_TBH: Tensor = GRUSteps.apply(projected, state[0], w_hh, b_ih, b_hh, use_bfloat16)  # type: ignore[no-untyped-call]
         return out_TBH, (out_TBH[-1],)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from textgen.config import GATES, ModelConfig
-from textgen.nn.cells import LayerState, make_layer
+from textgen.nn.cells import GRU, LayerState, make_layer
 
 State = tuple[LayerState, ...]
 # A stepper also takes a state as it is read from a file, in arrays; None means zeros.
@@ -80,14 +80,32 @@ class CharRNN(nn.Module):
             state: a tuple of h_BH, or h_BH and c_BH, for each layer; None means zeros.
         """
         state = state or self.initial_state(x_TB.shape[1])
-        features = self.dropout(self.embedding(x_TB), EMBEDDING_SHARE)
-        total, after = None, []
-        for layer, before in zip(self.layers, state, strict=True):
+        features, last = self._read(x_TB, state[0])
+        total = features = self.dropout(features)
+        after = [last]
+        for layer, before in zip(self.layers[1:], state[1:], strict=True):
             features, last = layer(features, before)
             after.append(last)
             features = self.dropout(features)
-            total = features if total is None else total + features
+            total = total + features
         return self.head(total), tuple(after)
+
+    def _read(self, x_TB: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """Return the first layer's outputs and its state after x_TB."""
+        first = self.layers[0]
+        # Only in training, so that what is measured and sampled takes one way whatever its shape.
+        # Each place has a dropout mask of its own, so with dropout there is no table to look up.
+        if (
+            isinstance(first, GRU)
+            and self.training
+            and x_TB.device.type == "cpu"
+            and self.config.vocab < x_TB.numel()
+            and self.dropout.dropped(EMBEDDING_SHARE) == 0
+        ):
+            return first.read_ids(x_TB, self.embedding.weight, state)
+        features = self.dropout(self.embedding(x_TB), EMBEDDING_SHARE)
+        out: tuple[Tensor, LayerState] = first(features, state)
+        return out
 
     @classmethod
     def from_weights(
@@ -127,9 +145,13 @@ class Dropout(nn.Module):
         """Make the masks of the coming step a function of seed and step alone."""
         self.generator.manual_seed((seed * STEPS_APART + step) % 2**63)
 
+    def dropped(self, share: float) -> int:
+        """Return how many of 256 numbers are dropped where `share * rate` of them should be."""
+        return min(255, round(self.rate * share * 256))
+
     def forward(self, x: Tensor, share: float = 1.0) -> Tensor:
         """Return x with `share * rate` of it dropped while training."""
-        dropped = min(255, round(self.rate * share * 256))
+        dropped = self.dropped(share)
         if not self.training or dropped == 0:
             return x
         if self.generator.device != x.device:
