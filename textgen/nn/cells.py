@@ -177,11 +177,11 @@ class GRUSteps(torch.autograd.Function):
         gate_grads = gate_gradient_factors(h[:-1], r, z, n, hidden_n).to(matmul_inputs.dtype)
         packed_matmul = PackedLinear(weight.t(), rows, matmul_inputs.dtype == torch.bfloat16)
         flat = gate_grads.view(steps, rows, 4 * width)
-        # The gradient that reaches h_{t-1} from outside, which is none for the given state.
-        earlier = torch.cat([torch.zeros_like(dout_TBH[:1]), dout_TBH[:-1]])
         dh = dout_TBH[-1]
-        views = list(_steps(gate_grads, flat[..., : 3 * width], z, earlier))
-        for gate_grads_t, recurrent_t, z_t, dout_t in reversed(views):
+        # The gradient that reaches h_{t-1} from outside, which is none for the given state.
+        earlier = [torch.zeros_like(dh), *dout_TBH[:-1]]
+        views = zip(_steps(gate_grads, flat[..., : 3 * width], z), earlier, strict=True)
+        for (gate_grads_t, recurrent_t, z_t), dout_t in reversed(list(views)):
             gate_grads_t.mul_(dh.to(gate_grads.dtype)[:, None])
             dh = torch.addcmul(dout_t, dh, z_t).add_(packed_matmul(recurrent_t))
         flat = flat.view(steps * rows, 4 * width)
