@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from textgen.analysis import baselines
 from textgen.analysis.baselines import PPMD_ORDERS, measure_baselines, measure_ppmd, ppmd, xz, zstd
-from textgen.engine import ngrams
-from textgen.engine.ngrams import NGrams
+from textgen.engine.ngrams import DISCOUNTS_C4, NOVEL, NGrams
 from textgen.evaluation.protocols import measure_text
 from textgen.tokenizers.char import CharTokenizer
 
@@ -41,12 +40,12 @@ def size(text):
 
 
 def test_order_0_is_the_unigram_model_by_hand():
-    """Counts 1, 2, 3 and 4 once each: share 1/3, so discounts 1/3, 1 and 5/3 (three and more)."""
+    """Counts 1, 2, 3 and 4 once each; what is taken off them is shared by all."""
     found = measure_baselines("a" + "b" * 2 + "c" * 3 + "d" * 4, "dab", "abcd")
-    taken_off = 1 / 3 + 1 + 5 / 3 + 5 / 3
-    each = taken_off / 10 / 5  # ten characters; the alphabet and <unk>
+    one, two, more = DISCOUNTS_C4[NOVEL, 1:]
+    each = (one + two + 2 * more) / 10 / 5  # ten characters; the alphabet and <unk>
     first = (4 + 1) / (10 + 5)  # of a text: from the counts plus one
-    p_a, p_b = (1 - 1 / 3) / 10 + each, (2 - 1) / 10 + each
+    p_a, p_b = (1 - one) / 10 + each, (2 - two) / 10 + each
     wanted = -(math.log2(first) + math.log2(p_a) + math.log2(p_b)) / 3
     assert found.ngrams[0] == pytest.approx(wanted, rel=1e-12)
 
@@ -56,7 +55,7 @@ def test_an_order_is_the_protocol_of_networks_on_n_grams(order):
     """One stream over everything is the definition; what is measured are several."""
     train, val = random_text(5000, 1), random_text(4200, 2)
     tokenizer = CharTokenizer.from_text(train)
-    model = NGrams.count(tokenizer.encode(train), tokenizer.size, order + 1)
+    model = NGrams.count(tokenizer.encode(train), tokenizer.size, order)
     wanted = measure_text(model, tokenizer, val, "stateful").bits_per_char
     assert measure_baselines(train, val, train).ngrams[order] == pytest.approx(wanted, rel=1e-9)
 
@@ -74,10 +73,11 @@ def test_more_context_helps_where_text_repeats():
     assert found[0] > 2 * found[1] > 4 * found[3] > 0
 
 
-def test_orders_whose_n_grams_are_no_whole_numbers_are_left_out():
+def test_a_large_alphabet_has_every_order():
     train = "".join(map(chr, range(0x4E00, 0x4E00 + 5000)))
-    assert ngrams.longest_order(5001) == 5
-    assert list(measure_baselines(train, train[:10], train).ngrams) == [0, 1, 2, 3, 4]
+    found = measure_baselines(train, train[:10], train).ngrams
+    assert list(found) == list(range(6))
+    assert all(math.isfinite(bits) for bits in found.values())
 
 
 def test_xz_is_charged_what_the_validation_part_adds():
@@ -103,7 +103,7 @@ def test_only_stated_pieces_of_a_long_text_are_read(monkeypatch):
     train, val = random_text(4000, 1), random_text(3000, 2)
     monkeypatch.setattr(baselines, "MOST_COMPRESSED_BYTES", 700)
     monkeypatch.setattr(baselines, "MOST_MEASURED", 500)
-    monkeypatch.setattr(ngrams, "MOST_CHARS", 900)
+    monkeypatch.setattr(baselines, "MOST_COUNTED", 900)
     found = measure_baselines(train, val, train + val)
     assert (found.train_chars, found.train_bytes, found.val_chars) == (900, 700, 500)
     assert found.whole_bytes == 700

@@ -1,67 +1,69 @@
-"""N-grams against a count by dictionaries and loops, and against a calculation by hand."""
+"""N-grams against exact fractions, counted by scanning the text's ring for each context."""
 
-from collections import Counter, defaultdict
+import functools
+import tracemalloc
+import zlib
+from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.config.model import ModelConfig
-from textgen.engine import ngrams
-from textgen.engine.ngrams import NGrams, fits_model, longest_order
+from textgen.engine import ngrams as module
+from textgen.engine.ngrams import DISCOUNTS_C4, EXPERTS, NOVEL, NGrams, classify, no_odds
 
 
 class Naive:
-    """Interpolated modified Kneser-Ney after Chen & Goodman (1998), read off the text itself.
+    """The chains of the module's docstring, in fractions.
 
-    The longest n-grams count how often they occur; a shorter one counts the different characters
-    that stand to its left. Before the text stand zeros.
+    What the text is followed by is counted anew for each context. A context counts its ids once
+    for each id that stands before it (NOVEL, but for the longest ones) or as often as they occur.
     """
 
-    def __init__(self, ids, vocab, order):
-        self.vocab, self.order = vocab, order
-        text = [0] * (order - 1) + [int(one) for one in ids]
-        ends = range(order, len(text) + 1)
-        self.counts = {order: Counter(tuple(text[end - order : end]) for end in ends)}
-        for length in range(1, order):
-            left = defaultdict(set)
-            for end in ends:
-                left[tuple(text[end - length : end])].add(text[end - length - 1])
-            self.counts[length] = {gram: len(ones) for gram, ones in left.items()}
-        self.less = {length: self.discounts(length) for length in self.counts}
+    def __init__(self, ids, vocab, longest, odds_CLG):
+        self.ids, self.vocab, self.longest, self.odds_CLG = ids, vocab, longest, odds_CLG
+        self.level = functools.cache(self.level)
 
-    def discounts(self, length):
-        n = [0] * 5
-        for number in self.counts[length].values():
-            if number <= 4:
-                n[number] += 1
-        n1, n2, n3, n4 = (max(1, number) for number in n[1:])
-        y = n1 / (n1 + 2 * n2)
-        estimates = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-        clipped = [min(max(d, 0.1), 0.9 * k) for k, d in enumerate(estimates, 1)]
-        return {1: clipped[0], 2: clipped[1], 3: clipped[2]}
+    def counts(self, kind, context):
+        """How often each id follows a context, newest first."""
+        n, k = len(self.ids), len(context)
+        grams = [tuple(self.ids[(place - back) % n] for back in range(k + 2)) for place in range(n)]
+        grams = [gram for gram in grams if gram[1 : k + 1] == context]
+        if kind == NOVEL and k < self.longest:
+            grams = set(grams)
+        return Counter(gram[0] for gram in grams)
 
-    def probability(self, one, before, length=None):
-        """P(one | before), before a tuple of ids, oldest first."""
-        length = self.order if length is None else length
-        if length == 0:
-            return 1 / self.vocab
-        context = before[len(before) - length + 1 :]
-        shorter = self.probability(one, before, length - 1)
-        family = {g: n for g, n in self.counts[length].items() if g[:-1] == context}
-        if not family:
-            return shorter
-        less = {gram: self.less[length][min(n, 3)] for gram, n in family.items()}
-        total = sum(family.values())
-        gram = (*context, one)
-        own = (family[gram] - less[gram]) / total if gram in family else 0
-        return own + sum(less.values()) / total * shorter
+    def level(self, kind, context):
+        """e and the q of each id after a context; None for one that never occurs."""
+        counts = self.counts(kind, context)
+        if not counts:
+            return None
+        total, distinct = sum(counts.values()), len(counts)
+        less = {c: Fraction(DISCOUNTS_C4[kind, min(n, 3)]) for c, n in counts.items()}
+        left = sum(less.values()) / total
+        # floor(1.5 log2 of the distinct ids) and floor(log2 of all) of a text of few.
+        group = min(((distinct**3).bit_length() - 1) // 2, 7) * 8
+        group += total.bit_length() - 1
+        odds = Fraction(self.odds_CLG[kind, len(context), group]) * left / (1 - left)
+        kept = {c: n - less[c] for c, n in counts.items()}
+        return odds / (1 + odds), {c: n / sum(kept.values()) for c, n in kept.items()}
 
-    def after(self, ids):
-        """The probabilities of all characters after ids, read from nothing."""
-        before = tuple([0] * (self.order - 1) + [int(one) for one in ids])
-        return [self.probability(one, before) for one in range(self.vocab)]
+    def after(self, read):
+        """The probabilities (X, V) of the experts after ids, oldest first."""
+        return np.array([self.chain(kind, cut, read) for kind, cut in EXPERTS])
+
+    def chain(self, kind, cut, read):
+        p = [Fraction(1, self.vocab)] * self.vocab
+        deepest = min(self.longest if cut is None else cut, self.longest, len(read))
+        for length in range(deepest + 1):
+            level = self.level(kind, tuple(read[::-1][:length]))
+            if level is None:
+                break
+            e, q = level
+            p = [e * p[c] + (1 - e) * q.get(c, 0) for c in range(self.vocab)]
+        return [float(one) for one in p]
 
 
 def random_ids(n, vocab=5, seed=0):
@@ -70,8 +72,15 @@ def random_ids(n, vocab=5, seed=0):
     return np.minimum(vocab * draws**2, vocab - 1).astype(np.int64)
 
 
-def made(n=300, vocab=5, order=4, seed=0):
-    return NGrams.count(random_ids(n, vocab, seed), vocab, order)
+def random_odds(longest, seed=0):
+    draws = np.random.default_rng(seed).normal(size=no_odds(longest).shape)
+    return np.exp(draws).astype(np.float32).astype(np.float64)
+
+
+def counted(n=300, vocab=5, longest=6, seed=0):
+    """N-grams of a random text, with odds as if they were learned."""
+    contexts = NGrams.count(random_ids(n, vocab, seed), vocab, longest).contexts
+    return NGrams(contexts, random_odds(longest, seed))
 
 
 def columns(rows, n, vocab=5, seed=9):
@@ -81,261 +90,304 @@ def columns(rows, n, vocab=5, seed=9):
 @st.composite
 def texts(draw):
     vocab = draw(st.integers(2, 5))
-    return vocab, draw(st.integers(2, 5)), draw(st.lists(st.integers(0, vocab - 1), min_size=1))
+    ids = draw(st.lists(st.integers(0, vocab - 1), min_size=1, max_size=30))
+    return ids, vocab, draw(st.integers(0, 11))
 
 
-@given(texts(), st.lists(st.integers(0, 4), min_size=1, max_size=8))
-def test_probabilities_are_those_of_the_dictionaries(text, read):
-    vocab, order, ids = text
-    read = np.array(read) % vocab
-    expected = Naive(ids, vocab, order).after(read)
-    logs_BV, _ = NGrams.count(np.array(ids), vocab, order).read(read, 1, None)
-    np.testing.assert_allclose(np.exp(logs_BV[0]), expected, rtol=1e-12)
+@given(texts(), st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(0, 99))
+def test_probabilities_are_those_of_the_fractions(text, read, seed):
+    ids, vocab, longest = text
+    read = [one % vocab for one in read]
+    odds_CLG = random_odds(longest, seed)
+    model = NGrams(NGrams.count(np.array(ids), vocab, longest).contexts, odds_CLG)
+    naive, state = Naive(ids, vocab, longest, odds_CLG), None
+    for length, next_id in enumerate(read, 1):
+        logs_BXV, state = model.step(np.array([next_id]), state)
+        np.testing.assert_allclose(logs_BXV[0], np.log(naive.after(read[:length])), rtol=1e-9)
 
 
-@pytest.mark.parametrize("order", [2, 3, 5])
-def test_probabilities_of_a_text_long_enough_for_every_discount(order):
-    ids = random_ids(600, 6)
-    naive, counted = Naive(ids, 6, order), NGrams.count(ids, 6, order)
-    assert all(d not in (0.1, 0.9, 1.8, 2.7) for d in naive.less[order].values())  # none is clipped
-    for read in (ids[:1], ids[40:47], ids[-9:], random_ids(7, 6, seed=3), np.array([5, 5, 5, 5])):
-        logs_BV, _ = counted.read(read, 1, None)
-        np.testing.assert_allclose(np.exp(logs_BV[0]), naive.after(read), rtol=1e-12)
+@pytest.mark.parametrize("longest", [0, 1, 4, 5, 12])
+def test_probabilities_of_a_text_whose_counts_are_of_every_size(longest):
+    ids = [*random_ids(60, 4), *[2, 3, 1, 0, 2] * 8]
+    odds_CLG = random_odds(longest)
+    model = NGrams(NGrams.count(np.array(ids), 4, longest).contexts, odds_CLG)
+    naive = Naive(ids, 4, longest, odds_CLG)
+    for read in (ids[:1], ids[-20:], ids[30:37], [2, 3, 1, 0, 2] * 3, [0, 0, 0, 0, 0, 0]):
+        logs_BXV, _ = model.read(np.array(read), 1, None)
+        np.testing.assert_allclose(logs_BXV[0], np.log(naive.after(read)), rtol=1e-9)
 
 
-@given(texts(), st.lists(st.integers(0, 4), min_size=2, max_size=12))
-def test_nats_are_those_of_the_dictionaries(text, read):
-    vocab, order, ids = text
-    read = np.array(read) % vocab
-    naive = Naive(ids, vocab, order)
-    chances = [naive.after(read[:i])[read[i]] for i in range(1, len(read))]
-    nats_TB, _ = NGrams.count(np.array(ids), vocab, order).nats(
-        read[:-1, None], read[1:, None], None
-    )
-    np.testing.assert_allclose(nats_TB[:, 0], -np.log(chances), rtol=1e-12)
+def test_the_comparison_notices_plain_counts_in_the_place_of_novel_ones():
+    ids = [int(one) for one in random_ids(40)]
+    naive = Naive(ids, 5, 4, no_odds(4))
+    after = naive.after(ids[:6])
+    assert np.abs(after[0] - naive.chain(1 - NOVEL, 4, ids[:6])).max() > 0.01
 
 
-def test_the_comparison_notices_raw_counts_of_the_shorter_ngrams():
-    ids = random_ids(80)
-    naive = Naive(ids, 5, 2)
-    naive.counts[1] = Counter((int(one),) for one in ids)
-    logs_BV, _ = NGrams.count(ids, 5, 2).read(ids[:3], 1, None)
-    assert np.abs(np.exp(logs_BV[0]) - naive.after(ids[:3])).max() > 0.01
+def test_one_id_of_context_by_hand():
+    # The ring 1 2 1 0 has the pairs 12, 21, 10 and 01, so all ids are followed once or twice.
+    # The novel counts of the empty context are the ids that stand before: of 0 one, 1 two, 2 one;
+    # after 1 come 2 and 0, once each. D is 0.93 of a one and 1.45 of a two.
+    model = NGrams.count(np.array([1, 2, 1, 0]), vocab=3, longest=1)
+    e = (0.93 + 1.45 + 0.93) / 4
+    short = np.array([e / 3 + 0.07 / 4, e / 3 + 0.55 / 4, e / 3 + 0.07 / 4])
+    after = 0.93 * short + np.array([0.07, 0, 0.07]) / 2
+    logs_BXV, _ = model.step(np.array([1]), None)
+    np.testing.assert_allclose(np.exp(logs_BXV[0, 0]), after, rtol=1e-12)
 
 
-def test_bigrams_of_three_characters_by_hand():
-    # aba is 0|1 2 1: the bigrams 01, 12 and 21, once each; n1 = 3, no other, so D1 = 3/5.
-    # a has the left neighbours 0 and b, b has a: n1 = n2 = 1, so D1 = 1/3 and D2 = 1.
-    # P(.) = (0, 2 - 1, 1 - 1/3) / 3 + (1 + 1/3) / 3 / 3 = (4, 13, 10) / 27
-    # P(.|a) = (0, 0, 1 - 3/5) + 3/5 P(.), and so on.
-    counted = NGrams.count(np.array([1, 2, 1]), vocab=3, order=2)
-    after = {one: np.exp(counted.step(np.array([one]), None)[0][0]) for one in range(3)}
-    np.testing.assert_allclose(after[0], np.array([4, 31, 10]) / 45)
-    np.testing.assert_allclose(after[1], np.array([4, 13, 28]) / 45)
-    np.testing.assert_allclose(after[2], np.array([4, 31, 10]) / 45)
+def test_contexts_are_classed_by_doublings_of_the_ids_that_follow():
+    totals = classify(np.ones(9, dtype=int), np.array([1, 2, 3, 4, 7, 8, 31, 63, 64]))
+    assert totals.tolist() == [0, 1, 1, 2, 2, 3, 4, 5, 6]
+    distinct = classify(np.array([1, 2, 3, 4, 6, 7, 11, 26, 1000]), np.ones(9, dtype=int))
+    assert (distinct // 8).tolist() == [0, 1, 2, 3, 3, 4, 5, 7, 7]
 
 
-@given(texts(), st.data())
-def test_probabilities_sum_to_one_and_none_is_zero(text, data):
-    vocab, order, ids = text
-    rows = data.draw(st.lists(st.integers(0, vocab - 1), min_size=1, max_size=4))
-    counted, state = NGrams.count(np.array(ids), vocab, order), None
-    for _ in range(order + 1):
-        logs_BV, state = counted.step(np.array(rows), state)
-        assert np.isfinite(logs_BV).all()
-        np.testing.assert_allclose(np.exp(logs_BV).sum(axis=1), 1, rtol=1e-12)
+@given(texts(), st.lists(st.integers(0, 4), min_size=1, max_size=4))
+def test_probabilities_sum_to_one_and_none_is_zero(text, rows):
+    ids, vocab, longest = text
+    model, state = NGrams.count(np.array(ids), vocab, longest), None
+    for _ in range(longest + 1):
+        logs_BXV, state = model.step(np.array(rows) % vocab, state)
+        assert np.isfinite(logs_BXV).all()
+        np.testing.assert_allclose(np.exp(logs_BXV).sum(axis=2), 1, atol=1e-9)
 
 
-@given(st.integers(2, 6), st.integers(1, 30), st.integers(0, 30), st.integers(0, 99))
-def test_step_read_and_nats_agree_wherever_the_text_is_cut(order, n, cut, seed):
-    counted, ids = made(order=order), random_ids(n + 1, seed=seed)
+@given(st.integers(0, 12), st.integers(1, 30), st.integers(0, 30), st.integers(0, 99))
+def test_step_read_and_along_agree_wherever_the_text_is_cut(longest, n, cut, seed):
+    model, ids = counted(longest=longest), random_ids(n, seed=seed)
     cut = min(cut, n)
     steps, state = [], None
-    for one in ids[:-1]:
-        logs_BV, state = counted.step(np.array([one]), state)
-        steps.append(logs_BV[0])
-    costs = -np.array(steps)[np.arange(n), ids[1:]]
-    x_TB, y_TB = ids[:-1, None], ids[1:, None]
-    before, pieces = None, []
+    for one in ids:
+        logs_BXV, state = model.step(np.array([one]), state)
+        steps.append(logs_BXV[0])
+    pieces, before = [], None
     for span in (slice(0, cut), slice(cut, n)):
-        if len(x_TB[span]):
-            nats_TB, before = counted.nats(x_TB[span], y_TB[span], before)
-            pieces.append(nats_TB[:, 0])
-    np.testing.assert_allclose(np.concatenate(pieces), costs, rtol=1e-12)
+        if len(ids[span]):
+            experts_NXV, matched_N, before = model.along(ids[span, None], before)
+            assert len(matched_N) == len(experts_NXV)
+            pieces.append(experts_NXV)
+    # A text alone is added up in another order than several.
+    np.testing.assert_allclose(np.concatenate(pieces), np.array(steps), rtol=0, atol=1e-12)
     assert np.array_equal(before[0][0], state[0][0])
-    before = counted.read(ids[:cut], 1, None)[1] if cut else None
+    before = model.read(ids[:cut], 1, None)[1] if cut else None
     if cut < n:
-        logs_BV, before = counted.read(ids[cut:-1], 1, before)
-        assert np.array_equal(logs_BV[0], steps[-1])
+        logs_BXV, before = model.read(ids[cut:], 1, before)
+        np.testing.assert_allclose(logs_BXV[0], steps[-1], rtol=0, atol=1e-12)
     assert np.array_equal(before[0][0], state[0][0])
 
 
-def test_rows_of_a_batch_do_not_know_each_other():
-    counted, ids_TB = made(), columns(rows=4, n=20)
-    nats_TB, state = counted.nats(ids_TB[:-1], ids_TB[1:], None)
-    logs_BV, _ = counted.step(ids_TB[-1], state)
+def test_nats_are_those_of_the_longest_contexts():
+    model, ids = counted(), random_ids(40, seed=3)
+    experts_NXV, _, _ = model.along(ids[:-1, None], None)
+    nats_TB, _ = model.nats(ids[:-1, None], ids[1:, None], None)
+    assert np.array_equal(nats_TB[:, 0], -experts_NXV[np.arange(39), 0, ids[1:]])
+
+
+@pytest.mark.parametrize("block", [1, 100, 1 << 19])
+def test_rows_of_a_batch_do_not_know_each_other(block, monkeypatch):
+    model, ids_TB = counted(n=2000), columns(rows=4, n=20)
+    whole = model.along(ids_TB, None)[0].reshape(20, 4, len(EXPERTS), 5)
+    monkeypatch.setattr(module, "BLOCK", block)
+    experts_NXV, matched_N, state = model.along(ids_TB, None)
+    np.testing.assert_allclose(experts_NXV.reshape(whole.shape), whole, rtol=0, atol=1e-12)
     for b in range(4):
-        row = slice(b, b + 1)
-        alone_TB, own = counted.nats(ids_TB[:-1, row], ids_TB[1:, row], None)
-        assert np.array_equal(nats_TB[:, row], alone_TB)
-        assert np.array_equal(logs_BV[row], counted.step(ids_TB[-1, row], own)[0])
+        alone_NXV, own_N, own = model.along(ids_TB[:, b : b + 1], None)
+        np.testing.assert_allclose(whole[:, b], alone_NXV, rtol=0, atol=1e-12)
+        assert np.array_equal(matched_N.reshape(20, 4)[:, b], own_N)
+        assert np.array_equal(state[0][0][b], own[0][0][0])
 
 
 def test_reading_feeds_the_same_text_to_every_row():
-    counted, ids = made(), random_ids(6)
-    _, state = counted.step(np.array([1, 4, 2]), None)
-    logs_BV, after = counted.read(ids[:2], 3, state)
+    model, ids = counted(), random_ids(4)
+    _, state = model.step(np.array([1, 4, 2]), None)
+    logs_BXV, _ = model.read(ids, 3, state)
     for b, one in enumerate([1, 4, 2]):
-        alone, _ = counted.read(np.array([one, *ids[:2]]), 1, None)
-        assert np.array_equal(logs_BV[b], alone[0])
-    assert after[0][0].shape == (3, 3)
+        alone_BXV, _ = model.read(np.array([one, *ids]), 1, None)
+        np.testing.assert_allclose(logs_BXV[b], alone_BXV[0], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("order", [2, 5])
-def test_the_state_has_the_shape_of_a_network_s_and_is_a_value(order):
-    counted, ids_TB = made(order=order), columns(rows=3, n=9)
-    states = [counted.initial_state(3), counted.step(ids_TB[0], None)[1]]
-    states += [counted.read(ids_TB[:, 0], 3, None)[1]]
-    states += [counted.nats(ids_TB[:-1], ids_TB[1:], None)[1]]
-    for state in states:
-        ((part,),) = state
-        assert part.shape == (3, order - 1)
-        kept = part.copy()
-        first, _ = counted.step(ids_TB[1], state)
-        counted.read(ids_TB[1:, 0], 3, state)
-        counted.nats(ids_TB[:-1], ids_TB[1:], state)
-        assert np.array_equal(part, kept)
-        assert np.array_equal(counted.step(ids_TB[1], state)[0], first)
-    assert not states[0][0][0].any()
-    zeros = counted.step(ids_TB[0], counted.initial_state(3))[0]
-    assert np.array_equal(counted.step(ids_TB[0], None)[0], zeros)
+def test_matched_is_how_far_back_the_text_agrees():
+    model = NGrams.count(np.array([1, 2, 3, 4, 1, 2, 0]), vocab=6, longest=4)
+    for read, length in (([5], 0), ([5, 2], 1), ([3, 1, 2], 2), ([2, 3, 4, 1, 2], 4)):
+        _, matched_N, _ = model.along(np.array(read)[:, None], None)
+        assert matched_N[-1] == length
 
 
-def test_a_stream_can_be_put_back_to_the_beginning():
-    counted, ids_TB = made(), columns(rows=2, n=9)
-    _, state = counted.nats(ids_TB[:-1], ids_TB[1:], None)
-    state[0][0][0] = 0  # as `measure.streamed` does with the row that begins the text
-    logs_BV, _ = counted.step(ids_TB[-1], state)
-    assert np.array_equal(logs_BV[:1], counted.step(ids_TB[-1, :1], None)[0])
+def test_the_state_is_a_value_that_can_be_put_back_to_the_beginning():
+    model, ids_TB = counted(), columns(rows=3, n=9)
+    _, _, state = model.along(ids_TB[:-1], None)
+    ((spans,),) = state
+    kept = spans.copy()
+    first, _ = model.step(ids_TB[-1], state)
+    model.read(ids_TB[:, 0], 3, state)
+    model.along(ids_TB, state)
+    assert np.array_equal(spans, kept)
+    assert np.array_equal(model.step(ids_TB[-1], state)[0], first)
+    spans[0] = 0  # as a protocol does with the stream that begins the text
+    found = model.step(ids_TB[-1], state)[0]
+    assert np.array_equal(found[:1], model.step(ids_TB[-1, :1], None)[0])
+    assert np.array_equal(found[1:], first[1:])
+    zeros = model.step(ids_TB[0], model.initial_state(3))[0]
+    assert np.array_equal(model.step(ids_TB[0], None)[0], zeros)
 
 
-def test_small_ids_of_any_integer_type_are_read_alike():
-    ids = random_ids(200, 5)
-    counted = NGrams.count(ids.astype(np.uint8), 5, 16)  # whose numbers do not fit 8 bits
-    assert np.array_equal(counted.grams, NGrams.count(ids, 5, 16).grams)
-    expected, _ = counted.read(ids[-20:], 1, None)
-    assert np.array_equal(counted.read(ids[-20:].astype(np.uint8), 1, None)[0], expected)
+# Contexts of many rows
 
 
-@pytest.mark.parametrize("vocab", [2, 3, 10, 66, 128, 512, 10_000, 1_114_113])
-def test_the_longest_ngrams_are_whole_numbers_of_63_bits(vocab):
-    assert vocab ** longest_order(vocab) <= 2**63 < vocab ** (longest_order(vocab) + 1)
-    assert longest_order(vocab) >= 3
+@pytest.mark.parametrize("most_kept", [0, 1000, 1 << 30])
+@pytest.mark.parametrize("many", [0, 1, 10, 100])
+def test_contexts_of_many_rows_are_as_likely_followed_as_others(many, most_kept, monkeypatch):
+    ids_TB = columns(rows=3, n=60)
+    monkeypatch.setattr(module, "MANY_ROWS", 10**6)
+    expected, _, _ = counted(n=600).along(ids_TB, None)
+    monkeypatch.setattr(module, "MANY_ROWS", many)
+    monkeypatch.setattr(module, "MOST_PROBABILITY_BYTES", most_kept)
+    model = counted(n=600)
+    for _ in range(2):  # made, and remembered
+        found, _, _ = model.along(ids_TB, None)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    alone = [model.along(ids_TB[:, b : b + 1], None)[0] for b in range(3)]
+    assert np.array_equal(found.reshape(60, 3, -1, 5), np.stack(alone, axis=1))
 
 
-@pytest.mark.parametrize("vocab", [15, 66, 128, 512])
-def test_ngrams_at_the_limit_are_counted_right(vocab):
-    order = min(16, longest_order(vocab))
-    ids = np.tile([vocab - 1, vocab - 2, vocab - 1, 0], 12)
-    naive, counted = Naive(ids, vocab, order), NGrams.count(ids, vocab, order)
-    assert (counted.grams[1:] > counted.grams[:-1]).all()
-    for read in (ids[:1], ids, np.full(20, vocab - 1)):
-        logs_BV, state = counted.read(read, 1, None)
-        np.testing.assert_allclose(np.exp(logs_BV[0]), naive.after(read), rtol=1e-12)
-        y = np.array([[vocab - 1]])
-        nats_TB, _ = counted.nats(read[-1:, None], y, counted.read(read, 1, None)[1])
-        both = counted.step(read[-1:], state)[0]
-        np.testing.assert_allclose(nats_TB[0, 0], -both[0, vocab - 1])
-
-
-@pytest.mark.parametrize("ids", [[0], [1], [1, 1], [1, 0], [0, 1]], ids=str)
-@pytest.mark.parametrize("order", [2, 3, 16])
-def test_the_shortest_texts_of_the_smallest_alphabet_are_counted(ids, order):
-    naive, counted = Naive(ids, 2, order), NGrams.count(np.array(ids), 2, order)
-    for read in ([0], [1], [1, 0, 1]):
-        logs_BV, _ = counted.read(np.array(read), 1, None)
-        np.testing.assert_allclose(np.exp(logs_BV[0]), naive.after(read), rtol=1e-12)
-
-
-def test_of_a_long_text_the_last_characters_count(monkeypatch):
-    ids = random_ids(300)
-    monkeypatch.setattr(ngrams, "MOST_CHARS", 100)
-    counted, last = NGrams.count(ids, 5, 3), NGrams.count(ids[-100:], 5, 3)
-    assert counted.counts.sum() == 100
-    assert np.array_equal(counted.grams, last.grams)
-    assert np.array_equal(counted.counts, last.counts)
-
-
-def test_ngrams_made_again_from_what_is_stored_answer_the_same():
-    counted, ids_TB = made(), columns(rows=2, n=30)
-    again = NGrams(counted.grams.copy(), counted.counts.copy(), 5, 4)
-    assert np.array_equal(
-        again.nats(ids_TB[:-1], ids_TB[1:], None)[0], counted.nats(ids_TB[:-1], ids_TB[1:], None)[0]
-    )
-    assert np.array_equal(again.step(ids_TB[0], None)[0], counted.step(ids_TB[0], None)[0])
-
-
-def test_what_is_stored_takes_the_smallest_numbers_that_hold_it():
-    assert made(order=3).grams.dtype == np.uint8  # 125 of them
-    assert made(order=4).grams.dtype == np.uint16
-    assert made(order=16).grams.dtype == np.uint64
-    assert made().counts.dtype == np.uint8
-    assert NGrams.count(np.ones(1000, int), 2, 2).counts.dtype == np.uint16
+def test_ids_of_any_integer_type_are_read_alike():
+    ids = random_ids(200)
+    model = NGrams.count(ids.astype(np.uint8), 5, 12)
+    expected, _ = NGrams.count(ids, 5, 12).read(ids[-20:], 1, None)
+    assert np.array_equal(model.read(ids[-20:].astype(np.uint8), 1, None)[0], expected)
 
 
 def test_a_text_costs_its_own_ngrams_little_and_another_one_more():
     ids = np.tile([1, 2, 3, 4, 2], 40)[:, None]
-    counted = NGrams.count(ids[:, 0], 5, 4)
-    own, _ = counted.nats(ids[:-1], ids[1:], None)
-    reversed_, _ = counted.nats(ids[:0:-1], ids[-2::-1], None)
-    assert own[10:].mean() < 0.1 < 1 < reversed_.mean()
+    model = NGrams.count(ids[:, 0], 5, 4)
+    own, _ = model.nats(ids[:-1], ids[1:], None)
+    backwards, _ = model.nats(ids[:0:-1], ids[-2::-1], None)
+    assert own[10:].mean() < 0.1 < 1 < backwards.mean()
 
 
-MODEL = ModelConfig(vocab=5, hidden=2, embedding=2, ngrams=4)
+def test_an_expert_forgets_what_stands_before_its_longest_context():
+    model = counted(longest=12, n=600)
+    ids = random_ids(13, seed=2)
+    logs_XV = model.read(ids, 1, None)[0][0]
+    for expert, (_, cut) in enumerate(EXPERTS):
+        if cut is not None:
+            short_XV = model.read(ids[-cut:], 1, None)[0][0]
+            np.testing.assert_allclose(short_XV[expert], logs_XV[expert], rtol=1e-12)
 
 
-@pytest.mark.parametrize("order", [2, 4, 16])
-def test_what_was_counted_fits(order):
-    counted = made(order=order)
-    model = ModelConfig(vocab=5, hidden=2, embedding=2, ngrams=order)
-    assert fits_model(counted.grams, counted.counts, model)
+# In a file
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda grams, counts: (grams[::-1], counts),
-        lambda grams, counts: (np.concatenate([grams[:1], grams[:-1]]), counts),
-        lambda grams, counts: (grams.astype(np.int64), counts),
-        lambda grams, counts: (grams.astype(np.float32), counts),
-        lambda grams, counts: (grams, counts.astype(np.int64)),
-        lambda grams, counts: (grams, counts.astype(np.float64)),
-        lambda grams, counts: (np.append(grams[:-1], grams.dtype.type(5**4)), counts),
-        lambda grams, counts: (grams[:0], counts[:0]),
-        lambda grams, counts: (grams, np.append(counts[:-1], counts.dtype.type(0))),
-        lambda grams, counts: (grams, counts[:-1]),
-        lambda grams, counts: (grams[:-1], counts),
-        lambda grams, counts: (grams[None], counts[None]),
-        lambda grams, counts: (grams, counts[:, None]),
-        lambda grams, counts: (grams[0], counts[0]),
-        lambda grams, counts: (grams, np.full(len(counts), 2**64 - 1, np.uint64)),
-        lambda grams, counts: (grams, np.full(len(counts), 2**62, np.uint64)),
-    ],
-    ids=[
-        *("falling", "twice", "signed", "float", "signed-counts", "float-counts", "too-large"),
-        *("empty", "zero", "short-counts", "short-grams", "matrices", "matrix-of-counts"),
-        *("scalars", "negative-if-signed", "overflowing-sums"),
-    ],
-)
-def test_what_cannot_be_ngrams_does_not_fit(damage):
-    counted = made(order=4)
-    assert fits_model(counted.grams, counted.counts, MODEL)
-    assert not fits_model(*damage(counted.grams, counted.counts), MODEL)
+def again(model, **changes):
+    return NGrams.from_tensors({**model.tensors(), **changes}, model.vocab, model.longest)
 
 
-def test_ngrams_too_long_for_numbers_do_not_fit():
-    counted = made(order=4)
-    vocab = 10_000  # whose n-grams of 5 are no numbers of 63 bits
-    for order, answer in ((4, True), (5, False), (16, False)):
-        model = ModelConfig(vocab=vocab, hidden=2, embedding=2, ngrams=order)
-        assert fits_model(counted.grams, counted.counts, model) is answer
+def assert_same(model, other):
+    ids_TB = columns(2, 30, model.vocab)
+    for one, two in zip(model.along(ids_TB, None)[:2], other.along(ids_TB, None)[:2], strict=True):
+        assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("vocab", [2, 5, 256, 257, 70_000])
+def test_ngrams_made_again_from_their_tensors_are_the_same(vocab):
+    model = counted(n=100 if vocab > 300 else 2000, vocab=vocab, longest=4)
+    found = again(model)
+    assert np.array_equal(found.contexts.next_ids, model.contexts.next_ids)
+    assert np.array_equal(found.contexts.shared, model.contexts.shared)
+    assert np.array_equal(found.odds_CLG, model.odds_CLG)
+    if vocab < 300:
+        assert_same(model, found)
+
+
+@pytest.mark.parametrize("ids", [np.zeros(1, int), np.zeros(100_000, int), np.arange(256)])
+def test_what_packs_very_well_or_not_at_all_is_kept_too(ids):
+    model = NGrams.count(ids, 256, 3)
+    assert_same(model, again(model))
+
+
+def test_what_packs_to_as_many_bytes_as_it_has_is_kept_too():
+    sizes = set()
+    for seed in range(60):
+        model = NGrams.count(random_ids(20 + seed, 16, seed), 16, 3)
+        data = model.contexts.next_ids.tobytes()
+        sizes.add(len(zlib.compress(data, module.PACK_LEVEL)) - len(data))
+        assert np.array_equal(again(model).contexts.next_ids, model.contexts.next_ids)
+    assert 0 in sizes
+
+
+def packed(data):
+    return np.frombuffer(zlib.compress(data), dtype=np.uint8)
+
+
+def bent(number):
+    odds_CLG = no_odds(4).astype(np.float32)
+    odds_CLG[1, 2, 3] = number
+    return odds_CLG
+
+
+# Of a text of 2,000 ids below 5, with contexts of up to 4.
+NEXT = packed(bytes([0, 1, 2, 3, 4] * 400))
+DAMAGE = {
+    "fewer": {"size": np.array([1999], np.uint64)},
+    "more": {"size": np.array([2001], np.uint64)},
+    "none": {"size": np.array([0], np.uint64)},
+    "most": {"size": np.array([2**64 - 1], np.uint64)},
+    "no size": {"size": np.zeros(0, np.uint64)},
+    "two sizes": {"size": np.array([2000, 2000], np.uint64)},
+    "infinite size": {"size": np.array([np.inf])},
+    "not a number": {"size": np.array([np.nan])},
+    "negative size": {"size": np.array([-2000])},
+    "id beyond the vocabulary": {"next": packed(bytes([0, 1, 2, 3, 5] * 400))},
+    "raw id beyond the vocabulary": {"next": np.full(2000, 5, np.uint8)},
+    "other numbers": {"next": np.zeros(1000, np.uint16)},
+    "empty": {"next": np.zeros(0, np.uint8)},
+    "no stream": {"shared": np.full(100, 7, np.uint8)},
+    "truncated": {"next": NEXT[:-9]},
+    "without its checksum": {"next": NEXT[:-4]},
+    "wrong checksum": {"next": np.append(NEXT[:-1], NEXT[-1] ^ np.uint8(1))},
+    "bytes behind": {"next": np.append(NEXT, np.uint8(0))},
+    "too long a stream": {"next": packed(bytes([0, 1, 2, 3, 4] * 401))},
+    "odds of zero": {"odds": bent(0)},
+    "negative odds": {"odds": bent(-1)},
+    "infinite odds": {"odds": bent(np.inf)},
+    "odds that are no number": {"odds": bent(np.nan)},
+    "odds of another length": {"odds": no_odds(3).astype(np.float32)},
+    "another array": {"more": np.zeros(1)},
+}
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return counted(n=2000, longest=4)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_tensors_are_refused(stored, damage):
+    with pytest.raises(ValueError, match="n-grams"):
+        again(stored, **DAMAGE[damage])
+    assert_same(stored, again(stored, next=packed(stored.contexts.next_ids.tobytes())))
+
+
+@pytest.mark.parametrize("name", ["next", "shared", "size", "odds"])
+def test_missing_tensors_are_refused(stored, name):
+    tensors = stored.tensors()
+    del tensors[name]
+    with pytest.raises(ValueError, match="n-grams"):
+        NGrams.from_tensors(tensors, 5, 4)
+
+
+BOMB = packed(bytes(20_000_000))
+
+
+@pytest.mark.parametrize("claimed", [2000, 20_000_000, 10**15], ids="{:,}".format)
+def test_a_small_array_is_never_unpacked_to_a_huge_one(stored, claimed):
+    assert 4 * module.MOST_RATIO * BOMB.size < 20_000_000
+    size = np.array([claimed], np.uint64)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="n-grams"):
+            again(stored, size=size, next=BOMB, shared=BOMB)
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()

@@ -3,7 +3,7 @@
 Two kinds: counted n-grams of several lengths, and file compressors, which learn from the training
 part and are measured on the validation part; of running text PPMd makes far less than the others.
 So that a text of any length takes a bounded time, n-grams are counted in the last 4 million
-characters of the training part (`ngrams.MOST_CHARS`), PPMd reads its last `MOST_PPMD_BYTES` and the
+characters of the training part (`MOST_COUNTED`), PPMd reads its last `MOST_PPMD_BYTES` and the
 other compressors its last `MOST_COMPRESSED_BYTES`, and of the validation part only the first
 `MOST_MEASURED` characters are measured.
 
@@ -27,13 +27,15 @@ from typing import Any
 
 import numpy as np
 
-from textgen.engine import NGrams, ngrams
+from textgen.engine import NGrams
 from textgen.evaluation import streamed
 from textgen.tokenizers import CharTokenizer, utf8
 
 # Characters of context. Longer ones gain little: n-grams of seven characters beat those of six by
 # 0.006 nats (docs/log.md, "n-grams beside the network").
 ORDERS = range(6)
+# Characters of the training part that n-grams are counted in.
+MOST_COUNTED = 4_000_000
 # Characters of the validation part.
 MOST_MEASURED = 500_000
 # Of the training part, and of the whole text: some seconds for both compressors.
@@ -73,11 +75,11 @@ class PPMd:
 class Baselines:
     """Bits a character, and how much text they were found with.
 
-    ngrams: of Kneser-Ney models by the characters of context they see, those whose n-grams fit
-    into 63 bits; train_chars: counted. compressors: what the validation part adds to the
-    compressed end of the training part, of train_bytes; whole: of the beginning of the whole text,
-    of whole_bytes; both by name, None for one that is not installed. ppmd: None where pyppmd is
-    not installed. val_chars and val_bytes: measured on.
+    ngrams: of Kneser-Ney models by the characters of context they see; train_chars: counted.
+    compressors: what the validation part adds to the compressed end of the training part, of
+    train_bytes; whole: of the beginning of the whole text, of whole_bytes; both by name, None for
+    one that is not installed. ppmd: None where pyppmd is not installed. val_chars and val_bytes:
+    measured on.
     """
 
     ngrams: dict[int, float]
@@ -131,7 +133,7 @@ def measure_baselines(train: str, val: str, whole: str) -> Baselines | None:
             name: compress and 8 * len(compress(beginning)) / beginning_chars
             for name, compress in compressors.items()
         },
-        train_chars=min(len(train), ngrams.MOST_CHARS),
+        train_chars=min(len(train), MOST_COUNTED),
         train_bytes=len(train_bytes),
         val_chars=len(val),
         val_bytes=len(val_bytes),
@@ -140,12 +142,12 @@ def measure_baselines(train: str, val: str, whole: str) -> Baselines | None:
 
 
 def _measure_ngrams(train: str, val: str) -> Iterator[tuple[int, float]]:
-    """Yield each order of which the n-grams are whole numbers, and its bits a character."""
+    """Yield each order and its bits a character."""
     tokenizer = CharTokenizer.from_text(train)
-    train_ids, val_ids = tokenizer.encode(train), tokenizer.encode(val, "replace")
+    train_ids = tokenizer.encode(train[-MOST_COUNTED:])
+    val_ids = tokenizer.encode(val, "replace")
     for order in ORDERS:
-        if order < ngrams.longest_order(tokenizer.size):
-            yield order, ngram_bits(train_ids, val_ids, tokenizer.counts, order)
+        yield order, ngram_bits(train_ids, val_ids, tokenizer.counts, order)
 
 
 def measure_ppmd(
@@ -176,7 +178,7 @@ def ngram_bits(train: np.ndarray, val: np.ndarray, counts: np.ndarray, order: in
     counts: (V,) of each id in the whole training part, for the first character. n-grams forget
     what is further back, so that 16 streams give the figure of a single one.
     """
-    model = NGrams.count(train, len(counts), order + 1)
+    model = NGrams.count(train, len(counts), order)
     return float(streamed(model, val, counts).mean()) / math.log(2)
 
 

@@ -1,46 +1,67 @@
-"""A count of n-grams with modified Kneser-Ney smoothing: the network's partner.
+"""Probabilities of the next id from n-grams of every length, with back-off learned from the text.
 
-It is made in a second or two, memorises what a network needs many passes to learn, and is wrong in
-other places: mixed with a network (module `mixture`) it is worth more than several times the
-training (docs/log.md, "n-grams beside the network").
+It is counted in seconds, memorises what a network needs many passes to learn, and is wrong in other
+places: mixed with a network (module `mixture`) it is worth many times the training (docs/log.md).
 
-Interpolated Kneser-Ney smoothing with three discounts (Chen & Goodman, An empirical study of
-smoothing techniques for language modeling, 1998, section 3): with h the context, the ids before,
-and h' the context without its oldest id,
+With h the context, the newest ids, and h' the context without its oldest id,
 
-    p(c | h)   = backoff(h) p(c | h') + (N(h c) - D(N(h c))) / N(h)
-    backoff(h) = sum over c of D(N(h c)) / N(h)
-    N(h)       = sum over c of N(h c)
+    p(c | h) = e(h) p(c | h') + (1 - e(h)) q(c | h)
+    q(c | h) = (N(h c) - D(N(h c))) / sum over c of (N(h c) - D(N(h c)))
 
-The second term is the discounted mass of the n-gram h c, 0 where it was never seen. Where h was
-never seen p(c | h) = p(c | h'), and below the empty context stands 1 / V. N counts how often the
-longest n-grams occur; of a shorter one it counts the different ids that occur before it, which
-follows from the n-grams that are one longer, so that only the longest are stored. D is what is
-taken off a count, see `discounts`.
+Where h was never seen p(c | h) = p(c | h'), and below the empty context stands 1 / V. e, the share
+left to the shorter context, starts from Kneser-Ney's, with D what is taken off a count (Chen &
+Goodman, An empirical study of smoothing techniques for language modeling, 1998):
 
-Shapes: B rows, T time steps, V vocabulary. An n-gram is a whole number: its ids are the digits to
-base V, the newest one the last. The state is one array (B, order - 1) of the ids before, newest
-first, 0 for nothing, in the shape of a network's state with one layer: ((ids,),).
+    e0(h) = sum over c of D(N(h c)) / sum over c of N(h c)
 
-    >>> ngrams = NGrams.count(ids, vocab=66, order=6)
-    >>> log_probabilities_BV, state = ngrams.step(np.array([5]), None)
+Its odds e / (1 - e) are then multiplied by a number for each length of h, for how many different
+ids follow h and for how many in all, which is learned on text that was not counted (`learn_odds`).
+
+Two kinds of N are used. `NOVEL` is Kneser-Ney's: of a context it counts an id once for each way to
+lengthen the context by one id, which suits the chain of all lengths, where a short context speaks
+only for what the longer one has not seen; after the longest contexts it counts all. `PLAIN` is how
+often the n-gram occurs, which suits a chain that ends at a short context. The chains are the
+experts that a mixture weighs (`EXPERTS`).
+
+Shapes: B rows, T time steps, V vocabulary, X experts, K longest context; L lengths of contexts,
+C the two kinds of counts. Spans (B, 2, K) are those of module `contexts`; they are the state.
+
+    >>> ngrams = NGrams.count(ids, vocab=66, longest=15)
+    >>> log_probabilities_BXV, state = ngrams.step(np.array([5]), None)
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
-from textgen.config import ModelConfig
+from textgen.engine.contexts import SortedContexts
 
 NGramState = tuple[tuple[np.ndarray, ...], ...]
 
-# Of a longer text the last characters are counted, which bounds the table's size and its time.
-MOST_CHARS = 4_000_000
+NOVEL, PLAIN = 0, 1
+# Each expert's kind of counts and its longest context, None for the longest of all. Found by
+# ablation (docs/log.md, "n-grams without a ceiling").
+EXPERTS = ((NOVEL, None), (PLAIN, 4), (PLAIN, 9))
+# D of a count of 0, 1, 2, and of 3 or more, for each kind. With the odds learned they suit every
+# text better than estimates from each text's counts (the same entry).
+DISCOUNTS_C4 = np.array([[0, 0.93, 1.45, 1.85], [0, 0.7, 1.0, 1.2]])
+# A context with more rows than this has its probabilities kept when they are first asked for.
+KEPT_ROWS = 32
+# One with more rows than this is counted alone, others together with those beside them.
+MANY_ROWS = 512
+# Bytes of such probabilities kept; beyond them they are forgotten and made again.
+MOST_PROBABILITY_BYTES = 128 << 20
+# Distinct ids and all ids after a context fall into so many classes each.
+CLASSES = 8
+# Compression of what is saved: the highest level saves a tenth more and takes six times as long.
+PACK_LEVEL, MOST_RATIO = 1, 200
+# Numbers of counts in one block of rows.
+BLOCK = 1 << 19
 
 
 class Sliceable(Protocol):
@@ -51,228 +72,395 @@ class Sliceable(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Table:
-    """All n-grams of one length, in order, so that those after one context are side by side.
-
-    grams: (N,) as numbers; last_ids: (N,) their last ids; discounted_mass: (N,) see the module.
-    contexts: (M,) the n-grams without their last id, each once; starts: (M + 1,) where each one's
-    n-grams begin; backoff: (M,) the weight of the next shorter context's probabilities.
-    """
-
-    grams: np.ndarray
-    last_ids: np.ndarray
-    discounted_mass: np.ndarray
-    contexts: np.ndarray
-    starts: np.ndarray
-    backoff: np.ndarray
-
-
 class NGrams:
-    """Probabilities of the next id from the last order - 1 ones; a stepper like a network.
+    """The n-grams of a text as experts on its next id.
 
     Args:
-        grams: (N,) the different n-grams of the text as rising numbers.
-        counts: (N,) how often each occurs.
-        vocab: V.
-        order: the length of the n-grams, at least 2.
+        contexts: of the text.
+        odds_CLG: factors of the odds of e for each kind of counts, length of contexts from 0 to K,
+            and class of a context; by default 1.
+        heeded: contexts above this length are not heeded; by default all are.
     """
 
-    def __init__(self, grams: np.ndarray, counts: np.ndarray, vocab: int, order: int) -> None:
-        self.grams, self.counts = grams, counts
-        self.vocab, self.order = vocab, order
-
-    @cached_property
-    def _tables(self) -> list[Table]:
-        """One table per length, the shortest first; made when first asked for, in seconds."""
-        grams, counts = self.grams.astype(np.int64), self.counts.astype(np.int64)
-        tables = [make_table(grams, counts, self.vocab)]
-        for length in range(self.order - 1, 0, -1):
-            grams, counts = np.unique(grams % self.vocab**length, return_counts=True)
-            tables.append(make_table(grams, counts, self.vocab))
-        return tables[::-1]
-
-    @cached_property
-    def _unigram_probabilities(self) -> np.ndarray:
-        """The probabilities (V,) after the empty context."""
-        table = self._tables[0]
-        probabilities = np.full(self.vocab, table.backoff[0] / self.vocab)
-        probabilities[table.last_ids] += table.discounted_mass
-        return probabilities
+    def __init__(
+        self,
+        contexts: SortedContexts,
+        odds_CLG: np.ndarray | None = None,
+        heeded: int | None = None,
+    ) -> None:
+        self.contexts = contexts
+        self.odds_CLG = no_odds(contexts.longest) if odds_CLG is None else odds_CLG
+        self.vocab, self.longest = contexts.vocab, contexts.longest
+        self.heeded = self.longest if heeded is None else min(heeded, self.longest)
+        self._odds: list[list[list[float]]] = self.odds_CLG.tolist()
+        self._next_ids, self._shared = contexts.next_ids, contexts.shared
+        self._kept: dict[tuple[int, int], np.ndarray] = {}
 
     @classmethod
-    def count(cls, ids: Sliceable, vocab: int, order: int) -> NGrams:
-        """Return the n-grams of a text, as if `order - 1` ids 0 stood before it.
+    def count(cls, ids: Sliceable, vocab: int, longest: int) -> NGrams:
+        """Return the n-grams of ids (n,), n >= 1, with Kneser-Ney's own back-off."""
+        ids = np.asarray(ids[:]).astype(np.min_scalar_type(vocab - 1))
+        return cls(SortedContexts.of(ids, vocab, longest))
 
-        Args:
-            ids: (n,), n >= 1.
-            vocab: V; all ids are below it.
-            order: the length of the n-grams, 2 to `longest_order(vocab)`.
-        """
-        padded = np.concatenate([np.zeros(order - 1, np.int64), ids[-MOST_CHARS:].astype(np.int64)])
-        grams, counts = np.unique(as_numbers(padded, order, vocab), return_counts=True)
-        gram_type = np.min_scalar_type(vocab**order - 1)
-        count_type = np.min_scalar_type(counts.max())
-        return cls(grams.astype(gram_type), counts.astype(count_type), vocab, order)
+    @cached_property
+    def _packed(self) -> tuple[np.ndarray, np.ndarray]:
+        """The contexts' arrays as they are saved; a run saves them many times."""
+        return _pack(self.contexts.next_ids), _pack(self.contexts.shared)
 
-    def prepare(self) -> None:
-        """Make what probabilities need, which takes seconds for a long text, and room meanwhile."""
-        _ = self._unigram_probabilities
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return what `from_tensors` makes the n-grams from."""
+        next_ids, shared = self._packed
+        return {
+            "next": next_ids,
+            "shared": shared,
+            "size": np.array([len(self.contexts)], dtype=np.uint64),
+            "odds": self.odds_CLG.astype(np.float32),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, np.ndarray], vocab: int, longest: int) -> NGrams:
+        """Return the n-grams in arrays that come from a file; raise ValueError for damaged ones."""
+        names = {"next", "shared", "size", "odds"}
+        if set(tensors) != names:
+            raise ValueError(f"its n-grams have {sorted(tensors)}, not {sorted(names)}")
+        if tensors["size"].shape != (1,) or tensors["size"].dtype.kind != "u":
+            raise ValueError("the size of its n-grams is not a number")
+        size, odds_CLG = int(tensors["size"][0]), tensors["odds"].astype(np.float64)
+        if odds_CLG.shape != no_odds(longest).shape or not (
+            np.isfinite(odds_CLG).all() and (odds_CLG > 0).all()
+        ):
+            raise ValueError(f"the back-off of its n-grams does not fit a length of {longest + 1}")
+        next_ids = _unpack(tensors["next"], size, np.min_scalar_type(vocab - 1))
+        shared = _unpack(tensors["shared"], size, np.dtype(np.uint8))
+        if next_ids.max() >= vocab:
+            raise ValueError(f"its n-grams have ids beyond a vocabulary of {vocab:,}")
+        return cls(SortedContexts(next_ids, shared, vocab, longest), odds_CLG)
 
     def initial_state(self, rows: int) -> NGramState:
         """Return the state of B rows that have read nothing."""
-        return ((np.zeros((rows, self.order - 1), dtype=np.int64),),)
+        return ((self.contexts.no_spans(rows),),)
 
     def step(self, ids_B: np.ndarray, state: NGramState | None) -> tuple[np.ndarray, NGramState]:
-        """Return log-probabilities (B, V) of the id after ids_B, and the state."""
-        before = (state or self.initial_state(len(ids_B)))[0][0]
-        after = np.empty_like(before)
-        after[:, 0], after[:, 1:] = ids_B, before[:, :-1]
-        probabilities_BV = np.tile(self._unigram_probabilities, (len(after), 1))
-        # A row alone is quicker by itself.
-        if len(after) == 1:
-            self._condition(probabilities_BV[0], after[0].tolist())
-        else:
-            self._condition_rows(probabilities_BV, after)
-        return np.log(probabilities_BV, out=probabilities_BV), ((after,),)
+        """Return the experts' log-probabilities (B, X, V) of the id after ids_B, and the state."""
+        spans_B2K = self.contexts.extend(ids_B, (state or self.initial_state(len(ids_B)))[0][0])
+        return self.log_probabilities(spans_B2K), ((spans_B2K,),)
 
     def read(
         self, ids: np.ndarray, rows: int, state: NGramState | None
     ) -> tuple[np.ndarray, NGramState]:
         """Feed ids (n,), n >= 1, to every row; return the last log-probabilities and the state."""
-        before = (state or self.initial_state(rows))[0][0]
-        for newest in ids[:-1]:
-            before = np.column_stack((np.full(rows, newest), before))[:, : self.order - 1]
-        return self.step(np.full(rows, ids[-1]), ((before,),))
+        spans_B2K = (state or self.initial_state(rows))[0][0]
+        # Whatever stands further back than the longest context is forgotten.
+        for next_id in ids[-max(1, self.longest) :]:
+            spans_B2K = self.contexts.extend(np.full(rows, next_id), spans_B2K)
+        return self.log_probabilities(spans_B2K), ((spans_B2K,),)
+
+    def along(
+        self, x_TB: np.ndarray, state: NGramState | None
+    ) -> tuple[np.ndarray, np.ndarray, NGramState]:
+        """Return log-probabilities (T B, X, V) after each of x_TB, lengths matched, the state."""
+        spans_B2K = (state or self.initial_state(x_TB.shape[1]))[0][0]
+        spans_TB2K = np.empty((len(x_TB), *spans_B2K.shape), dtype=spans_B2K.dtype)
+        for t, ids_B in enumerate(x_TB):
+            spans_TB2K[t] = spans_B2K = self.contexts.extend(ids_B, spans_B2K)
+        spans_N2K = spans_TB2K.reshape(x_TB.size, 2, self.longest)
+        block = max(1, BLOCK // (2 * max(1, self.longest) * self.vocab))
+        parts = [spans_N2K[start : start + block] for start in range(0, len(spans_N2K), block)]
+        experts_NXV = np.concatenate([self.log_probabilities(spans) for spans in parts])
+        return experts_NXV, self.matched(spans_N2K), ((spans_B2K,),)
 
     def nats(
         self, x_TB: np.ndarray, y_TB: np.ndarray, state: NGramState | None
     ) -> tuple[np.ndarray, NGramState]:
-        """Return nats_TB (float64) of predicting y_TB after x_TB, and the state after x_TB."""
-        before = (state or self.initial_state(x_TB.shape[1]))[0][0]
-        text = np.concatenate([before.T[::-1], x_TB])
-        steps = len(x_TB)
-        probability_TB = np.full(y_TB.shape, 1 / self.vocab)
-        context_TB = np.zeros_like(y_TB)
-        for length, table in enumerate(self._tables, 1):
-            context_index = _indices_in(table.contexts, context_TB)
-            is_known = table.contexts[context_index] == context_TB
-            gram_TB = context_TB * self.vocab + y_TB
-            gram_index = _indices_in(table.grams, gram_TB)
-            is_seen = table.grams[gram_index] == gram_TB
-            mass_TB = np.where(is_seen, table.discounted_mass[gram_index], 0)
-            interpolated_TB = table.backoff[context_index] * probability_TB + mass_TB
-            probability_TB = np.where(is_known, interpolated_TB, probability_TB)
-            if length < self.order:
-                oldest = len(text) - steps - length + 1
-                context_TB = context_TB + text[oldest : oldest + steps] * self.vocab ** (length - 1)
-        return -np.log(probability_TB), ((text[-(self.order - 1) :][::-1].T,),)
+        """Return nats_TB of predicting y_TB after x_TB by the longest contexts, and the state."""
+        nats_TB = np.empty(y_TB.shape)
+        for part in blocks(y_TB.shape, self.vocab):
+            experts_NXV, _, state = self.along(x_TB[part], state)
+            y_N = y_TB[part].reshape(-1)
+            nats_TB[part] = -experts_NXV[np.arange(len(y_N)), 0, y_N].reshape(y_TB[part].shape)
+        return nats_TB, state or self.initial_state(y_TB.shape[1])
 
-    def _condition(self, probabilities: np.ndarray, before: list[int]) -> None:
-        """Turn probabilities (V,) after the empty context into those after ids, newest first."""
-        context = 0
-        for length, (table, older_id) in enumerate(zip(self._tables[1:], before, strict=True)):
-            context += older_id * self.vocab**length
-            context_index = table.contexts.searchsorted(context)
-            if context_index == len(table.contexts) or table.contexts[context_index] != context:
-                # Nor was any longer context ever seen.
-                break
-            start, end = table.starts[context_index : context_index + 2]
-            probabilities *= table.backoff[context_index]
-            probabilities[table.last_ids[start:end]] += table.discounted_mass[start:end]
+    def matched(self, spans_B2K: np.ndarray) -> np.ndarray:
+        """Return how many of the newest ids (B,) are a context of the text."""
+        return np.asarray(np.count_nonzero(spans_B2K[:, 1] > spans_B2K[:, 0], axis=1))
 
-    def _condition_rows(self, probabilities_BV: np.ndarray, before: np.ndarray) -> None:
-        """Do the same for rows (B, order - 1) at once, at the cost of a few single ones."""
-        rows = np.arange(len(before))
-        contexts = np.zeros_like(rows)
-        for length, table in enumerate(self._tables[1:]):
-            contexts = contexts + before[rows, length] * self.vocab**length
-            context_index = _indices_in(table.contexts, contexts)
-            is_known = table.contexts[context_index] == contexts
-            rows, contexts, context_index = (
-                array[is_known] for array in (rows, contexts, context_index)
-            )
-            probabilities_BV[rows] *= table.backoff[context_index, None]
-            starts = table.starts[context_index]
-            sizes = table.starts[context_index + 1] - starts
-            # The indices of all rows' n-grams in the table, one row's after the other's.
-            gram_index = np.arange(sizes.sum()) + np.repeat(
-                starts - np.cumsum(sizes) + sizes, sizes
-            )
-            gram_rows = np.repeat(rows, sizes)
-            probabilities_BV[gram_rows, table.last_ids[gram_index]] += table.discounted_mass[
-                gram_index
+    def log_probabilities(self, spans_B2K: np.ndarray) -> np.ndarray:
+        """Return the experts' log-probabilities (B, X, V) after contexts."""
+        sizes_BK = (spans_B2K[:, 1] - spans_B2K[:, 0])[:, : self.heeded]
+        kept_B = np.count_nonzero(sizes_BK > KEPT_ROWS, axis=1)
+        probabilities_BXV = np.stack(
+            [
+                self._probabilities(length, spans_2K)
+                for length, spans_2K in zip(kept_B.tolist(), spans_B2K, strict=True)
             ]
+        )
+        shortest, deepest = int(kept_B.min()) + 1, int(np.count_nonzero(sizes_BK, axis=1).max())
+        if len(spans_B2K) == 1:
+            self._lengthen_one(probabilities_BXV[0], spans_B2K[0], shortest, deepest)
+        elif deepest >= shortest:
+            counts_CLBV = self.count_few(spans_B2K, kept_B, shortest, deepest)
+            self._lengthen(probabilities_BXV, counts_CLBV, shortest)
+        return np.asarray(np.log(probabilities_BXV, out=probabilities_BXV))
+
+    def _probabilities(self, length: int, spans_2K: np.ndarray) -> np.ndarray:
+        """Return the experts' probabilities (X, V) after a context of many rows, from its spans."""
+        key = (length, int(spans_2K[0, length - 1]) if length else 0)
+        probabilities_XV = self._kept.get(key)
+        if probabilities_XV is None:
+            probabilities_XV = self._make_probabilities(length, spans_2K)
+            if (len(self._kept) + 1) * probabilities_XV.nbytes > MOST_PROBABILITY_BYTES:
+                self._kept.clear()
+            self._kept[key] = probabilities_XV
+        return probabilities_XV
+
+    def _make_probabilities(self, length: int, spans_2K: np.ndarray) -> np.ndarray:
+        if not length:
+            probabilities_XV = np.full((len(EXPERTS), self.vocab), 1 / self.vocab)
+        else:
+            probabilities_XV = self._probabilities(length - 1, spans_2K).copy()
+            if spans_2K[1, length - 1] - spans_2K[0, length - 1] <= MANY_ROWS:
+                self._lengthen_one(probabilities_XV, spans_2K, length, length)
+                return probabilities_XV
+        counts_CV = self.count_after(length, spans_2K)
+        self._lengthen(probabilities_XV[None], counts_CV[:, None, None], length)
+        return probabilities_XV
+
+    def count_after(self, length: int, spans_2K: np.ndarray) -> np.ndarray:
+        """Return both counts (C, V) of what follows the context of a length."""
+        first, last = spans_2K[:, length - 1] if length else (0, len(self.contexts))
+        next_ids = self.contexts.next_ids[first:last]
+        novel = next_ids[self.contexts.shared[first:last] <= length]
+        counts_CV = np.empty((2, self.vocab), dtype=np.int64)
+        for kind, ids in ((NOVEL, novel), (PLAIN, next_ids)):
+            counts_CV[kind] = np.bincount(ids, minlength=self.vocab)
+        return counts_CV
+
+    def count_few(
+        self, spans_B2K: np.ndarray, kept_B: np.ndarray, shortest: int, deepest: int
+    ) -> np.ndarray:
+        """Return the counts (C, L, B, V) after contexts of the lengths shortest to deepest.
+
+        Only of lengths above kept_B; the others are 0. All rows of a longer context are rows of the
+        shorter ones, so each is counted at the longest and sums go from long to short.
+        """
+        firsts_BL, lasts_BL = (
+            spans_B2K[:, 0, shortest - 1 : deepest],
+            spans_B2K[:, 1, shortest - 1 : deepest],
+        )
+        sizes_BL = lasts_BL - firsts_BL
+        sizes_BL *= np.arange(shortest, deepest + 1) > kept_B[:, None]
+        # The widest span of each row of texts; where its rows stand when all are one after another.
+        widest_B = sizes_BL.argmax(axis=1)
+        every_B = np.arange(len(widest_B))
+        sizes_B = sizes_BL[every_B, widest_B]
+        ends_B = np.cumsum(sizes_B)
+        offsets_B = ends_B - sizes_B - firsts_BL[every_B, widest_B]
+        total = int(ends_B[-1])
+        text = np.repeat(every_B, sizes_B)
+        rows = np.arange(total)
+        rows -= offsets_B[text]
+        # How many of the wanted spans a row lies in, and so in which is the longest context.
+        inside = np.nonzero(sizes_BL)
+        begins, ends = (
+            edges_BL[inside] + offsets_B[inside[0]] for edges_BL in (firsts_BL, lasts_BL)
+        )
+        depth = np.bincount(begins, minlength=total + 1)
+        depth -= np.bincount(ends, minlength=total + 1)
+        level = np.cumsum(depth[:-1])
+        lowest = (kept_B + 1 - shortest)[text]
+        level += lowest
+        ids = self.contexts.next_ids[rows] + text * self.vocab
+        width, levels = len(every_B) * self.vocab, deepest - shortest + 1
+        # A row counts from one level, for novel counts that of what it shares, to its deepest.
+        novel_from = np.maximum(self.contexts.shared[rows].astype(np.int64) - shortest, lowest)
+        is_novel = novel_from < level
+        counts_CLW = np.empty((2, levels + 1, width), dtype=np.int64)
+        for kind, below, deep, following in (
+            (NOVEL, novel_from[is_novel], level[is_novel], ids[is_novel]),
+            (PLAIN, lowest, level, ids),
+        ):
+            changes = np.bincount(deep * width + following, minlength=(levels + 1) * width)
+            changes -= np.bincount(below * width + following, minlength=(levels + 1) * width)
+            counts_CLW[kind] = changes.reshape(levels + 1, width)
+        sums_CLW = np.cumsum(counts_CLW[:, :0:-1], axis=1)[:, ::-1]
+        return np.asarray(sums_CLW.reshape(2, levels, -1, self.vocab))
+
+    def _lengthen_one(
+        self, probabilities_XV: np.ndarray, spans_2K: np.ndarray, shortest: int, deepest: int
+    ) -> None:
+        """Do for one text and contexts of few rows what `count_few` and `_lengthen` do for many.
+
+        In plain numbers, since to call numpy takes longer than to add up a dozen of them.
+        """
+        firsts, lasts = spans_2K.tolist()
+        scales, added = [1.0] * len(EXPERTS), [dict[int, float]() for _ in EXPERTS]
+        for length in range(shortest, deepest + 1):
+            rows = slice(firsts[length - 1], lasts[length - 1])
+            ids, shared = self._next_ids[rows].tolist(), self._shared[rows].tolist()
+            novel = [i for i, common in zip(ids, shared, strict=True) if common <= length]
+            said = [self._say(kind, length, ids) for kind, ids in ((NOVEL, novel), (PLAIN, ids))]
+            for expert, (kind, cut) in enumerate(EXPERTS):
+                left, shares = said[kind]
+                if left == 1 or length > (cut or length):
+                    continue
+                scales[expert] *= left
+                probabilities = added[expert]
+                for known in probabilities:
+                    probabilities[known] *= left
+                for known, share in shares.items():
+                    probabilities[known] = probabilities.get(known, 0.0) + share
+        for expert, probabilities in enumerate(added):
+            if probabilities:
+                probabilities_V = probabilities_XV[expert]
+                probabilities_V *= scales[expert]
+                probabilities_V[list(probabilities)] += list(probabilities.values())
+
+    def _say(self, kind: int, length: int, ids: list[int]) -> tuple[float, dict[int, float]]:
+        """Return e and (1 - e) q of a context that these ids followed; see `smooth`."""
+        if not ids:
+            return 1.0, {}
+        counts: dict[int, int] = {}
+        for next_id in ids:
+            counts[next_id] = counts.get(next_id, 0) + 1
+        total, off = len(ids), _DISCOUNTS[kind]
+        left = sum([off[min(count, 3)] for count in counts.values()]) / total
+        place = _DISTINCT_LIST[min(len(counts), 63)] * CLASSES + _TOTAL_LIST[min(total, 127)]
+        odds = self._odds[kind][length][place] * left
+        scale = odds + 1 - left
+        divisor = total * scale
+        return odds / scale, {i: (n - off[min(n, 3)]) / divisor for i, n in counts.items()}
+
+    def _lengthen(
+        self, probabilities_BXV: np.ndarray, counts_CLBV: np.ndarray, shortest: int
+    ) -> None:
+        """Turn probabilities after shorter contexts into those after longer ones, in place.
+
+        counts_CLBV: after the contexts of length `shortest` and on.
+        """
+        shares_CLBV, left_CLB, _ = smooth(counts_CLBV, self.odds_CLG, shortest)
+        lengthen(probabilities_BXV, shares_CLBV, left_CLB, shortest, self.longest)
 
 
-def longest_order(vocab: int) -> int:
-    """Return the length of the longest n-grams of so many ids that are numbers of 63 bits."""
-    return int(63 / math.log2(max(2, vocab)))
+def lengthen(
+    probabilities_BXV: np.ndarray,
+    shares_CLBV: np.ndarray,
+    left_CLB: np.ndarray,
+    shortest: int,
+    longest: int,
+) -> None:
+    """Turn the experts' probabilities after shorter contexts into those after longer ones.
+
+    shares_CLBV and left_CLB: what `smooth` makes of contexts of length `shortest` and on. longest:
+    K, where the chain of the longest contexts ends.
+    """
+    for expert, (kind, cut) in enumerate(EXPERTS):
+        levels = min((cut or longest) + 1 - shortest, left_CLB.shape[1])
+        if levels <= 0:
+            continue
+        # What longer contexts leave to each, and to what is shorter than the first.
+        left_LB = np.ones((levels + 1, left_CLB.shape[2]))
+        np.cumprod(left_CLB[kind, levels - 1 :: -1][:levels], axis=0, out=left_LB[1:])
+        probabilities_BXV[:, expert] *= left_LB[-1][:, None]
+        # Not a product of matrices, whose sums depend on how many rows and lengths there are.
+        probabilities_BXV[:, expert] += np.einsum(
+            "lb,lbv->bv", left_LB[-2::-1], shares_CLBV[kind, :levels]
+        )
 
 
-def fits_model(grams: np.ndarray, counts: np.ndarray, model: ModelConfig) -> bool:
-    """Tell whether arrays that come from a file can be n-grams of a model.
+def _pack(array: np.ndarray) -> np.ndarray:
+    """Return an array's bytes, compressed where they are fewer so and not suspiciously few."""
+    data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    packed = zlib.compress(data, PACK_LEVEL)
+    # What has all its bytes is read as not compressed.
+    is_fit = len(packed) < len(data) <= MOST_RATIO * len(packed)
+    return np.frombuffer(packed if is_fit else data, dtype=np.uint8)
+
+
+def _unpack(packed: np.ndarray, size: int, dtype: np.dtype) -> np.ndarray:
+    """Return the array of `_pack`; raise ValueError where it is not (size,).
+
+    What is unpacked takes at most MOST_RATIO times the room of what is in the file.
+    """
+    expected = size * dtype.itemsize
+    if packed.dtype != np.uint8 or not 0 < expected <= MOST_RATIO * packed.size:
+        raise ValueError(f"its n-grams are not those of {size:,} ids")
+    data = packed.tobytes()
+    if len(data) != expected:
+        unpacker = zlib.decompressobj()
+        try:
+            data = unpacker.decompress(data, expected)
+            more = unpacker.decompress(unpacker.unconsumed_tail, 1)
+        except zlib.error as error:
+            raise ValueError(f"its n-grams are damaged: {error}") from None
+        if len(data) != expected or more or not unpacker.eof or unpacker.unused_data:
+            raise ValueError(f"its n-grams are not those of {size:,} ids")
+    return np.frombuffer(data, dtype=dtype.newbyteorder("<")).astype(dtype)
+
+
+def blocks(shape_TB: tuple[int, ...], vocab: int) -> Iterator[slice]:
+    """Yield the steps in stretches for which there is room for so many probabilities."""
+    steps, rows = shape_TB
+    size = max(1, BLOCK // (rows * vocab))
+    for start in range(0, steps, size):
+        yield slice(start, start + size)
+
+
+def smooth(
+    counts_CLBV: np.ndarray, odds_CLG: np.ndarray, shortest: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what counts of following ids say under factors of their odds.
 
     Args:
-        grams: what is said to be rising n-grams (N,) as numbers.
-        counts: what is said to be their counts (N,).
-        model: whose vocabulary and length of n-grams they should have.
+        counts_CLBV: after contexts of length `shortest` and on.
+        odds_CLG: for all lengths.
+        shortest: the length of the first contexts.
+
+    Returns:
+        (1 - e) q of each id, (C, L, B, V), e, (C, L, B), and the places of the factors of e in the
+        flat odds_CLG, (C, L, B). Where nothing was counted the first are 0 and 1.
     """
-    return (
-        model.ngrams <= longest_order(model.vocab)
-        and grams.dtype.kind == counts.dtype.kind == "u"
-        and grams.shape == counts.shape
-        and grams.ndim == 1
-        and len(grams) > 0
-        and bool((grams[1:] > grams[:-1]).all())
-        and int(grams[-1]) < model.vocab**model.ngrams
-        and bool((counts > 0).all())
-        # So that no sum of them overflows or is rounded.
-        and float(counts.sum(dtype=np.float64)) < 2**53
+    kinds, levels = counts_CLBV.shape[:2]
+    shares_CLBV, left_CLB, total_CLB = discount(counts_CLBV)
+    places_CLB = classify(np.count_nonzero(counts_CLBV, axis=-1), total_CLB)
+    rows_CL = np.arange(kinds)[:, None] * odds_CLG.shape[1] + np.arange(shortest, shortest + levels)
+    places_CLB += rows_CL[:, :, None] * CLASSES**2
+    odds_CLB = odds_CLG.reshape(-1).take(places_CLB)
+    odds_CLB *= left_CLB
+    scale_CLB = odds_CLB + 1
+    scale_CLB -= left_CLB
+    shares_CLBV /= scale_CLB[..., None]
+    odds_CLB /= scale_CLB
+    return shares_CLBV, odds_CLB, places_CLB
+
+
+def discount(counts_CLBV: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Kneser-Ney's (1 - e0) q, (C, L, B, V), e0 and the sums of the counts, (C, L, B)."""
+    off_CLBV = DISCOUNTS_C4.take(np.minimum(counts_CLBV, 3) + _KIND_C111)
+    total_CLB = counts_CLBV.sum(axis=-1)
+    divisor_CLB = np.maximum(total_CLB, 1)
+    left_CLB = off_CLBV.sum(axis=-1)
+    left_CLB /= divisor_CLB
+    left_CLB[total_CLB == 0] = 1
+    np.subtract(counts_CLBV, off_CLBV, out=off_CLBV)
+    off_CLBV /= divisor_CLB[..., None]
+    return off_CLBV, left_CLB, total_CLB
+
+
+_KIND_C111 = np.array([0, 4])[:, None, None, None]
+# The class of a number of distinct ids, and of all ids; larger numbers are of the last.
+_DISTINCT = np.minimum(np.log2(np.maximum(np.arange(64), 1)) * 1.5, CLASSES - 1).astype(np.int64)
+_TOTAL = np.minimum(np.log2(np.maximum(np.arange(128), 1)), CLASSES - 1).astype(np.int64)
+# The same as plain numbers.
+_DISCOUNTS, _DISTINCT_LIST, _TOTAL_LIST = DISCOUNTS_C4.tolist(), _DISTINCT.tolist(), _TOTAL.tolist()
+
+
+def classify(distinct: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Return the class, 0 to CLASSES ** 2 - 1, of contexts by what follows them."""
+    return np.asarray(
+        _DISTINCT[np.minimum(distinct, 63)] * CLASSES + _TOTAL[np.minimum(total, 127)]
     )
 
 
-def as_numbers(ids: np.ndarray, length: int, vocab: int) -> np.ndarray:
-    """Return the n-gram that ends at each position of ids (n,), as n - length + 1 numbers."""
-    numbers = np.zeros(len(ids) - length + 1, dtype=np.int64)
-    for start in range(length):
-        numbers = numbers * vocab + ids[start : start + len(numbers)]
-    return numbers
-
-
-def make_table(grams: np.ndarray, counts: np.ndarray, vocab: int) -> Table:
-    """Return the table of rising n-grams (N,) and their counts (N,)."""
-    discount = discounts(counts)[np.minimum(counts, 3)]
-    contexts, starts = np.unique(grams // vocab, return_index=True)
-    totals = np.add.reduceat(counts, starts)
-    sizes = np.diff(np.append(starts, len(grams)))
-    return Table(
-        grams=grams,
-        last_ids=(grams % vocab).astype(np.min_scalar_type(vocab - 1)),
-        discounted_mass=(counts - discount) / np.repeat(totals, sizes),
-        contexts=contexts,
-        starts=np.append(starts, len(grams)),
-        backoff=np.add.reduceat(discount, starts) / totals,
-    )
-
-
-def discounts(counts: np.ndarray) -> np.ndarray:
-    """Return D, what is taken off a count of 0, 1, 2 and of 3 or more: (4,).
-
-    Chen & Goodman's estimates, where n_k is how many n-grams have the count k:
-
-        Y = n_1 / (n_1 + 2 n_2)
-        D(1) = 1 - 2 Y n_2 / n_1,  D(2) = 2 - 3 Y n_3 / n_2,  D(3+) = 3 - 4 Y n_4 / n_3
-
-    Where a text is too short or too regular for them, they are kept between a tenth and nine
-    tenths of a count, so that no probability is ever 0.
-    """
-    n1, n2, n3, n4 = (max(1, int((counts == k).sum())) for k in (1, 2, 3, 4))
-    y = n1 / (n1 + 2 * n2)
-    estimates = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-    return np.concatenate([[0.0], np.clip(estimates, 0.1, [0.9, 1.8, 2.7])])
-
-
-def _indices_in(rising: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return each wanted number's index in rising ones, or some other index if it is not there."""
-    return np.minimum(rising.searchsorted(wanted), len(rising) - 1)
+def no_odds(longest: int) -> np.ndarray:
+    """Return factors that leave Kneser-Ney's back-off as it is."""
+    return np.ones((2, longest + 1, CLASSES**2))
