@@ -17,6 +17,7 @@ from textgen.checkpoint.resume import Plan, Progress, ResumeState
 from textgen.cli.app import main
 from textgen.config.model import ModelConfig
 from textgen.config.train import TrainConfig
+from textgen.engine.mixture import usual_weights
 from textgen.engine.network import Engine
 from textgen.engine.ngrams import NGrams
 from textgen.errors import CheckpointError, UsageError
@@ -68,12 +69,13 @@ def random_checkpoint(tokenizer, metadata=None, seed=0, scale=1.0, **sizes):
 
 
 def full_checkpoint(cell="gru", **changes):
-    """A checkpoint of under 2,500 bytes with every kind of content. changes: of its fields."""
+    """A checkpoint of under 5,000 bytes with every kind of content. changes: of its fields."""
     tokenizer = CharTokenizer.from_text("abba\u00e9")
-    ngrams = NGrams.count(tokenizer.encode("abba\u00e9"), tokenizer.size, 3)
+    ngrams = NGrams.count(tokenizer.encode("abba\u00e9"), tokenizer.size, 2)
     sizes = {"cell": cell, "hidden": 2, "embedding": 2, "ngrams": 3}
     plain = random_checkpoint(tokenizer, Metadata(shares="0.9,0.1"), **sizes)
-    return dataclasses.replace(plain, **{"ngrams": ngrams, "ngram_weight": 0.25, **changes})
+    mixing = (usual_weights() + np.arange(4) / 8).astype(np.float32)
+    return dataclasses.replace(plain, **{"ngrams": ngrams, "mixing": mixing, **changes})
 
 
 def resume_state(step=3, texts=("corpus.txt",), **changes):

@@ -22,6 +22,7 @@ from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.metadata import Metadata
 from textgen.config.model import ModelConfig
 from textgen.data.corpus import TextIdentity
+from textgen.engine.mixture import usual_weights
 from textgen.files import tensorfile
 from textgen.tokenizers.byte import ByteTokenizer
 from textgen.tokenizers.char import CharTokenizer
@@ -44,15 +45,13 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path, cell):
     assert dataclasses.replace(found.resume, tensors=tensors) == made.resume
 
 
-def test_ngrams_and_their_share_come_back(tmp_path):
+def test_ngrams_and_their_weights_come_back(tmp_path):
     made = full_checkpoint()
     made.save(tmp_path / "model")
     found = Checkpoint.load(tmp_path / "model")
-    assert found.ngram_weight == made.ngram_weight == 0.25
-    assert (found.ngrams.vocab, found.ngrams.order) == (4, 3)
-    for name in ("grams", "counts"):
-        array = getattr(made.ngrams, name)
-        assert_equal_tensors({name: getattr(found.ngrams, name)}, {name: array})
+    assert np.array_equal(found.mixing, made.mixing)
+    assert (found.ngrams.vocab, found.ngrams.longest) == (4, 2)
+    assert_equal_tensors(found.ngrams.tensors(), made.ngrams.tensors())
     ids_TB = np.array([[0, 3], [1, 1], [2, 2]])
     nats_TB, _ = found.ngrams.nats(ids_TB[:-1], ids_TB[1:], None)
     assert np.array_equal(nats_TB, made.ngrams.nats(ids_TB[:-1], ids_TB[1:], None)[0])
@@ -60,11 +59,11 @@ def test_ngrams_and_their_share_come_back(tmp_path):
 
 def test_a_model_without_ngrams_has_none_in_its_file(tmp_path):
     model = dataclasses.replace(full_checkpoint().model, ngrams=1)
-    full_checkpoint(model=model, ngrams=None, ngram_weight=0.0).save(tmp_path / "model")
+    full_checkpoint(model=model, ngrams=None).save(tmp_path / "model")
     assert not [name for name in tensorfile.read_tensors(tmp_path / "model")[0] if "ngrams" in name]
     found = Checkpoint.load(tmp_path / "model")
     assert found.ngrams is None
-    assert found.ngram_weight == 0
+    assert np.array_equal(found.mixing, usual_weights())
 
 
 def test_saving_what_was_loaded_gives_the_same_bytes(small, tmp_path):
@@ -288,30 +287,28 @@ def test_training_counts_that_cannot_be_are_refused(small, counts):
     changed(small, lambda t, m: t.update({"tokenizer.counts": counts}))
 
 
-@pytest.mark.parametrize("name", ["ngrams.grams", "ngrams.counts", "ngrams.share"])
+@pytest.mark.parametrize("name", ["next", "shared", "size", "odds", "mixing"])
 def test_missing_ngrams_are_refused(small, name):
-    assert "n-grams" in changed(small, lambda t, m: t.pop(name)).problem
+    assert "n-grams" in changed(small, lambda t, m: t.pop(f"ngrams.{name}")).problem
 
 
 @pytest.mark.parametrize(
     ("name", "damaged"),
     [
-        ("grams", lambda grams: grams[::-1].copy()),
-        ("grams", lambda grams: grams.astype(np.int32)),
-        ("grams", lambda grams: grams.astype(np.float32)),
-        ("grams", lambda grams: grams[:-1]),
-        ("grams", lambda grams: grams[:0]),
-        ("grams", lambda grams: grams[None]),
-        ("grams", lambda grams: np.append(grams[:-1], np.uint8(64))),  # 4 ids, 3 places
-        ("counts", lambda counts: counts.astype(np.int32)),
-        ("counts", lambda counts: counts * np.uint8(0)),
-        ("counts", lambda counts: counts[:-1]),
-        ("counts", lambda counts: np.full(len(counts), 2**64 - 1, np.uint64)),
-        ("share", lambda share: share + 1),
-        ("share", lambda share: -share),
-        ("share", lambda share: share[0]),
-        ("share", lambda share: share[:0]),
-        ("share", lambda share: np.repeat(share, 2)),
+        ("next", lambda ids: np.append(ids[:-1], np.uint8(4))),
+        ("next", lambda ids: ids.astype(np.int32)),
+        ("next", lambda ids: ids.astype(np.float32)),
+        ("next", lambda ids: ids[:-1]),
+        ("next", lambda ids: ids[:0]),
+        ("shared", lambda shared: shared[1:]),
+        ("size", lambda size: size + np.uint64(1)),
+        ("size", lambda size: size.astype(np.float64)),
+        ("size", lambda size: size[0]),
+        ("odds", lambda odds: -odds),
+        ("odds", lambda odds: odds[:, 1:]),
+        ("mixing", lambda weights: weights[:-1]),
+        ("mixing", lambda weights: weights[:, 1:]),
+        ("mixing", lambda weights: weights.astype(np.int64)),
     ],
 )
 def test_ngrams_that_cannot_be_are_refused(small, name, damaged):
@@ -322,29 +319,27 @@ def test_ngrams_that_cannot_be_are_refused(small, name, damaged):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_share_that_is_not_finite_is_refused(small, value):
-    error = changed(small, lambda t, m: t.update({"ngrams.share": np.array([value])}))
-    assert "ngrams.share" in error.problem
+@pytest.mark.parametrize("name", ["odds", "mixing"])
+def test_numbers_of_ngrams_that_are_not_finite_are_refused(small, name, value):
+    def damage(tensors, meta):
+        array = tensors[f"ngrams.{name}"].copy()
+        array.flat[0] = value
+        tensors[f"ngrams.{name}"] = array
+
+    assert f"ngrams.{name}" in changed(small, damage).problem
 
 
-@pytest.mark.parametrize("order", [2, 16])
-def test_ngrams_of_another_length_than_the_settings_are_refused_or_harmless(small, order):
-    if order == 2:
-        error = changed(small, lambda t, m: m["model"].update(ngrams=order))
-        assert "n-grams" in error.problem
-        return
-    tensors, meta = tensorfile.read_tensors(small)
-    meta["model"]["ngrams"] = order
-    tensorfile.write_tensors(small, tensors, meta)
-    logs_BV, _ = Checkpoint.load(small).ngrams.read(np.array([1, 2, 3]), 1, None)
-    assert np.exp(logs_BV).sum() == pytest.approx(1)
+@pytest.mark.parametrize("length", [2, 4, 64])
+def test_ngrams_of_another_length_than_the_settings_are_refused(small, length):
+    error = changed(small, lambda t, m: m["model"].update(ngrams=length))
+    assert f"a length of {length}" in error.problem
 
 
 def test_ngrams_in_the_file_of_a_model_without_them_are_refused(small):
     assert "ngrams" in changed(small, lambda t, m: m["model"].update(ngrams=1)).problem
 
 
-@pytest.mark.parametrize("value", [0, 17, -1, 2.0, "3", None])
+@pytest.mark.parametrize("value", [0, 65, -1, 2.0, "3", None])
 def test_a_length_of_ngrams_that_is_no_sensible_number_is_refused(small, value):
     assert "--ngrams" in changed(small, lambda t, m: m["model"].update(ngrams=value)).problem
 

@@ -47,7 +47,7 @@ def test_each_part_says_where_its_text_is():
         (("texts",), [1]),
         (("progress", "best"), "low"),
         (("progress", "train"), [1]),
-        (("progress", "share"), 1.5),
+        (("progress", "seconds"), -1),
     ],
 )
 def test_what_cannot_be_is_named(path, value):

@@ -152,7 +152,7 @@ def test_an_index_of_another_text_alphabet_length_or_hash_is_refused_and_made_an
 def test_the_origin_tells_texts_alphabets_and_lengths_apart(run):
     origin = origin_of(run.checkpoint, 3)
     assert origin == origin_of(
-        full_checkpoint(metadata=run.checkpoint.metadata, ngram_weight=0.5), 3
+        full_checkpoint(metadata=run.checkpoint.metadata, mixing=np.ones((2, 2))), 3
     )
     letters = full_checkpoint(
         metadata=run.checkpoint.metadata, tokenizer=CharTokenizer.from_text("abc")

@@ -1,6 +1,7 @@
-"""A network and n-grams as one model, against plain probabilities in double precision."""
+"""A network and n-grams as one model, against plain loops over logarithms."""
 
 import dataclasses
+import math
 
 import naive
 import numpy as np
@@ -13,48 +14,103 @@ from hypothesis import strategies as st
 import textgen
 from textgen.checkpoint.loading import make_engine, with_ngrams
 from textgen.config.model import CELLS
-from textgen.engine.mixture import Mixture, best_ngram_weight, mix
+from textgen.engine import mixture as module
+from textgen.engine.mixture import (
+    AGREEMENT,
+    FEW_IDS,
+    LENGTHS,
+    MANY_IDS,
+    MATCH,
+    MOST_FITTED,
+    SURE,
+    Mixture,
+    fit_weights,
+    likeliest,
+    mix,
+    usual_weights,
+    weight_rows,
+)
 from textgen.engine.network import Engine
-from textgen.engine.ngrams import NGrams
+from textgen.engine.ngrams import EXPERTS, NGrams
 from textgen.errors import NumericsError
 from textgen.evaluation import protocols
 from textgen.nn.char_rnn import CharRNN, TorchStepper
+from textgen.nn.dynamic import AdaptationRule, AdaptiveStepper
 from textgen.tokenizers.char import CharTokenizer
 
 LETTERS = CharTokenizer.from_text("abcdefgh\n " * 3)
+LONGEST = 11
 
 
-def sizes(cell="gru", order=4):
-    return small_sizes(LETTERS, cell=cell, layers=2, ngrams=order)
+def sizes(cell="gru"):
+    return small_sizes(LETTERS, cell=cell, layers=2, ngrams=LONGEST + 1)
+
+
+def known_ids(n):
+    """The beginning of the text that is counted, which repeats itself."""
+    words = np.random.default_rng(5).integers(1, LETTERS.size, 20).repeat(3)
+    return np.resize(words, n)
 
 
 def random_ids(n, rows=1, seed=1):
-    return np.random.default_rng(seed).integers(0, LETTERS.size, (n, rows))
+    """Ids of which some stretches are those that were counted."""
+    ids = np.random.default_rng(seed).integers(1, LETTERS.size, (n, rows))
+    ids[n // 3 : 2 * n // 3] = known_ids(2 * n // 3 - n // 3)[:, None]
+    return ids
 
 
-def counted(order=4):
-    return NGrams.count(random_ids(200, seed=5)[:, 0], LETTERS.size, order)
+def counted():
+    return NGrams.count(known_ids(240), LETTERS.size, LONGEST)
 
 
 def network(cell="gru"):
     return Engine(sizes(cell), naive.random_weights(sizes(cell), seed=3))
 
 
-def mixture(cell="gru", weight=0.3):
-    return Mixture(network(cell), counted(), weight)
+def random_weights_WX(seed=0):
+    """Rows of weights as if they were fitted on a long text."""
+    weights_WX = np.random.default_rng(seed).normal(0, 0.1, usual_weights().shape)
+    weights_WX[0] += usual_weights()[0]
+    return weights_WX
 
 
-def checkpoint(share=0.3):
-    plain = random_checkpoint(LETTERS, scale=0.7, layers=2, ngrams=4)
-    return dataclasses.replace(plain, ngrams=counted(), ngram_weight=share)
+def only(part):
+    """Weights under which one part alone counts."""
+    weights_WX = np.zeros_like(usual_weights())
+    weights_WX[0, part] = 1
+    return weights_WX
 
 
-def plain(ids, share, cell="gru"):
-    """The probabilities after ids, added as probabilities."""
-    logits, _ = naive.network(sizes(cell), naive.random_weights(sizes(cell), seed=3), ids)
-    own = np.exp(logits[-1]) / np.exp(logits[-1]).sum()
-    others = np.exp(counted().read(np.array(ids), 1, None)[0][0])
-    return (1 - share) * own + share * others
+def mixture(cell="gru", weights_WX=None):
+    weights_WX = random_weights_WX() if weights_WX is None else weights_WX
+    return Mixture(network(cell), counted(), weights_WX)
+
+
+def checkpoint(weights_WX=None):
+    plain = random_checkpoint(LETTERS, scale=0.7, layers=2, ngrams=LONGEST + 1)
+    mixing = random_weights_WX() if weights_WX is None else weights_WX
+    return dataclasses.replace(plain, ngrams=counted(), mixing=mixing)
+
+
+def plain_mix(network_V, experts_XV, matched, weights_WX):
+    """The mixture's probabilities after one text, in floats, from log-probabilities."""
+    network_V, experts_XV = list(network_V), [list(expert_V) for expert_V in experts_XV]
+    tops = [max(part_V) for part_V in (network_V, experts_XV[0])]
+    sure = [min(int(math.exp(top) * SURE), SURE - 1) for top in tops]
+    is_same = network_V.index(tops[0]) == experts_XV[0].index(tops[1])
+    rows = [
+        0,
+        AGREEMENT + (is_same * SURE + sure[0]) * SURE + sure[1],
+        MATCH + min(matched, LENGTHS - 1),
+    ]
+    weights = [sum(weights_WX[row][i] for row in rows) for i in range(1 + len(experts_XV))]
+    parts = [network_V, *experts_XV]
+    scores = [
+        math.fsum(weight * part[c] for weight, part in zip(weights, parts, strict=True))
+        for c in range(len(network_V))
+    ]
+    exps = [math.exp(score - max(scores)) for score in scores]
+    return [one / math.fsum(exps) for one in exps]
 
 
 def parts_of(state):
@@ -66,49 +122,85 @@ def assert_equal_states(found, expected):
         assert np.array_equal(one, other)
 
 
-# The mean of two models
+# The mean of the logarithms
 
 
-@given(st.floats(0, 1), st.integers(0, 99))
-def test_the_mean_of_logarithms_is_that_of_probabilities(share, seed):
-    one, other = np.random.default_rng(seed).dirichlet(np.ones(7), 2)
-    mixed = mix(np.log(one), np.log(other), share)
-    np.testing.assert_allclose(np.exp(mixed), (1 - share) * one + share * other, rtol=1e-12)
+@given(st.integers(0, 999), st.floats(0.05, 5))
+def test_the_mixture_is_the_weighted_mean_of_logarithms(seed, sharpness):
+    draws = np.random.default_rng(seed)
+    logits_BV = draws.normal(0, sharpness, (5, 7))
+    experts_BXV = np.log(draws.dirichlet(np.full(7, 1 / sharpness), (5, len(EXPERTS))) + 1e-9)
+    matched_B = draws.integers(0, 40, 5)
+    weights_WX = random_weights_WX(seed)
+    found_BV = mix(logits_BV, experts_BXV, matched_B, weights_WX)
+    for b in range(5):
+        network_V = logits_BV[b] - np.log(np.exp(logits_BV[b]).sum())
+        expected = plain_mix(network_V, experts_BXV[b], int(matched_B[b]), weights_WX)
+        np.testing.assert_allclose(np.exp(found_BV[b]), expected, rtol=1e-9)
 
 
-def test_a_weight_of_nothing_or_all_leaves_one_model_without_a_warning():
-    one, other = np.log([0.2, 0.8]), np.array([-2000.0, 0.0])
-    assert np.array_equal(mix(one, other, 0.0), one)
-    assert np.array_equal(mix(one, other, 1.0), other)
+def test_rows_of_weights_are_of_all_of_their_kind():
+    """Every agreement and every length has a row of its own, and none lies beyond the last."""
+    sure = np.linspace(0.05, 1, 60)
+    one, other = (grid.ravel() for grid in np.meshgrid(sure, sure))
+
+    def two_ids(p_B, swapped):
+        both = np.stack([p_B, 1 - p_B], axis=1)
+        both = both[:, ::-1] if swapped else both
+        return np.log(np.concatenate([both, np.full((len(p_B), 18), 1e-3)], axis=1) + 1e-9)
+
+    found = set()
+    for swapped in (False, True):
+        experts_BXV = two_ids(other, swapped)[:, None].repeat(len(EXPERTS), axis=1)
+        rows_B3 = weight_rows(two_ids(one, False), experts_BXV, np.arange(len(one)) % 30)
+        found |= set(rows_B3.ravel().tolist())
+        assert (rows_B3[:, 0] == 0).all()
+    assert max(found) == len(usual_weights()) - 1
+    assert {row for row in found if row >= MATCH} == {MATCH + n for n in range(LENGTHS)}
 
 
-def test_probabilities_too_small_for_a_number_are_mixed():
-    mixed = mix(np.array([-1e4, -2e4]), np.array([-3e4, -1.0]), 0.25)
-    np.testing.assert_allclose(mixed, [-1e4 + np.log(0.75), -1 + np.log(0.25)])
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_step_gives_the_mean_of_both_models_probabilities(cell, share):
-    model, state, ids = mixture(cell, share), None, [3, 1, 0, 7, 7, 2]
-    for n, one in enumerate(ids, 1):
-        logs_BV, state = model.step(np.array([one]), state)
-        np.testing.assert_allclose(np.exp(logs_BV[0]), plain(ids[:n], share, cell), rtol=1e-9)
-        np.testing.assert_allclose(np.exp(logs_BV).sum(), 1)
+def test_a_weight_of_one_for_a_part_and_none_for_others_leaves_it_alone(cell):
+    own, others, ids = network(cell), counted(), random_ids(12, rows=2)
+    states = [None, None, None, None]
+    models = [mixture(cell, only(0)), mixture(cell, only(1)), own, others]
+    for ids_B in ids:
+        results = []
+        for i, model in enumerate(models):
+            scores, states[i] = model.step(ids_B, states[i])
+            results.append(scores)
+        alone_BV = results[2] - np.log(np.exp(results[2]).sum(axis=1, keepdims=True))
+        np.testing.assert_allclose(results[0], alone_BV, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(results[1], results[3][:, 0], rtol=1e-9, atol=1e-12)
 
 
-@given(st.integers(1, 25), st.integers(0, 25), st.integers(0, 99))
-def test_step_read_and_nats_agree_wherever_the_text_is_cut(n, cut, seed):
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_step_mixes_what_both_say_of_the_text(cell):
+    model, state, ids = mixture(cell), None, [int(one) for one in random_ids(15)[:, 0]]
+    logits, _ = naive.network(sizes(cell), naive.random_weights(sizes(cell), seed=3), ids)
+    for n, next_id in enumerate(ids, 1):
+        logs_BV, state = model.step(np.array([next_id]), state)
+        network_V = logits[n - 1] - np.log(np.exp(logits[n - 1]).sum())
+        experts_NXV, matched_N, _ = counted().along(np.array(ids[:n])[:, None], None)
+        expected = plain_mix(network_V, experts_NXV[-1], int(matched_N[-1]), model.weights_WX)
+        np.testing.assert_allclose(np.exp(logs_BV[0]), expected, rtol=1e-8)
+        np.testing.assert_allclose(np.exp(logs_BV).sum(), 1, atol=1e-6)
+
+
+@given(st.integers(1, 25), st.integers(0, 25), st.integers(0, 99), st.sampled_from([1, 1 << 19]))
+def test_step_read_and_nats_agree_wherever_the_text_is_cut(n, cut, seed, block):
     model, ids, cut = mixture(), random_ids(n + 1, seed=seed), min(cut, n)
     steps, state = [], None
     for ids_B in ids[:-1]:
         logs_BV, state = model.step(ids_B, state)
         steps.append(logs_BV[0])
     costs, before = [], None
-    for start, end in ((0, cut), (cut, n)):
-        if start < end:
-            nats_TB, before = model.nats(ids[start:end], ids[start + 1 : end + 1], before)
-            costs.append(nats_TB[:, 0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("textgen.engine.ngrams.BLOCK", block)
+        for start, end in ((0, cut), (cut, n)):
+            if start < end:
+                nats_TB, before = model.nats(ids[start:end], ids[start + 1 : end + 1], before)
+                costs.append(nats_TB[:, 0])
     expected = -np.array(steps)[np.arange(n), ids[1:, 0]]
     np.testing.assert_allclose(np.concatenate(costs), expected, rtol=1e-12)
     assert_equal_states(before, state)
@@ -124,8 +216,11 @@ def test_the_state_is_the_network_s_with_the_ngrams_behind_it(cell):
     model, ids_TB = mixture(cell), random_ids(9, rows=3)
     _, state = model.nats(ids_TB[:-1], ids_TB[1:], None)
     _, own = network(cell).nats(ids_TB[:-1], ids_TB[1:], None)
-    _, others = counted().nats(ids_TB[:-1], ids_TB[1:], None)
+    _, _, others = counted().along(ids_TB[:-1], None)
     assert_equal_states(state, (*own, *others))
+    assert [part.shape for part in parts_of(model.initial_state(3))] == [
+        part.shape for part in parts_of(state)
+    ]
     kept = [part.copy() for part in parts_of(state)]
     first, _ = model.step(ids_TB[-1], state)
     model.step(ids_TB[0], None)
@@ -134,13 +229,19 @@ def test_the_state_is_the_network_s_with_the_ngrams_behind_it(cell):
     assert np.array_equal(model.step(ids_TB[-1], state)[0], first)
 
 
-def test_rows_of_a_batch_do_not_know_each_other():
+def test_a_state_is_taken_apart_by_rows_and_put_together():
     model, ids_TB = mixture(), random_ids(12, rows=4)
-    nats_TB, _ = model.nats(ids_TB[:-1], ids_TB[1:], None)
+    nats_TB, state = model.nats(ids_TB[:-1], ids_TB[1:], None)
+    whole_BV, _ = model.step(ids_TB[-1], state)
+    turned = tuple(tuple(part[::-1] for part in layer) for layer in state)
+    np.testing.assert_allclose(model.step(ids_TB[-1, ::-1], turned)[0][::-1], whole_BV, rtol=1e-12)
     for b in range(4):
         row = slice(b, b + 1)
         alone_TB, _ = model.nats(ids_TB[:-1, row], ids_TB[1:, row], None)
         np.testing.assert_allclose(nats_TB[:, row], alone_TB, rtol=1e-12)
+        picked = tuple(tuple(part[row] for part in layer) for layer in state)
+        logs_BV, _ = model.step(ids_TB[-1, row], picked)
+        np.testing.assert_allclose(logs_BV, whole_BV[row], rtol=1e-12)
 
 
 def test_streams_of_a_mixture_begin_like_one_stream_of_it():
@@ -152,79 +253,142 @@ def test_streams_of_a_mixture_begin_like_one_stream_of_it():
     np.testing.assert_allclose(streamed[1050:], stateful[1050:], rtol=1e-3)
 
 
-# The weight
+# The weights
 
 
-def mean_cost(network, ngrams, share):
-    odds = (1 - share) * np.exp(-network) + share * np.exp(-ngrams)
-    return float(-np.log(odds).mean())
+def drawn(n, vocab=5, seed=0, rows=None, weights_WX=None):
+    """What parts say of n ids, which rows hold, and ids drawn from their mixture by weights."""
+    draws = np.random.default_rng(seed)
+    said_TXV = np.log(draws.dirichlet(np.full(vocab, 0.6), (n, 1 + len(EXPERTS))) + 1e-4)
+    said_TXV -= np.log(np.exp(said_TXV).sum(axis=2, keepdims=True))
+    rows_T3 = apart(n) if rows is None else rows
+    weights_WX = only(0) if weights_WX is None else weights_WX
+    scores_TV = np.einsum("tx,txv->tv", weights_WX[rows_T3].sum(axis=1), said_TXV)
+    edges_TV = np.cumsum(np.exp(scores_TV - scores_TV.max(axis=1, keepdims=True)), axis=1)
+    ids_T = (edges_TV < draws.random((n, 1)) * edges_TV[:, -1:]).sum(axis=1)
+    return said_TXV, rows_T3, ids_T
 
 
-COSTS = st.lists(
-    st.tuples(*[st.floats(1e-6, 12, allow_subnormal=False)] * 2), min_size=1, max_size=60
-)
+def one_row(weights):
+    """Rows of weights of which all but the first are nothing."""
+    weights_WX = np.zeros_like(usual_weights())
+    weights_WX[0] = weights
+    return weights_WX
 
 
-@given(COSTS)
-def test_no_other_weight_makes_a_text_likelier(costs):
-    network, ngrams = np.array(costs).T
-    share = best_ngram_weight(network, ngrams)
-    assert 0 <= share <= 1
-    grid = min(mean_cost(network, ngrams, other) for other in np.linspace(0, 1, 201))
-    assert mean_cost(network, ngrams, share) <= grid + 1e-9
+def apart(n, seed=0):
+    """Rows of weights of n ids: the first, one of two, and one of three."""
+    draws = np.random.default_rng(seed)
+    columns = [
+        np.zeros(n, int),
+        AGREEMENT + draws.integers(0, 2, n),
+        MATCH + draws.integers(0, 3, n),
+    ]
+    return np.stack(columns, axis=1)
 
 
-def test_the_weight_is_that_of_a_fine_grid():
-    draws = np.random.default_rng(0)
-    network, ngrams = draws.gamma(1, 1.5, 4000), draws.gamma(1, 1.7, 4000)
-    grid = np.linspace(0, 1, 2001)
-    best = grid[np.argmin([mean_cost(network, ngrams, share) for share in grid])]
-    assert 0.1 < best < 0.9
-    assert best_ngram_weight(network, ngrams) == pytest.approx(best, abs=5e-4)
+def cost(weights_WX, said_TXV, rows_T3, ids_T):
+    scores_TV = np.einsum("tx,txv->tv", weights_WX[rows_T3].sum(axis=1), said_TXV)
+    every = np.arange(len(ids_T))
+    return float((np.log(np.exp(scores_TV).sum(axis=1)) - scores_TV[every, ids_T]).mean())
 
 
-def test_two_models_of_which_each_knows_some_characters_share_by_how_many():
-    # With costs of 0 and of thousands, the weight is that of the characters the n-grams know.
-    knows = np.arange(10) < 3
-    share = best_ngram_weight(np.where(knows, 5000.0, 0.0), np.where(knows, 0.0, 5000.0))
-    assert share == pytest.approx(0.3)
+def test_the_weights_of_a_known_mixture_are_found_again():
+    true = (0.7, 0.5, -0.3, 0.2)
+    rows_T3 = apart(20_000)
+    said_TXV, _, ids_T = drawn(20_000, rows=rows_T3, weights_WX=one_row(true))
+    found_WX = fit_weights(said_TXV, rows_T3, ids_T)
+    np.testing.assert_allclose(found_WX[0], true, atol=0.06)
+    # Too few ids for other rows.
+    assert not found_WX[1:].any()
+    new = drawn(5000, seed=1, rows=rows_T3[:5000], weights_WX=one_row(true))
+    for part in range(1 + len(EXPERTS)):
+        assert cost(found_WX, *new) < cost(only(part), *new) - 0.01
 
 
-@pytest.mark.parametrize("more", [1e-3, 1.0, 700.0, 1e5])
-def test_a_model_that_is_always_better_gets_it_all(more):
-    costs = np.random.default_rng(1).gamma(1, 2, 50)
-    assert best_ngram_weight(costs, costs + more) == pytest.approx(0, abs=1e-6)
-    assert best_ngram_weight(costs + more, costs) == pytest.approx(1, abs=1e-6)
+def test_on_a_long_text_each_row_learns_its_own(monkeypatch):
+    monkeypatch.setattr(module, "MANY_IDS", 20_000)
+    rows_T3 = apart(20_000)
+    true_WX = one_row((0.5, 0.5, 0, 0))
+    true_WX[AGREEMENT, 0], true_WX[AGREEMENT + 1, 1], true_WX[MATCH, 2] = 0.6, 0.6, 0.6
+    found_WX = fit_weights(*drawn(20_000, rows=rows_T3, weights_WX=true_WX))
+    # Rows are sums, so what differs between those of a kind is what is found.
+    difference = found_WX[AGREEMENT] - found_WX[AGREEMENT + 1]
+    np.testing.assert_allclose(difference, (0.6, -0.6, 0, 0), atol=0.15)
+    assert found_WX[MATCH, 2] - found_WX[MATCH + 1, 2] == pytest.approx(0.6, abs=0.15)
+    assert not found_WX[MATCH + 3 :].any()
+    new = drawn(5000, seed=1, rows=rows_T3[:5000], weights_WX=true_WX)
+    first_WX = found_WX.copy()
+    first_WX[1:] = 0
+    assert cost(found_WX, *new) < cost(first_WX, *new) - 0.005
+
+
+@pytest.mark.parametrize("n", [0, 1, FEW_IDS - 1])
+def test_few_ids_tell_nothing_of_the_weights(n):
+    assert np.array_equal(fit_weights(*drawn(n)), usual_weights())
+    assert FEW_IDS < MANY_IDS
+
+
+def test_no_weights_nearby_make_the_text_likelier():
+    """What is climbed is concave, so these are the best of all."""
+    rows_T3 = apart(20_000)
+    said_TXV, _, ids_T = drawn(20_000, rows=rows_T3, weights_WX=one_row((0.9, 0.2, 0.1, -0.2)))
+    found_WX = fit_weights(said_TXV, rows_T3, ids_T)
+    least = cost(found_WX, said_TXV, rows_T3, ids_T)
+    for step in np.concatenate([np.eye(4), -np.eye(4)]):
+        assert cost(found_WX + one_row(0.1 * step), said_TXV, rows_T3, ids_T) > least
+
+
+@pytest.mark.parametrize("vocab", [2, MOST_FITTED])
+def test_a_small_vocabulary_is_fitted_whole(vocab):
+    said_TXV, _, ids_T = drawn(10, vocab)
+    found_TXV, found_T = likeliest(said_TXV, ids_T)
+    assert np.array_equal(found_TXV, said_TXV)
+    assert np.array_equal(found_T, ids_T)
+
+
+@pytest.mark.parametrize("vocab", [MOST_FITTED + 1, 1000])
+def test_of_a_large_vocabulary_the_likeliest_are_kept_and_the_rest_together(vocab):
+    said_TXV, _, ids_T = drawn(30, vocab)
+    ids_T[::2] = said_TXV[::2].sum(axis=1).argmin(axis=1)  # the least likely of all
+    found_TXK, found_T = likeliest(said_TXV, ids_T)
+    assert found_TXK.shape == (30, 1 + len(EXPERTS), MOST_FITTED)
+    np.testing.assert_allclose(np.exp(found_TXK).sum(axis=2), 1, atol=1e-6)
+    for said_XV, found_XK, came, found in zip(said_TXV, found_TXK, ids_T, found_T, strict=True):
+        assert np.array_equal(found_XK[:, found], said_XV[:, came])
+        together = said_XV.sum(axis=0)
+        together[came] = np.inf
+        kept = np.argsort(-together)[: MOST_FITTED - 1]
+        assert np.array_equal(np.sort(found_XK[:, :-1], axis=1), np.sort(said_XV[:, kept], axis=1))
 
 
 # Where it comes from
 
 
 def test_a_checkpoint_with_ngrams_writes_with_both():
-    one = checkpoint(share=0.6)
-    own, others = Engine(one.model, one.weights), one.ngrams
-    model, ids = make_engine(one), random_ids(8, rows=2)
-    state = own_state = others_state = None
+    one = checkpoint()
+    model = Mixture(Engine(one.model, one.weights), one.ngrams, one.mixing)
+    loaded, ids, state, other = make_engine(one), random_ids(8, rows=2), None, None
     for ids_B in ids:
         logs_BV, state = model.step(ids_B, state)
-        logits_BV, own_state = own.step(ids_B, own_state)
-        others_BV, others_state = others.step(ids_B, others_state)
-        odds_BV = np.exp(logits_BV.astype(np.float64))
-        odds_BV /= odds_BV.sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(np.exp(logs_BV), 0.4 * odds_BV + 0.6 * np.exp(others_BV))
+        found_BV, other = loaded.step(ids_B, other)
+        assert np.array_equal(found_BV, logs_BV)
 
 
 def test_a_checkpoint_without_ngrams_writes_with_the_network_alone():
-    one = dataclasses.replace(checkpoint(), model=sizes(order=1), ngrams=None)
+    one = dataclasses.replace(checkpoint(), ngrams=None)
     own, ids_B = Engine(one.model, one.weights), np.array([1, 2])
     assert np.array_equal(make_engine(one).step(ids_B, None)[0], own.step(ids_B, None)[0])
     assert with_ngrams(own, one) is own
 
 
+def torch_network(one):
+    return CharRNN.from_weights(one.model, one.weights, torch.device("cpu"))
+
+
 def test_the_torch_model_mixes_like_the_numpy_engine():
-    one, ids_TB = checkpoint(), random_ids(30, rows=2)
-    cpu = torch.device("cpu")
-    torch_model = with_ngrams(TorchStepper(CharRNN.from_weights(one.model, one.weights, cpu)), one)
+    one, ids_TB = checkpoint(usual_weights()), random_ids(30, rows=2)
+    torch_model = with_ngrams(TorchStepper(torch_network(one)), one)
     numpy_model = make_engine(one)
     found, state = torch_model.nats(ids_TB[:-1], ids_TB[1:], None)
     expected, _ = numpy_model.nats(ids_TB[:-1], ids_TB[1:], None)
@@ -233,6 +397,19 @@ def test_the_torch_model_mixes_like_the_numpy_engine():
     np.testing.assert_allclose(logs_BV, torch_model.step(ids_TB[-1], state)[0])
     again, _ = torch_model.read(ids_TB[:, 0], 2, None)
     np.testing.assert_allclose(again, numpy_model.read(ids_TB[:, 0], 2, None)[0], atol=2e-5)
+
+
+def test_a_network_beside_ngrams_learns_while_it_reads():
+    """With all the weight the mixture costs what the learning network costs alone."""
+    one, ids_TB = checkpoint(only(0)), random_ids(300)
+    x_TB, y_TB = ids_TB[:-1], ids_TB[1:]
+    rule = AdaptationRule(0.01, 0.001)
+    mixed = with_ngrams(AdaptiveStepper(torch_network(one), rule), one)
+    alone_TB, _ = AdaptiveStepper(torch_network(one), rule).nats(x_TB, y_TB, None)
+    still_TB, _ = TorchStepper(torch_network(one)).nats(x_TB, y_TB, None)
+    found_TB, _ = mixed.nats(x_TB, y_TB, None)
+    np.testing.assert_allclose(found_TB, alone_TB, atol=1e-5)
+    assert np.abs(found_TB - still_TB).max() > 0.01
 
 
 def test_a_mixture_goes_on_where_its_text_stopped():
@@ -244,10 +421,10 @@ def test_a_mixture_goes_on_where_its_text_stopped():
 
 def test_ngrams_change_what_is_written():
     texts = {
-        share: textgen.TextModel(checkpoint(share)).sample(length=60, seed=1, temperature=1.0)
-        for share in (0.0, 1.0)
+        textgen.TextModel(checkpoint(only(part))).sample(length=60, seed=1, temperature=1.0)
+        for part in (0, 1)
     }
-    assert texts[0.0] != texts[1.0]
+    assert len(texts) == 2
 
 
 def test_a_network_that_diverged_is_reported_and_not_hidden_by_the_ngrams():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from textgen.config.model import CELLS, ModelConfig
 from textgen.config.sample import SampleConfig
-from textgen.engine.mixture import Mixture
+from textgen.engine.mixture import Mixture, usual_weights
 from textgen.engine.network import Engine
 from textgen.engine.ngrams import NGrams
 from textgen.errors import NumericsError, TextError, UsageError
@@ -105,7 +105,7 @@ def network(cell="gru", dtype=np.float64, layers=2, seed=0, tokenizer=LETTERS):
 def mixture():
     """A network with a count of n-grams: the states of both go together."""
     ids = np.random.default_rng(5).integers(1, LETTERS.size, 200)
-    return Mixture(network(), NGrams.count(ids, LETTERS.size, 3), 0.3)
+    return Mixture(network(), NGrams.count(ids, LETTERS.size, 2), usual_weights())
 
 
 def place_after(model, ids, **changes):

@@ -16,7 +16,7 @@ from factories import (
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.config.model import CELLS, ModelConfig
 from textgen.config.sample import SampleConfig
-from textgen.engine.mixture import Mixture
+from textgen.engine.mixture import Mixture, usual_weights
 from textgen.engine.ngrams import NGrams
 from textgen.errors import CheckpointError
 from textgen.files import tensorfile
@@ -216,7 +216,7 @@ def test_layers_come_back_in_their_order_however_many_there_are(tmp_path, layers
 
 def test_the_state_of_n_grams_comes_back_behind_the_network_s(tmp_path):
     ids = np.random.default_rng(5).integers(1, LETTERS.size, 200)
-    model = Mixture(network("lstm"), NGrams.count(ids, LETTERS.size, 4), 0.4)
+    model = Mixture(network("lstm"), NGrams.count(ids, LETTERS.size, 3), usual_weights())
     place = stopped(model, rows=2)
     mixed = dataclasses.replace(sizes("lstm"), ngrams=4)
     loaded = round_trip(tmp_path / "here.state", place, mixed)

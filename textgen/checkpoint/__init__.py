@@ -4,6 +4,7 @@ file -> checkpoint (metadata) -> loading -> what steps; runs, training_text, spa
 """
 
 from textgen.checkpoint.checkpoint import Checkpoint as Checkpoint
+from textgen.checkpoint.loading import adaptive_mixture as adaptive_mixture
 from textgen.checkpoint.loading import make_engine as make_engine
 from textgen.checkpoint.loading import network_of as network_of
 from textgen.checkpoint.loading import stepper_of as stepper_of
@@ -24,6 +25,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ResumeState",
+    "adaptive_mixture",
     "find_checkpoint",
     "index_for",
     "make_engine",

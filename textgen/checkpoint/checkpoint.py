@@ -15,7 +15,7 @@ import numpy as np
 from textgen.checkpoint.metadata import Metadata
 from textgen.checkpoint.resume import ResumeState
 from textgen.config import ModelConfig, from_json, to_json
-from textgen.engine import NGrams, fits_model
+from textgen.engine import NGrams, usual_weights
 from textgen.errors import CheckpointError, UsageError
 from textgen.files import FORMAT_VERSION, RETRAIN, Tensors, read_tensors, write_tensors
 from textgen.tokenizers import Tokenizer, from_tensors
@@ -35,7 +35,7 @@ class Checkpoint:
         metadata: what the file records of the text, the training and the figures.
         resume: what a stopped run is resumed from; None except in `last`.
         ngrams: what the network is mixed with if model.ngrams > 1.
-        ngram_weight: the weight of the n-grams in the mixture, from 0 to 1.
+        mixing: the rows of weights of the mixture, see `engine.mixture`.
     """
 
     model: ModelConfig
@@ -44,7 +44,7 @@ class Checkpoint:
     metadata: Metadata = field(default_factory=Metadata)
     resume: ResumeState | None = None
     ngrams: NGrams | None = None
-    ngram_weight: float = 0.0
+    mixing: np.ndarray = field(default_factory=usual_weights)
 
     def save(self, path: Path, dtype: str = "float32") -> None:
         """Write the checkpoint to a file.
@@ -67,8 +67,7 @@ class Checkpoint:
             settings["resume"] = self.resume.to_json()
             tensors |= _prefixed(RESUME, self.resume.tensors)
         if self.ngrams is not None:
-            weight = np.array([self.ngram_weight])
-            counted = {"grams": self.ngrams.grams, "counts": self.ngrams.counts, "share": weight}
+            counted = self.ngrams.tensors() | {"mixing": self.mixing}
             tensors |= _prefixed(NGRAMS, counted)
         write_tensors(path, tensors, settings)
 
@@ -95,13 +94,13 @@ class Checkpoint:
         try:
             model = _model(settings)
             tokenizer = _tokenizer(settings, _take(tensors, TOKENIZER), model)
-            ngrams, ngram_weight = _ngrams(_take(tensors, NGRAMS), model)
+            ngrams, mixing = _ngrams(_take(tensors, NGRAMS), model)
             resume = _resume(settings, _take(tensors, RESUME))
             weights = _weights(tensors, model)
             metadata = Metadata.from_json(settings)
         except ValueError as error:
             raise CheckpointError(str(path), str(error), RETRAIN) from None
-        return cls(model, tokenizer, weights, metadata, resume, ngrams, ngram_weight)
+        return cls(model, tokenizer, weights, metadata, resume, ngrams, mixing)
 
 
 def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
@@ -128,18 +127,16 @@ def _tokenizer(settings: dict[str, Any], tensors: Tensors, model: ModelConfig) -
     return from_tensors(settings.get("tokenizer"), tensors, model.vocab, marked)
 
 
-def _ngrams(tensors: Tensors, model: ModelConfig) -> tuple[NGrams | None, float]:
+def _ngrams(tensors: Tensors, model: ModelConfig) -> tuple[NGrams | None, np.ndarray]:
+    mixing = usual_weights()
     if model.ngrams == 1:
         if tensors:
             raise ValueError("it has ngrams tensors, and its settings no n-grams")
-        return None, 0.0
-    nothing = np.zeros(0)
-    grams, counts = tensors.get("grams", nothing), tensors.get("counts", nothing)
-    weight = tensors.get("share", nothing)
-    if weight.shape != (1,) or not 0 <= weight[0] <= 1 or not fits_model(grams, counts, model):
-        problem = f"its n-grams do not fit a vocabulary of {model.vocab:,} and {model.ngrams}"
-        raise ValueError(problem)
-    return NGrams(grams, counts, model.vocab, model.ngrams), float(weight[0])
+        return None, mixing
+    found = tensors.pop("mixing", np.zeros(0))
+    if found.shape != mixing.shape or found.dtype.kind != "f" or not np.isfinite(found).all():
+        raise ValueError("the weights of its n-grams are not what they should be")
+    return NGrams.from_tensors(tensors, model.vocab, model.ngrams - 1), found
 
 
 def _resume(settings: dict[str, Any], tensors: Tensors) -> ResumeState | None:

@@ -28,6 +28,7 @@ class Plan:
         val_chars: ids that a validation reads; the names are those of models of characters.
         final_chars: ids that the evaluation at the end reads, all of the part unless it is so large
             that reading it would take a tenth of the training.
+        apart: updates before the network reads what the mixture is weighed on.
     """
 
     steps: int
@@ -35,6 +36,7 @@ class Plan:
     every: int
     val_chars: int
     final_chars: int
+    apart: int = 0
 
     def validates_at(self, step: int) -> bool:
         """Tell whether the model is validated after this many steps."""
@@ -51,7 +53,6 @@ class Progress:
         learning_rate: of the last step.
         best_nats: the lowest validation figure; None before the first, or without such a part.
         validations_without_gain: since the best one.
-        ngram_weight: that of the n-grams in the mixture, as the last validation chose it.
         seconds: spent on the run, all sittings together.
         step_seconds: what a step took in the warm-up; None for a run planned by steps.
     """
@@ -61,7 +62,6 @@ class Progress:
     learning_rate: float = 0.0
     best_nats: float | None = None
     validations_without_gain: int = 0
-    ngram_weight: float | None = None
     seconds: float = 0.0
     step_seconds: float | None = None
 
@@ -72,7 +72,6 @@ class Progress:
             "lr": self.learning_rate,
             "best": self.best_nats,
             "stale": self.validations_without_gain,
-            "share": self.ngram_weight,
             "seconds": self.seconds,
             "step_seconds": self.step_seconds,
         }
@@ -87,7 +86,6 @@ class Progress:
             learning_rate=_number(values, "lr") or 0.0,
             best_nats=_number(values, "best"),
             validations_without_gain=values.integer("stale") if values.has("stale") else 0,
-            ngram_weight=_number(values, "share", 0, 1),
             seconds=_number(values, "seconds", 0) or 0.0,
             step_seconds=_number(values, "step_seconds", 0),
         )
@@ -148,7 +146,7 @@ class ResumeState:
 
 
 # Every step divides by `every`, and the rate of the warm-up by `warmup`.
-_LEAST = {"steps": 1, "warmup": 1, "every": 1, "val_chars": 0, "final_chars": 0}
+_LEAST = {"steps": 1, "warmup": 1, "every": 1, "val_chars": 0, "final_chars": 0, "apart": 0}
 
 
 def _config(values: JsonObject) -> TrainConfig:

@@ -40,7 +40,7 @@ class ModelConfig:
     layers: int = option(1, "recurrent layers", low=1, high=64)
     hidden: int = option(512, "units of a layer", low=1, high=16384)
     embedding: int = option(64, "size of a character's embedding", low=1, high=16384)
-    ngrams: int = option(1, "characters in the longest n-gram; 1: none", low=1, high=16)
+    ngrams: int = option(1, "characters in the longest n-gram; 1: none", low=1, high=64)
 
     def __post_init__(self) -> None:
         check_fields(self)

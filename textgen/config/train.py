@@ -37,6 +37,7 @@ class TrainOptions(TypedDict, total=False):
     hidden: int | None
     embedding: int | None
     ngrams: int | None
+    ngram_megabytes: float
     dropout: float | None
     weight_decay: float | None
     batch: int | None
@@ -80,7 +81,13 @@ class TrainConfig:
     hidden: int | None = option(None, "units per layer", low=1, high=16384)
     embedding: int | None = option(None, "size of the embedding", low=1, high=16384)
     ngrams: int | None = option(
-        None, "length of the longest n-gram mixed in, in characters (1: none)", low=1, high=16
+        None, "length of the longest n-gram mixed in, in characters (1: none)", low=1, high=64
+    )
+    ngram_megabytes: float = option(
+        28.0,
+        "room for n-grams in a checkpoint; of a longer text the end is counted",
+        above=0,
+        high=2000,
     )
     dropout: float | None = option(None, "fraction of features dropped", low=0, below=1)
     weight_decay: float | None = option(None, "weight decay of the matrices", low=0, high=10)

@@ -5,9 +5,11 @@ files -> source -> corpus -> splits -> dataset -> streams
 
 from textgen.data.corpus import RARE as RARE
 from textgen.data.corpus import Corpus as Corpus
+from textgen.data.corpus import MappedIds as MappedIds
 from textgen.data.corpus import TextIdentity as TextIdentity
 from textgen.data.corpus import read as read
 from textgen.data.dataset import Dataset as Dataset
+from textgen.data.dataset import IdSource as IdSource
 from textgen.data.dataset import load_dataset as load_dataset
 from textgen.data.encodings import TextFormat as TextFormat
 from textgen.data.records import IGNORED as IGNORED
@@ -37,6 +39,8 @@ __all__ = [
     "Bounds",
     "Corpus",
     "Dataset",
+    "IdSource",
+    "MappedIds",
     "RecordStreams",
     "Records",
     "Source",

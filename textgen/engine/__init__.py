@@ -3,15 +3,25 @@
 ids -> network, ngrams -> mixture -> log-probabilities
 """
 
+from textgen.engine.backoff import learn_odds as learn_odds
+from textgen.engine.mixture import FEW_IDS as FEW_IDS
+from textgen.engine.mixture import WRITING_LENGTH as WRITING_LENGTH
 from textgen.engine.mixture import Mixture as Mixture
-from textgen.engine.mixture import best_ngram_weight as best_ngram_weight
-from textgen.engine.mixture import mix as mix
+from textgen.engine.mixture import fit_weights as fit_weights
+from textgen.engine.mixture import likeliest as likeliest
+from textgen.engine.mixture import usual_weights as usual_weights
+from textgen.engine.mixture import weight_rows as weight_rows
+from textgen.engine.mixture import weights_for_writing as weights_for_writing
 from textgen.engine.network import Engine as Engine
 from textgen.engine.network import ignore_overflow as ignore_overflow
 from textgen.engine.network import log_softmax as log_softmax
 from textgen.engine.ngrams import NGrams as NGrams
-from textgen.engine.ngrams import fits_model as fits_model
-from textgen.engine.ngrams import longest_order as longest_order
+from textgen.engine.ngrams import NGramState as NGramState
+from textgen.engine.ngrams import blocks as blocks
+from textgen.engine.reading import AdaptiveMixture as AdaptiveMixture
+from textgen.engine.reading import Reader as Reader
+from textgen.engine.reading import Signs as Signs
+from textgen.engine.stepper import Network as Network
 from textgen.engine.stepper import Scorer as Scorer
 from textgen.engine.stepper import Stepper as Stepper
 from textgen.engine.stepper import StepperState as StepperState
@@ -20,19 +30,29 @@ from textgen.engine.threads import Threads as Threads
 from textgen.engine.threads import sampling_threads as sampling_threads
 
 __all__ = [
+    "FEW_IDS",
+    "WRITING_LENGTH",
+    "AdaptiveMixture",
     "Engine",
     "Mixture",
+    "NGramState",
     "NGrams",
+    "Network",
+    "Reader",
     "Scorer",
+    "Signs",
     "Stepper",
     "StepperState",
     "Threads",
-    "best_ngram_weight",
+    "blocks",
     "first_distribution",
-    "fits_model",
+    "fit_weights",
     "ignore_overflow",
+    "learn_odds",
+    "likeliest",
     "log_softmax",
-    "longest_order",
-    "mix",
     "sampling_threads",
+    "usual_weights",
+    "weight_rows",
+    "weights_for_writing",
 ]

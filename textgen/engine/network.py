@@ -83,6 +83,17 @@ class Engine:
         return logits_BV, state or self.initial_state(rows)
 
     @ignore_overflow
+    def logits(
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: NetworkState | None
+    ) -> tuple[np.ndarray, NetworkState]:
+        """Return logits_TBV of the ids after each of x_TB, and the state; y_TB teaches nothing."""
+        logits_TBV = np.empty((*x_TB.shape, self.model.vocab), dtype=self.dtype)
+        state = state or self.initial_state(x_TB.shape[1])
+        for t, ids_B in enumerate(x_TB):
+            logits_TBV[t], state = self.step(ids_B, state)
+        return logits_TBV, state
+
+    @ignore_overflow
     def nats(
         self, x_TB: np.ndarray, y_TB: np.ndarray, state: NetworkState | None
     ) -> tuple[np.ndarray, NetworkState]:

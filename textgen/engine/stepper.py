@@ -28,7 +28,7 @@ class Scorer(Protocol):
 
 
 class Stepper(Scorer, Protocol):
-    """What writes text: the numpy engine, a torch model on its device, n-grams, or a mixture."""
+    """What writes text: the numpy engine, a torch model on its device, or a mixture."""
 
     def initial_state(self, rows: int) -> StepperState:
         """Return the state of B rows that have read nothing."""
@@ -55,3 +55,16 @@ def first_distribution(counts: np.ndarray) -> np.ndarray:
     """
     smoothed = counts.astype(np.float64) + 1
     return np.asarray(smoothed / smoothed.sum())
+
+
+class Network(Stepper, Protocol):
+    """A stepper whose scores of whole stretches can be had."""
+
+    def logits(
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: StepperState
+    ) -> tuple[np.ndarray, StepperState]:
+        """Return logits_TBV of the ids after each of x_TB, and the state after the last.
+
+        y_TB: what came after them, for a network that learns from what it has predicted.
+        """
+        ...

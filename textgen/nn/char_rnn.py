@@ -238,6 +238,13 @@ class TorchStepper:
         logits_TBV, state = self.forward(ids_TB, state)
         return logits_TBV[-1].cpu().numpy(), state
 
+    def logits(
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: GivenState
+    ) -> tuple[np.ndarray, GivenState]:
+        """Return logits_TBV of the ids after each of x_TB, and the state; y_TB teaches nothing."""
+        logits_TBV, after = self.forward(x_TB, state)
+        return logits_TBV.cpu().numpy(), after
+
     def nats(
         self, x_TB: np.ndarray, y_TB: np.ndarray, state: GivenState
     ) -> tuple[np.ndarray, GivenState]:

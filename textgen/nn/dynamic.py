@@ -14,13 +14,14 @@ Krause et al., 2018). An update is Adam's without momentum, then a pull towards 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from textgen.nn.char_rnn import CharRNN, GivenState, TorchStepper, losses
+from textgen.nn.char_rnn import CharRNN, GivenState, State, TorchStepper, losses
 
 # The window that networks are trained with unless told otherwise.
 CHARS_PER_UPDATE = 64
@@ -66,16 +67,35 @@ class AdaptiveStepper(TorchStepper):
 
         What is predicted was not yet learnt from.
         """
+        nats_TB = np.empty(y_TB.shape)
+        for stretch, _, losses_TB, after in self._read(x_TB, y_TB, state):
+            nats_TB[stretch] = losses_TB.cpu().double().numpy()
+            state = after
+        return nats_TB, state
+
+    def logits(
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: GivenState
+    ) -> tuple[np.ndarray, GivenState]:
+        """Return logits_TBV of y_TB after x_TB, learnt from like `nats`, and the state."""
+        parts = []
+        for _, logits_TBV, _, after in self._read(x_TB, y_TB, state):
+            parts.append(logits_TBV.cpu().numpy())
+            state = after
+        return np.concatenate(parts), state
+
+    def _read(
+        self, x_TB: np.ndarray, y_TB: np.ndarray, state: GivenState
+    ) -> Iterator[tuple[slice, Tensor, Tensor, State]]:
+        """Yield stretches, their logits and losses, and the state; learn from each before."""
         x, y = torch.from_numpy(x_TB).to(self.device), torch.from_numpy(y_TB).to(self.device)
-        nats_TB, after = np.empty(y_TB.shape), self.as_tensors(state)
+        after = self.as_tensors(state)
         for start in range(0, len(x), CHARS_PER_UPDATE):
             stretch = slice(start, start + CHARS_PER_UPDATE)
             logits_TBV, after = self.model(x[stretch], after)
             losses_TB = losses(logits_TBV, y[stretch])
-            nats_TB[stretch] = losses_TB.detach().cpu().double().numpy()
             after = tuple(tuple(part.detach() for part in layer) for layer in after)
             self._learn(losses_TB.mean())
-        return nats_TB, after
+            yield stretch, logits_TBV.detach(), losses_TB.detach(), after
 
     def _learn(self, loss: Tensor) -> None:
         self.model.zero_grad()

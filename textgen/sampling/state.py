@@ -159,19 +159,24 @@ def _fit(tensors: dict[str, np.ndarray], model: ModelConfig) -> bool:
     if ids_BL.ndim != 2 or ids_BL.dtype != np.int64:
         return False
     rows, look_back = ids_BL.shape
-    shapes = {"logits": (rows, model.vocab), "ids": (rows, look_back)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "logits": (rows, model.vocab),
+        "ids": (rows, look_back),
+    }
     if any(name.startswith("state.") for name in tensors):
-        for layer, (parts, width) in enumerate(_layer_shapes(model)):
-            shapes |= {f"state.{layer}.{part}": (rows, width) for part in range(parts)}
+        for layer, (parts, shape) in enumerate(_layer_shapes(model)):
+            shapes |= {f"state.{layer}.{part}": (rows, *shape) for part in range(parts)}
     actual_shapes = {name: array.shape for name, array in tensors.items()}
     ids_exist = bool(((ids_BL >= NOTHING) & (ids_BL < model.vocab)).all())
     return actual_shapes in (shapes, {**shapes, "mu": (rows,)}) and ids_exist
 
 
-def _layer_shapes(model: ModelConfig) -> list[tuple[int, int]]:
-    """Return how many arrays each layer's state has and their width; the n-grams' is the last."""
-    layers = [(2 if model.cell == "lstm" else 1, model.hidden)] * model.layers
-    return layers + ([(1, model.ngrams - 1)] if model.ngrams > 1 else [])
+def _layer_shapes(model: ModelConfig) -> list[tuple[int, tuple[int, ...]]]:
+    """Return how many arrays each layer's state has and a row's shape; the n-grams' is the last."""
+    shapes: list[tuple[int, tuple[int, ...]]] = [
+        (2 if model.cell == "lstm" else 1, (model.hidden,))
+    ] * model.layers
+    return shapes + ([(1, (2, model.ngrams - 1))] if model.ngrams > 1 else [])
 
 
 def take_rows(state: StepperState, index: np.ndarray) -> StepperState:
