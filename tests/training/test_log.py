@@ -19,12 +19,11 @@ RECORD = ValidationRecord(
     train_nats=1.5,
     val_nats=2 * math.log(2),
     network_nats=3 * math.log(2),
-    ngram_share=0.3,
     lr=1e-3,
     grad_norm=0.25,
     chars_per_second=12345.6,
 )
-UNKNOWN = {"val_nats": None, "network_nats": None, "ngram_share": None}
+UNKNOWN = {"val_nats": None, "network_nats": None}
 SAMPLE = "ROMEO:\r\n\tThou\x1b[2J \u2028 né \U0001f600\n"
 
 
@@ -95,7 +94,7 @@ def test_the_networks_figures_are_told_from_the_mixtures(log, capsys):
 
 
 def test_a_network_without_ngrams_has_one_figure(log, capsys):
-    log.validation(replace(RECORD, network_nats=RECORD.val_nats, ngram_share=None), "x")
+    log.validation(replace(RECORD, network_nats=RECORD.val_nats), "x")
     shown = capsys.readouterr().out
     assert "validation 1.3863" in shown and "alone" not in shown
 

@@ -22,7 +22,9 @@ import textgen
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.loading import make_engine
-from textgen.engine.ngrams import NGrams, longest_order
+from textgen.engine.mixture import usual_weights
+from textgen.engine.ngrams import NGrams
+from textgen.evaluation import protocols
 from textgen.evaluation.evaluator import evaluate
 from textgen.files.atomic import locked
 from textgen.files.tensorfile import read_tensors, write_tensors
@@ -132,7 +134,7 @@ def test_metrics_have_the_documented_fields(corpus, tmp_path):
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert set(line) == {
         "step", "epoch", "seconds", "chars_seen", "train_nats", "val_nats", "val_bits", "lr",
-        "grad_norm", "chars_per_second", "network_nats", "ngram_share",
+        "grad_norm", "chars_per_second", "network_nats",
     }  # fmt: skip
     assert line["chars_seen"] == 10 * 2 * 8
     assert line["val_bits"] == pytest.approx(line["val_nats"] / math.log(2))
@@ -142,26 +144,52 @@ def records(folder):
     return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_ngrams_never_cost_anything_and_their_share_is_logged_and_kept(corpus, tmp_path):
+def test_ngrams_help_a_network_that_has_hardly_learnt(corpus, tmp_path):
     result = textgen.train(corpus, out=str(tmp_path / "run"), steps=40, **TINY)
-    lines = records(result.folder)
-    assert all(line["val_nats"] <= line["network_nats"] for line in lines)
-    assert lines[-1]["val_nats"] < lines[-1]["network_nats"] - 0.1  # which has hardly learnt
-    assert all(0 < line["ngram_share"] <= 1 for line in lines)
+    for line in records(result.folder):
+        assert line["val_nats"] < line["network_nats"] - 0.1
+    # So short a text has no tail to fit the weights on.
+    for name in (runs.LAST, runs.BEST):
+        assert np.array_equal(Checkpoint.load(result.folder / name).mixing, usual_weights())
+
+
+@pytest.fixture
+def longer(corpus):
+    """A text of which a tail weighs the network and the n-grams."""
+    draws = np.random.default_rng(0)
+    words = corpus.read_text().split()
+    text = " ".join(words[i] for i in draws.integers(0, 13, 8000))
+    corpus.write_text(text)
+    return corpus
+
+
+@pytest.mark.slow
+def test_the_weights_are_those_that_suit_the_tail_and_are_kept(longer, tmp_path):
+    result = textgen.train(longer, out=str(tmp_path / "run"), steps=4, ngrams=5, **TINY)
     best = Checkpoint.load(result.best)
-    (line,) = [x for x in lines if x["step"] == best.metadata.metrics["step"]]
-    assert best.ngram_weight == line["ngram_share"]
-    assert Checkpoint.load(result.folder / runs.LAST).ngram_weight == lines[-1]["ngram_share"]
+    assert not np.array_equal(best.mixing, usual_weights())
+    assert best.metadata.metrics["val_nats"] == result.val_nats
+    val = best.tokenizer.encode(longer.read_text())[-1500:]
+
+    def nats(mixing):
+        model = make_engine(replace(best, mixing=mixing))
+        return protocols.streamed(model, val, best.tokenizer.counts).mean()
+
+    assert nats(best.mixing) < nats(usual_weights())
 
 
-def test_the_ngrams_are_those_of_the_training_part(corpus, tmp_path):
-    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=2, ngrams=5, **TINY)
-    best, text = Checkpoint.load(result.best), corpus.read_text()
+@pytest.mark.slow
+def test_the_ngrams_are_those_of_the_whole_training_part(longer, tmp_path):
+    result = textgen.train(longer, out=str(tmp_path / "run"), steps=2, ngrams=5, **TINY)
+    best, text = Checkpoint.load(result.best), longer.read_text()
     ids = best.tokenizer.encode(text[: len(text) * 9 // 10])
-    expected = NGrams.count(ids, best.model.vocab, 5)
-    assert best.model.ngrams == best.ngrams.order == 5
-    assert np.array_equal(best.ngrams.grams, expected.grams)
-    assert np.array_equal(best.ngrams.counts, expected.counts)
+    expected = NGrams.count(ids, best.model.vocab, 4).tensors()
+    found = best.ngrams.tensors()
+    assert best.model.ngrams == 5
+    for name in ("next", "shared", "size"):
+        assert np.array_equal(found[name], expected[name])
+    # Its back-off was learned on the tail.
+    assert not np.array_equal(found["odds"], expected["odds"])
 
 
 def test_the_final_figure_is_what_eval_measures(corpus, tmp_path, one_core):
@@ -187,45 +215,55 @@ def test_a_run_can_do_without_ngrams(corpus, tmp_path, one_core):
     best = Checkpoint.load(result.best)
     assert best.ngrams is None
     for line in records(result.folder):
-        assert line["ngram_share"] is None
         assert line["val_nats"] == line["network_nats"]
     measured = evaluate(result.best, corpus, part="val")
     assert measured.nats_per_char == pytest.approx(result.val_nats, abs=1e-5)
 
 
-def test_ngrams_change_nothing_in_how_the_network_is_trained(corpus, tmp_path):
+def test_ngrams_without_a_tail_change_nothing_in_how_the_network_is_trained(corpus, tmp_path):
     for ngrams in (1, 6):
         textgen.train(corpus, out=str(tmp_path / str(ngrams)), steps=20, ngrams=ngrams, **TINY)
     assert same(weights(tmp_path / "1"), weights(tmp_path / "6"))
 
 
-def test_without_a_validation_part_the_ngrams_have_three_tenths(corpus, tmp_path):
-    result = textgen.train(corpus, out=str(tmp_path / "run"), steps=5, split="1,0", **TINY)
+def test_without_a_validation_part_the_weights_are_fitted_all_the_same(longer, tmp_path):
+    result = textgen.train(longer, out=str(tmp_path / "run"), steps=5, split="1,0", **TINY)
+    assert result.val_nats is None
     for name in (runs.LAST, runs.BEST):
-        assert Checkpoint.load(result.folder / name).ngram_weight == 0.3
-    assert {line["ngram_share"] for line in records(result.folder)} == {None}
+        mixing = Checkpoint.load(result.folder / name).mixing
+        assert not np.array_equal(mixing, usual_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, 5])
-def test_ngrams_and_share_of_a_run_that_was_stopped_end_as_of_a_whole_one(corpus, tmp_path, at):
-    options = {**TINY, "steps": 12, "ngrams": 7}
-    textgen.train(corpus, out=str(tmp_path / "whole"), **options)
-    interrupted_run(corpus, tmp_path / "parts", at, **options)
+def test_ngrams_and_weights_of_a_run_that_was_stopped_end_as_of_a_whole_one(longer, tmp_path, at):
+    options = {**TINY, "steps": 8, "ngrams": 7}
+    textgen.train(longer, out=str(tmp_path / "whole"), **options)
+    interrupted_run(longer, tmp_path / "parts", at, **options)
     for name in (runs.LAST, runs.BEST):
         whole, parts = (Checkpoint.load(tmp_path / one / name) for one in ("whole", "parts"))
-        assert whole.ngram_weight == parts.ngram_weight
-        assert whole.ngrams.grams.tobytes() == parts.ngrams.grams.tobytes()
-        assert whole.ngrams.counts.tobytes() == parts.ngrams.counts.tobytes()
+        assert np.array_equal(whole.mixing, parts.mixing)
+        assert same(whole.ngrams.tensors(), parts.ngrams.tensors())
         assert same(whole.weights, parts.weights)
 
 
-def test_ngrams_too_long_for_an_alphabet_are_shortened(tmp_path):
+def test_a_run_that_goes_on_keeps_the_weights_until_it_validates(longer, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(textgen.Interrupted):
+        textgen.train(longer, out=str(folder), stop=stop_after(5), steps=16, ngrams=5, **TINY)
+    mixing = Checkpoint.load(folder / runs.LAST).mixing
+    with pytest.raises(textgen.Interrupted):
+        textgen.train(resume=folder, stop=stop_after(1))
+    assert not np.array_equal(mixing, usual_weights())
+    assert np.array_equal(Checkpoint.load(folder / runs.LAST).mixing, mixing)
+
+
+def test_ngrams_are_as_long_as_asked_for_whatever_the_alphabet(tmp_path):
     path = tmp_path / "many.txt"
     path.write_text("".join(chr(0x4E00 + i) for i in range(3000)) * 2)
     options = {**TINY, "hidden": 4, "steps": 1, "ngrams": 16, "split": "1,0"}
     result = textgen.train(path, out=str(tmp_path / "run"), **options)
-    model = Checkpoint.load(result.best).model
-    assert model.ngrams == longest_order(model.vocab) == 5
+    assert Checkpoint.load(result.best).ngrams.longest == 15
 
 
 def test_a_line_logged_after_the_last_save_is_replaced(corpus, tmp_path):
@@ -299,9 +337,10 @@ def test_best_is_the_checkpoint_that_validated_best(corpus, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_patience_ends_a_run_that_gains_nothing(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("textgen.training.plan.VALIDATIONS", 10)
-    monkeypatch.setattr(Validation, "mix", lambda self, network_nats: (1.0, None))
+    monkeypatch.setattr(Validation, "per_character", lambda self, nats: 1.0)
     options = {**TINY, "steps": 60, "patience": 2}
     result = textgen.train(corpus, out=str(tmp_path / "run"), **options)
     # The first of the validations, one in 6 steps, is the best; two more gain nothing.
@@ -336,10 +375,10 @@ def spend(monkeypatch):
             now += step_seconds
             return update(self, rate)
 
-        def slow_nats(self, stepper, number):
+        def slow_nats(self, network, number, weights_WX=None):
             nonlocal now
             now += step_seconds * number / (3 * TINY["batch"] * TINY["window"])
-            return nats(self, stepper, number)
+            return nats(self, network, number, weights_WX)
 
         monkeypatch.setattr(Trainer, "update", slow_update)
         monkeypatch.setattr(Validation, "nats", slow_nats)
@@ -354,6 +393,29 @@ def test_a_time_budget_is_kept_and_nearly_used_up(corpus, tmp_path, spend, step_
     clock = spend(step_seconds)
     textgen.train(corpus, out=str(tmp_path / "run"), minutes=0.1, **TINY)
     assert 0.8 * 6 < clock() < 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slower", [2, 5])
+def test_on_a_machine_that_slows_down_a_run_still_ends_in_time(
+    corpus, tmp_path, spend, monkeypatch, slower
+):
+    """What is resumed afterwards follows the shortened plan."""
+    clock, plans = spend(0.01), []
+
+    def by_seconds(*arguments):
+        plans.append(plan_by_seconds(*arguments))
+        spend(0.01 * (slower - 1))
+        return plans[-1]
+
+    plan_by_seconds = loop.by_seconds
+    monkeypatch.setattr(loop, "by_seconds", by_seconds)
+    result = textgen.train(corpus, out=str(tmp_path / "run"), minutes=0.1, **TINY)
+    assert clock() < 1.1 * 6
+    assert result.steps < plans[0].steps
+    saved = Checkpoint.load(result.folder / runs.LAST).resume
+    assert saved.step == saved.plan.steps == result.steps
+    assert textgen.train(resume=result.folder).steps == result.steps
 
 
 def test_a_stop_before_the_plan_leaves_nothing(corpus, tmp_path):

@@ -88,6 +88,22 @@ def test_a_plan_by_seconds_ends_in_time_and_wastes_little(
         assert spent >= 0.9 * seconds - 2 * step_seconds
 
 
+@given(st.floats(10, 1e5), *BUDGETS[1:], AVAILABLE, st.floats(1e-6, 1e-3))
+def test_a_plan_leaves_time_for_n_grams(
+    seconds, step_seconds, done, chars, available, ngram_seconds
+):
+    """They read each part once; the network reads it alone and beside them."""
+    assume(seconds > 100 * step_seconds)
+    plan = by_seconds(seconds, step_seconds, done, chars, available, ngram_seconds)
+    alone = (plan.steps - done) * step_seconds
+    spent = 2 * simulated(plan, step_seconds, done, chars) - alone
+    spent += ngram_seconds * (plan.val_chars + plan.final_chars)
+    assert spent <= 1.02 * seconds + step_seconds or plan.steps == done + 1
+    alone = by_seconds(seconds, step_seconds, done, chars, available)
+    assert plan.steps <= 1.02 * alone.steps + 1
+    assert plan.final_chars * ngram_seconds <= 0.05 * seconds
+
+
 @given(*BUDGETS, AVAILABLE)
 def test_however_late_it_is_at_least_one_step_is_left(
     seconds, step_seconds, done, chars, available

@@ -23,7 +23,7 @@ CHOICES = st.fixed_dictionaries(
         "embedding": st.integers(1, 16384),
         "dropout": st.floats(0, 0.9),
         "weight_decay": st.floats(0, 10),
-        "ngrams": st.integers(1, 16),
+        "ngrams": st.integers(1, 64),
         "batch": st.integers(1, 65536),
         "window": st.integers(1, 65536),
         "lr": st.floats(1e-6, 1.0),
@@ -129,3 +129,11 @@ def test_a_wider_layer_never_learns_at_a_higher_rate(cell, one, other):
 def test_equal_inputs_give_equal_sizes(characters, seconds, gflops):
     inputs = SizingInputs(characters, seconds, math.inf, "cpu", gflops)
     assert filled(inputs) == filled(inputs)
+
+
+@given(CHARACTERS, CHARACTERS)
+def test_a_longer_text_never_gets_shorter_n_grams(one, other):
+    less, more = (
+        filled(SizingInputs(n, math.inf, 1e9, "cpu", 0.0)).ngrams for n in sorted((one, other))
+    )
+    assert 1 < less <= more <= 64

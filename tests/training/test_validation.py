@@ -1,29 +1,33 @@
-"""What is held out is measured by the character, with the n-grams at the share that suits."""
+"""What is held out is measured by the character, by the network alone or with the n-grams."""
 
 import numpy as np
 import pytest
+from factories import random_engine
 
 from textgen.config.train import TrainConfig
 from textgen.data.dataset import load_dataset
+from textgen.engine.mixture import Mixture, usual_weights
 from textgen.engine.ngrams import NGrams
 from textgen.evaluation import protocols
+from textgen.training.partner import make_partner
 from textgen.training.validation import Validation
 
 TEXT = "".join(f"line {n} of {n * n}, é and so on\n" for n in range(200))
 
 
-def held_out(tmp_path, ngrams=False, **options):
+def held_out(tmp_path, longest=None, **options):
+    """A dataset, its validation part, and n-grams of contexts up to `longest`."""
     path = tmp_path / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     dataset = load_dataset([path], TrainConfig(**options))
-    counted = NGrams.count(dataset.train, dataset.tokenizer.size, 3) if ngrams else None
-    return dataset, Validation(dataset, counted)
+    partner = longest and make_partner(dataset.train, dataset.tokenizer, longest)
+    return dataset, Validation(dataset, partner), partner
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
 def test_nats_are_per_character(tmp_path, kind):
-    dataset, held = held_out(tmp_path, tokenizer=kind)
-    ngrams = NGrams.count(dataset.train, dataset.tokenizer.size, 2)
+    dataset, held, _ = held_out(tmp_path, tokenizer=kind)
+    ngrams = NGrams.count(dataset.train, dataset.tokenizer.size, 1)
     nats_of_ids = held.nats(ngrams, 10**9)
     text = dataset.tokenizer.decode(np.asarray(dataset.val))
     expected = protocols.measure_text(ngrams, dataset.tokenizer, text, "streamed").nats_per_char
@@ -32,8 +36,8 @@ def test_nats_are_per_character(tmp_path, kind):
 
 
 def test_items_are_read_to_their_ends(tmp_path):
-    dataset, held = held_out(tmp_path, records="lines")
-    ngrams = NGrams.count(dataset.train, dataset.tokenizer.size, 3)
+    dataset, held, _ = held_out(tmp_path, records="lines")
+    ngrams = NGrams.count(dataset.train, dataset.tokenizer.size, 2)
     mark = dataset.tokenizer.boundary_id
     for number in (1, 2, 40, 10**9):
         nats_of_ids = held.nats(ngrams, number)
@@ -47,25 +51,51 @@ def test_items_are_read_to_their_ends(tmp_path):
     assert held.per_character(nats_of_ids) == pytest.approx(expected.nats_per_char, rel=1e-12)
 
 
-def test_the_mixture_is_at_its_best_share(tmp_path):
-    dataset, held = held_out(tmp_path, ngrams=True)
-    network = NGrams.count(np.asarray(dataset.train)[-600:], dataset.tokenizer.size, 5)
-    nats_of_ids = held.nats(network, 10**9)
-    nats, share = held.mix(nats_of_ids)
-    other = held.nats(held.ngrams, 10**9)
-    around = [
-        -np.log((1 - s) * np.exp(-nats_of_ids) + s * np.exp(-other)).mean()
-        for s in (share - 0.01, share, share + 0.01)
-    ]
-    assert 0 < share < 1
-    assert min(around) == around[1] == pytest.approx(nats)
+def mixed(held, partner, network, number):
+    """The nats of the mixture by the protocol itself, with n-grams that remember nothing."""
+    model = Mixture(network, partner.ngrams, usual_weights())
+    tokenizer, ids = held.tokenizer, held.ids[:number]
+    return protocols.streamed(model, ids, tokenizer.counts, tokenizer.unknown_nats)
 
 
-def test_without_ngrams_or_without_a_part_there_is_no_share(tmp_path):
-    _, held = held_out(tmp_path)
-    nats, share = held.mix(np.ones(5))
-    assert (nats, share) == (1.0, None)
-    _, held = held_out(tmp_path, split="1", ngrams=True)
-    assert len(held) == len(held.nats(None, 10)) == 0
-    assert held.mix(held.nats(None, 10)) == (None, None)
+def test_the_mixture_is_measured_with_the_weights_that_are_given(tmp_path):
+    dataset, held, partner = held_out(tmp_path, longest=3)
+    # Asked again, the n-grams remember; of another number of ids the streams are others.
+    for number, seed in ((10**9, 0), (10**9, 1), (50, 1), (100, 1), (50, 0)):
+        network = random_engine(dataset.tokenizer, seed)
+        expected = mixed(held, partner, network, number)
+        found = held.nats(network, number, usual_weights())
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        alone = held.nats(network, number)
+        assert np.abs(alone - found).max() > 0.1
+
+
+def test_streams_of_another_number_of_ids_are_not_those_remembered(tmp_path):
+    dataset, held, partner = held_out(tmp_path, longest=3, split="0.1,0.9")
+    network = random_engine(dataset.tokenizer)
+    for number in (2600, 3700, 2600):
+        expected = mixed(held, partner, network, number)
+        found = held.nats(network, number, usual_weights())
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_what_is_too_much_to_remember_is_read_again(tmp_path, monkeypatch):
+    dataset, held, partner = held_out(tmp_path, longest=3)
+    network = random_engine(dataset.tokenizer)
+    monkeypatch.setattr("textgen.training.validation.MOST_KEPT", 40 * dataset.tokenizer.size)
+    assert held.most() == 40
+    for number in (40, 41, 40):
+        expected = mixed(held, partner, network, number)
+        found = held.nats(network, number, usual_weights())
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_without_a_part_there_is_no_figure_and_without_ngrams_the_network_s(tmp_path):
+    dataset, held, _ = held_out(tmp_path)
+    network = random_engine(dataset.tokenizer)
+    weighted, alone = held.nats(network, 50, usual_weights()), held.nats(network, 50)
+    assert np.array_equal(weighted, alone)
+    assert held.most() == len(held)
+    _, held, _ = held_out(tmp_path, split="1", longest=3)
+    assert len(held) == len(held.nats(None, 10, usual_weights())) == 0
     assert held.per_character(np.zeros(0)) is None

@@ -38,7 +38,6 @@ class ValidationRecord:
     train_nats: float
     val_nats: float | None
     network_nats: float | None
-    ngram_share: float | None
     lr: float
     grad_norm: float
     chars_per_second: float
@@ -107,7 +106,7 @@ class RunLog:
         line = f"step {record.step:,}: network train {_figures(record.train_nats)}"
         if self._val_nats is not None:
             line += f", validation {_figures(self._val_nats)}"
-        if record.ngram_share is not None:
+        if record.network_nats != record.val_nats and record.network_nats is not None:
             line += f", network alone {record.network_nats:.4f} nats"
         self.say(f"{line}, {record.chars_per_second:,.0f} chars/s")
         self.say("    " + sample.replace("\n", "\n    "))

@@ -11,15 +11,16 @@ then on everything depends on the step alone. So a stopped run is resumed exactl
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import torch
 
-from textgen.checkpoint import Checkpoint, Plan, ResumeState, make_engine, runs, with_ngrams
+from textgen.checkpoint import Checkpoint, Plan, ResumeState, runs, stepper_of
 from textgen.config import SampleConfig, TrainConfig, TrainOptions
 from textgen.errors import Interrupted, counted
 from textgen.files import locked
@@ -27,6 +28,7 @@ from textgen.nn import TorchStepper, cpu_settings, memory_checked
 from textgen.sampling import write_texts
 from textgen.training.log import RunLog, ValidationRecord
 from textgen.training.optim import scheduled_rate, warmup_rate
+from textgen.training.partner import MOST_KEPT_IDS, QUICK_IDS
 from textgen.training.plan import WARMUP, by_seconds
 from textgen.training.setup import Setup, resume_setup, start_setup
 from textgen.training.validation import Validation
@@ -35,12 +37,12 @@ from textgen.training.validation import Validation
 SAVE_EVERY = 60.0
 # Seconds of a time budget kept back for the end of the process.
 EXIT_SECONDS = 0.5
+# Of a time budget, by how much a plan may be late before it is shortened.
+SLACK = 0.03
 # Of a time budget, what the warm-up may take at most: the plan needs the rest.
 WARMUP_SHARE = 1 / 5
 # Steps with each number of threads, of which the fastest counts.
 THREAD_TRIALS = 4
-# Weight of the n-grams where there is no validation part to choose it on.
-DEFAULT_NGRAM_WEIGHT = 0.3
 # What is written at each validation: the same draws each time, so that the texts compare.
 VALIDATION_SAMPLE = SampleConfig(length=160, seed=0)
 VALIDATION_RECORDS = SampleConfig(length=160, seed=0, num=8)
@@ -112,6 +114,14 @@ def train(
             runs.discard_if_empty(folder)
 
 
+class Validated(NamedTuple):
+    """When a validation was over, after which step, and how many seconds it took."""
+
+    ended: float
+    step: int
+    took: float
+
+
 class Run:
     """A run in its folder: the loop, and what is measured, said and saved around each step.
 
@@ -130,9 +140,18 @@ class Run:
         self.trainer, self.tokenizer = setup.trainer, setup.dataset.tokenizer
         self.log = RunLog(folder, quiet)
         self.characters_per_id = setup.dataset.characters_per_id()
-        self.held_out = Validation(setup.dataset, setup.ngrams)
+        self.partner = setup.partner
+        self.held_out = Validation(setup.dataset, setup.partner)
         self.progress = setup.progress
+        # Of the mixture, as the last validation fitted them.
+        self.mixing = setup.mixing
         self.training_began = self.saved_at = time.monotonic()
+        # When a time budget is over that began with this process.
+        self.deadline = math.inf
+        if setup.plan is None:
+            self.deadline = started + 60 * (setup.config.minutes or 0) - EXIT_SECONDS
+        # The last validation: when it was over, after which step, and how long it took.
+        self.validated = Validated(time.monotonic(), self.trainer.step, 0.0)
 
     def finish(self) -> TrainResult:
         """Train to the end of the plan, or raise Interrupted; what is planned is saved."""
@@ -141,15 +160,14 @@ class Run:
         with cpu_settings(self.setup.threads):
             try:
                 self.log.report(self.setup.describe(), self.setup.notes)
-                plan = self.setup.plan or self._warm_up(60 * (self.setup.config.minutes or 0))
-                self._loop(plan)
+                plan = self._loop(self.setup.plan or self._warm_up())
             finally:
                 self.log.close()
             return self._conclude(plan)
 
-    def _warm_up(self, seconds: float) -> Plan:
+    def _warm_up(self) -> Plan:
         """Take the first steps, time them, and fix the number of threads and the plan."""
-        end = self.started + seconds - EXIT_SECONDS
+        end = self.deadline
         warm_up_end = self.training_began + WARMUP_SHARE * (end - self.training_began)
         self.log.start(0, None)
         # The first step also makes memory and kernels ready.
@@ -166,6 +184,8 @@ class Run:
             self.trainer.step,
             self.trainer.streams.chars_per_step,
             len(self.held_out),
+            self.partner.seconds_per_id if self.partner else 0.0,
+            self._weighing_seconds(),
         )
 
     def _timed_step(self) -> float:
@@ -191,13 +211,27 @@ class Run:
         self.setup.threads = min(speeds, key=lambda number: speeds[number])
         torch.set_num_threads(self.setup.threads)
 
-    def _loop(self, plan: Plan) -> None:
+    def _weighing_seconds(self) -> float:
+        """Return how long the mixture is weighed at the end, about."""
+        if self.partner is None or self._is_weighed():
+            return 0.0
+        return len(self.partner.kept) * self.partner.seconds_per_id + 1
+
+    def _is_weighed(self) -> bool:
+        """Tell whether the mixture is weighed for good, and the network reads all."""
+        return self.trainer.step > self.trainer.early_steps
+
+    def _loop(self, plan: Plan) -> Plan:
+        """Train to the end of the plan; return it, shortened if the machine became slow."""
         self.log.start(self.trainer.step, plan.steps)
+        if self.trainer.early:
+            self.trainer.early_steps = plan.apart
         if self.trainer.step < plan.steps:
             self._save(plan)
         while self.trainer.step < plan.steps and not self._out_of_patience():
             peak = self.setup.recipe.lr
             self._update(scheduled_rate(self.trainer.step, peak, plan.warmup, plan.steps))
+            plan = self._shortened(plan)
             if plan.validates_at(self.trainer.step):
                 self._validate(plan)
             elif time.monotonic() - self.saved_at > SAVE_EVERY:
@@ -207,6 +241,25 @@ class Run:
                 problem = f"stopped at step {self.trainer.step:,} of {plan.steps:,}, all saved"
                 fix = f"resume it with: textgen train --resume {self.folder}"
                 raise Interrupted(str(self.folder), problem, fix, signal)
+        return plan
+
+    def _shortened(self, plan: Plan) -> Plan:
+        """Return the plan, or one of fewer steps if there is no time for all of them.
+
+        That is looked at before a validation, whose checkpoint then has the plan that is followed,
+        and when there is time for nothing but the end.
+        """
+        step, now = self.trainer.step, time.monotonic()
+        validation = self.validated.took * (1 + plan.final_chars / max(1, plan.val_chars))
+        left = self.deadline - now - validation - self._weighing_seconds()
+        if left > 0 and not plan.validates_at(step):
+            return plan
+        pace = (now - self.validated.ended) / max(1, step - self.validated.step)
+        possible = step + max(0, int(left / pace)) if left < math.inf else plan.steps
+        if possible >= (1 - SLACK) * plan.steps and left > 0:
+            return plan
+        self.log.start(step, min(possible, plan.steps))
+        return dataclasses.replace(plan, steps=min(possible, plan.steps))
 
     def _update(self, learning_rate: float) -> None:
         self.progress.train_nats += self.trainer.update(learning_rate)
@@ -227,9 +280,17 @@ class Run:
 
     def _validate(self, plan: Plan) -> None:
         """Measure, keep the best, and save; weights, streams and random state stay as they are."""
-        network_nats = self.held_out.nats(TorchStepper(self.trainer.model), plan.val_chars)
-        nats, self.progress.ngram_weight = self.held_out.mix(network_nats)
-        record = self._record(nats, self.held_out.per_character(network_nats))
+        network = TorchStepper(self.trainer.model)
+        if self.partner and not self._is_weighed():
+            is_last = self.trainer.step == plan.apart
+            self.mixing = self.partner.fit(network, MOST_KEPT_IDS if is_last else QUICK_IDS)
+        began = time.monotonic()
+        number = min(plan.val_chars, self.held_out.most())
+        network_nats = self.held_out.per_character(self.held_out.nats(network, number))
+        nats = network_nats
+        if self.partner:
+            nats = self.held_out.per_character(self.held_out.nats(network, number, self.mixing))
+        record = self._record(nats, network_nats)
         best = self.progress.best_nats
         is_best = nats is None or best is None or nats < best
         if is_best:
@@ -243,6 +304,8 @@ class Run:
         if is_best:
             checkpoint.save(self.folder / runs.BEST)
         self._save(plan)
+        now = time.monotonic()
+        self.validated = Validated(now, self.trainer.step, now - began)
 
     def _record(self, nats: float | None, network_nats: float | None) -> ValidationRecord:
         """Return the figures of a validation with those of the training before it."""
@@ -255,7 +318,6 @@ class Run:
             train_nats=self._train_nats(),
             val_nats=nats,
             network_nats=network_nats,
-            ngram_share=self.progress.ngram_weight,
             lr=self.progress.learning_rate,
             grad_norm=self.trainer.grad_norm,
             chars_per_second=round(self._speed(), 1),
@@ -263,21 +325,20 @@ class Run:
 
     def _sample(self, checkpoint: Checkpoint) -> str:
         config = VALIDATION_SAMPLE if self.tokenizer.boundary_id is None else VALIDATION_RECORDS
-        texts = write_texts(make_engine(checkpoint), self.tokenizer, [""], config)
+        texts = write_texts(stepper_of(checkpoint), self.tokenizer, [""], config)
         return "\n".join(text.text for text in texts)
 
     def _checkpoint(
         self, metrics: Mapping[str, Any], resume: ResumeState | None = None
     ) -> Checkpoint:
-        weight = self.progress.ngram_weight
         return Checkpoint(
             self.trainer.model.config,
             self.tokenizer,
             self.trainer.model.export(),
             self.setup.metadata(metrics),
             resume,
-            self.setup.ngrams,
-            DEFAULT_NGRAM_WEIGHT if weight is None else weight,
+            self.partner.ngrams if self.partner else None,
+            self.mixing,
         )
 
     def _save(self, plan: Plan) -> None:
@@ -295,21 +356,31 @@ class Run:
         return patience is not None and self.progress.validations_without_gain >= patience
 
     def _conclude(self, plan: Plan) -> TrainResult:
-        """Measure `best` once more, on as much as the plan leaves time for, and print the summary.
+        """Weigh `best` and its n-grams if that is not done, measure them, and print the summary.
 
-        The trainer's model then holds the weights of `best`.
+        It is measured on as much as the plan leaves time for. The trainer's model then holds the
+        weights of `best`.
         """
         best = self.folder / runs.BEST
         nats = self.progress.best_nats
-        if nats is not None and plan.final_chars > plan.val_chars:
+        number = max(plan.final_chars, plan.val_chars)
+        if self.partner or number > plan.val_chars:
             checkpoint = Checkpoint.load(best)
             self.trainer.model.load(checkpoint.weights)
-            # The n-grams are those of the run, whose tables are made already.
-            ready = dataclasses.replace(checkpoint, ngrams=self.setup.ngrams)
-            model = with_ngrams(TorchStepper(self.trainer.model), ready)
-            nats = self.held_out.per_character(self.held_out.nats(model, plan.final_chars))
+            network = TorchStepper(self.trainer.model)
+            if self.partner and not self._is_weighed():
+                self.mixing = self.partner.fit(network)
+            nats = self.held_out.per_character(self.held_out.nats(network, number, self.mixing))
+            if self.partner:
+                metrics = dict(checkpoint.metadata.metrics or {})
+                metadata = dataclasses.replace(
+                    checkpoint.metadata, metrics=metrics | {"val_nats": nats, "val_chars": number}
+                )
+                dataclasses.replace(
+                    checkpoint, mixing=self.mixing, metadata=metadata, ngrams=self.partner.ngrams
+                ).save(best)
         if self._out_of_patience():
             validations = counted(self.progress.validations_without_gain, "validation")
             self.log.say(f"stopped early: no gain in {validations}")
-        self.log.summary(best, nats, self.held_out.characters(plan.final_chars), self._seconds())
+        self.log.summary(best, nats, self.held_out.characters(number), self._seconds())
         return TrainResult(self.folder, best, self.trainer.step, nats)

@@ -20,10 +20,15 @@ WARMUP = 100
 VALIDATIONS = 10
 # Of the training work: for all validations together, and for the evaluation at the end.
 VAL_SHARE, FINAL_SHARE = 0.08, 0.1
+# Of the steps, those in which the network is kept from what the mixture is weighed on: by then it
+# has learnt most of what it will, and can still learn the rest.
+APART = 0.7
 # Of one validation: more characters make the figure hardly more certain.
 MOST_VAL_CHARS = 250_000
 # Of the time left: a machine may grow slower while it works.
 MARGIN = 0.07
+# Of the time left, for the n-grams to read the validation part once.
+NGRAM_SHARE = 0.04
 # A character that is trained on costs as much as so many that are only read.
 FORWARD = 3
 
@@ -34,28 +39,46 @@ def by_steps(steps: int, chars_per_step: int, val_available: int) -> Plan:
     # In characters that are only read.
     work = FORWARD * steps * chars_per_step
     val_chars = min(max(1000, int(VAL_SHARE * work / validations)), MOST_VAL_CHARS, val_available)
+    every = math.ceil(steps / validations)
     return Plan(
         steps=steps,
         warmup=min(WARMUP, max(1, steps // 10)),
-        every=math.ceil(steps / validations),
+        every=every,
         val_chars=val_chars,
         final_chars=min(val_available, max(val_chars, int(FINAL_SHARE * work))),
+        apart=every * round(APART * validations),
     )
 
 
 def by_seconds(
-    seconds: float, step_seconds: float, done: int, chars_per_step: int, val_available: int
+    seconds: float,
+    step_seconds: float,
+    done: int,
+    chars_per_step: int,
+    val_available: int,
+    ngram_seconds: float = 0.0,
+    weighing: float = 0.0,
 ) -> Plan:
     """Return the plan that fills `seconds` after `done` steps, validations and the end included.
 
-    step_seconds: what a step takes, measured on the steps done.
+    step_seconds: what a step takes, measured on the steps done. ngram_seconds: what n-grams take
+    to read an id: each validation reads the same ones, the end perhaps more. weighing: seconds in
+    which the network and the n-grams are weighed at the end.
     """
     steps = done + 1
-    left = (1 - MARGIN) * seconds / step_seconds
-    # What validations cost depends on the steps; three rounds settle it.
-    for _ in range(3):
+    if ngram_seconds:
+        val_available = min(val_available, int(NGRAM_SHARE * seconds / ngram_seconds))
+    for_network = (1 - MARGIN) * (seconds - 2 * ngram_seconds * val_available - weighing)
+    left = for_network / step_seconds
+    # What validations cost depends on the steps; the fewer of the last two rounds are taken, where
+    # they go up and down.
+    before = steps
+    for _ in range(4):
         plan = by_steps(steps, chars_per_step, val_available)
         read = plan.val_chars * math.ceil(steps / plan.every)
         read += plan.final_chars if plan.final_chars > plan.val_chars else 0
-        steps = max(done + 1, done + int(left - read / FORWARD / chars_per_step))
+        # With n-grams the network is measured alone and together with them.
+        read *= 2 if ngram_seconds else 1
+        before, steps = steps, max(done + 1, done + int(left - read / FORWARD / chars_per_step))
+    steps = min(before, steps)
     return replace(by_steps(steps, chars_per_step, val_available), warmup=WARMUP)

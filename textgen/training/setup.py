@@ -20,8 +20,8 @@ import torch
 
 from textgen.checkpoint import Checkpoint, Metadata, Plan, Progress, ResumeState, runs
 from textgen.config import ModelConfig, TrainConfig, option_name, to_json
-from textgen.data import Dataset, RecordStreams, Streams, load_dataset
-from textgen.engine import NGrams, longest_order
+from textgen.data import Dataset, IdSource, RecordStreams, Streams, load_dataset
+from textgen.engine import usual_weights
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError, counted
 from textgen.files import RETRAIN
 from textgen.nn import (
@@ -35,6 +35,7 @@ from textgen.nn import (
 )
 from textgen.tokenizers import Tokenizer
 from textgen.training import sizing
+from textgen.training.partner import Partner, make_partner
 from textgen.training.plan import by_seconds, by_steps
 from textgen.training.sizing import Recipe
 from textgen.training.trainer import Trainer
@@ -62,9 +63,10 @@ class Setup:
         config: the user's settings, with every size and rate of the recipe filled in.
         recipe: the sizes and rates.
         trainer: makes the updates.
-        ngrams: what the network is mixed with, None for a network alone.
+        partner: what the network is mixed with, None for a network alone.
         threads: of the matrix products; a run that begins by the clock may choose fewer.
         notes: sentences for whoever trains.
+        mixing: the rows of weights of the mixture, as the last validation fitted them.
         plan: None until a run with a time budget has measured its speed.
         progress: how far the run has come.
     """
@@ -73,9 +75,10 @@ class Setup:
     config: TrainConfig
     recipe: Recipe
     trainer: Trainer
-    ngrams: NGrams | None
+    partner: Partner | None
     threads: int
     notes: list[str] = field(default_factory=list)
+    mixing: np.ndarray = field(default_factory=usual_weights)
     plan: Plan | None = None
     progress: Progress = field(default_factory=Progress)
 
@@ -162,12 +165,13 @@ def start_setup(
     notes = dataset.notes
     if first:
         notes.append(load_matching_weights(model, dataset.tokenizer, first))
-    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed)
+    partner = _make_partner(dataset, recipe, config)
+    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed, partner)
     notes += _notes_on_streams(trainer, recipe)
-    ngrams = None
-    if recipe.ngrams > 1:
-        ngrams = NGrams.count(dataset.train, dataset.tokenizer.size, recipe.ngrams)
-    setup = Setup(dataset, recipe.fill(config), recipe, trainer, ngrams, threads, notes)
+    if partner and len(partner.ngrams.contexts) + len(partner.kept) < len(dataset.train):
+        counted_ids = f"{len(partner.ngrams.contexts):,} of {len(dataset.train):,} units"
+        notes.append(f"n-grams are counted in the last {counted_ids} (--ngram-megabytes)")
+    setup = Setup(dataset, recipe.fill(config), recipe, trainer, partner, threads, notes)
     if config.minutes is None:
         setup.plan = _plan_by_steps(setup, config, done=0)
     return setup
@@ -220,7 +224,6 @@ def _sizing_inputs(
         bfloat16=multiplies_bfloat16(device) and _has_bfloat16(device),
         vocab=dataset.tokenizer.size,
         mean_record_length=dataset.mean_record_length(),
-        longest_ngram=longest_order(dataset.tokenizer.size),
     )
     if config.minutes:
         return replace(inputs, seconds=config.minutes * 60, gflops=measure_gflops(device))
@@ -237,14 +240,37 @@ def _make_model(recipe: Recipe, seed: int, vocab: int) -> CharRNN:
     return CharRNN(ModelConfig(vocab, **sizes), seed, recipe.dropout, use_bfloat16)
 
 
-def _make_trainer(model: CharRNN, dataset: Dataset, recipe: Recipe, seed: int) -> Trainer:
-    streams: Streams | RecordStreams
-    if (boundary_id := dataset.tokenizer.boundary_id) is None:
-        streams = Streams(dataset.train, recipe.batch, recipe.window, seed)
-    else:
-        ids = np.asarray(dataset.train)
-        streams = RecordStreams(ids, boundary_id, recipe.batch, recipe.window, seed)
-    return Trainer(model, streams, seed, recipe.weight_decay)
+def _make_partner(dataset: Dataset, recipe: Recipe, config: TrainConfig) -> Partner | None:
+    if recipe.ngrams == 1:
+        return None
+    seconds = config.minutes and 60 * config.minutes
+    # An id takes about a byte in the checkpoint.
+    most = round(config.ngram_megabytes * 1e6)
+    longest = recipe.ngrams - 1
+    return make_partner(dataset.train, dataset.tokenizer, longest, seconds, most)
+
+
+def _make_trainer(
+    model: CharRNN, dataset: Dataset, recipe: Recipe, seed: int, partner: Partner | None
+) -> Trainer:
+    """Return a trainer on the training part, at first without what the partner keeps."""
+    boundary_id = dataset.tokenizer.boundary_id
+    if not partner or not len(partner.kept):
+        streams = _make_streams(dataset.train, boundary_id, recipe, seed)
+        return Trainer(model, streams, seed, recipe.weight_decay)
+    early = _make_streams(partner.rest, boundary_id, recipe, seed)
+    sizes = replace(recipe, batch=early.batch, window=early.window)
+    streams = _make_streams(dataset.train, boundary_id, sizes, seed)
+    return Trainer(model, streams, seed, recipe.weight_decay, early)
+
+
+def _make_streams(
+    ids: IdSource, boundary_id: int | None, recipe: Recipe, seed: int
+) -> Streams | RecordStreams:
+    """Return windows over ids, of records where there is a boundary."""
+    if boundary_id is None:
+        return Streams(ids, recipe.batch, recipe.window, seed)
+    return RecordStreams(np.asarray(ids), boundary_id, recipe.batch, recipe.window, seed)
 
 
 def _notes_on_streams(trainer: Trainer, recipe: Recipe) -> list[str]:
@@ -313,12 +339,14 @@ def resume_setup(
     _require_same_texts(dataset, checkpoint.metadata)
     model = _make_model(recipe, config.seed, checkpoint.tokenizer.size)
     model.load(checkpoint.weights)
-    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed)
+    partner = _make_partner(dataset, recipe, config)
+    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed, partner)
     _restore(folder, trainer, state)
     threads = wanted.threads or state.threads
     if threads != state.threads:
         notes.append(f"{threads} threads instead of {state.threads}: no longer exact")
-    setup = Setup(dataset, config, recipe, trainer, checkpoint.ngrams, threads, notes)
+    setup = Setup(dataset, config, recipe, trainer, partner, threads, notes)
+    setup.mixing = checkpoint.mixing
     setup.continue_from(state)
     _extend(setup, wanted)
     return setup
@@ -381,7 +409,8 @@ def _extend(setup: Setup, wanted: TrainConfig) -> None:
     if wanted.minutes:
         pace = setup.progress.step_seconds or setup.earlier_seconds / max(1, done)
         per_step, available = setup.trainer.streams.chars_per_step, len(setup.dataset.val)
-        setup.plan = by_seconds(wanted.minutes * 60, pace, done, per_step, available)
+        per_id = setup.partner.seconds_per_id if setup.partner else 0.0
+        setup.plan = by_seconds(wanted.minutes * 60, pace, done, per_step, available, per_id)
     elif wanted.steps or wanted.epochs:
         setup.plan = _plan_by_steps(setup, wanted, done)
     else:

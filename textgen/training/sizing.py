@@ -21,7 +21,8 @@ WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
 # Characters to train on for each weight in a product: fewer feed a network too little, more would
 # feed a larger one. Found by ablation (docs/log.md).
 CHARS_PER_WEIGHT = 5
-LONGEST_NGRAM = 8
+# Longer n-grams pay in longer texts (docs/log.md, "n-grams without a ceiling").
+LONGEST_NGRAM, LONGEST_NGRAM_OF_LONG, LONG_FROM = 16, 24, 3_000_000
 USUAL_WINDOW = 64
 # Short records run side by side in more streams, up to so many: more gain no speed.
 MOST_STREAMS = 512
@@ -45,7 +46,6 @@ class SizingInputs:
         bfloat16: whether the CPU multiplies such numbers itself.
         vocab: V.
         mean_record_length: in ids, None without records.
-        longest_ngram: the longest that can be counted with V ids.
     """
 
     characters: int
@@ -56,7 +56,6 @@ class SizingInputs:
     bfloat16: bool = False
     vocab: int = 64
     mean_record_length: float | None = None
-    longest_ngram: int = 16
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def choose_recipe(config: TrainConfig, inputs: SizingInputs) -> Recipe:
         layers=layers,
         hidden=hidden,
         embedding=config.embedding or 64,
-        ngrams=min(config.ngrams or LONGEST_NGRAM, inputs.longest_ngram),
+        ngrams=config.ngrams or longest_ngram(inputs.characters),
         batch=config.batch or streams(usual_streams, window, inputs.mean_record_length),
         window=window,
         lr=config.lr or peak_rate(cell, hidden),
@@ -111,6 +110,11 @@ def choose_recipe(config: TrainConfig, inputs: SizingInputs) -> Recipe:
         dropout=dropout(epochs) if config.dropout is None else config.dropout,
         weight_decay=decay(epochs) if config.weight_decay is None else config.weight_decay,
     )
+
+
+def longest_ngram(characters: int) -> int:
+    """Return the length of the longest n-grams of a text."""
+    return LONGEST_NGRAM_OF_LONG if characters > LONG_FROM else LONGEST_NGRAM
 
 
 def precision(cell: str, inputs: SizingInputs) -> str:

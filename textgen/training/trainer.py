@@ -10,7 +10,9 @@ weights, moments, carried state and the step's number are all that it takes to c
 from __future__ import annotations
 
 import math
+import sys
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,7 @@ class Trainer:
 
     Attributes:
         step: how many updates were made.
+        early_steps: updates that read the early streams, if there are any.
         grad_norm: of the last gradient before it was clipped; NaN before the first.
     """
 
@@ -38,9 +41,11 @@ class Trainer:
         streams: Streams | RecordStreams,
         seed: int,
         weight_decay: float = 0.05,
+        early: Streams | RecordStreams | None = None,
     ) -> None:
         self.model = model
         self.streams = streams
+        self.early, self.early_steps = early, sys.maxsize if early else 0
         self.seed = seed
         self.step = 0
         self.grad_norm = math.nan
@@ -53,7 +58,7 @@ class Trainer:
 
         Raises NumericsError, before any weight is touched, when loss or gradient is not finite.
         """
-        x_TB, y_TB, reset_B = self.streams.window_at(*self.streams.position(self.step))
+        x_TB, y_TB, reset_B = self._window()
         self.model.train()
         self.model.dropout.reseed(self.seed, self.step)
         state = self._carried_state(torch.from_numpy(~reset_B))
@@ -71,6 +76,12 @@ class Trainer:
         self._state = tuple(tuple(part.detach() for part in layer) for layer in state)
         self.step += 1
         return nats
+
+    def _window(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the window of this step."""
+        if self.early and self.step < self.early_steps:
+            return self.early.window_at(*self.early.position(self.step))
+        return self.streams.window_at(*self.streams.position(self.step - self.early_steps))
 
     def _carried_state(self, keep_B: Tensor) -> State:
         """Return the state after the last window, zero for the streams that start anew."""
