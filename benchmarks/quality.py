@@ -6,8 +6,8 @@ the protocols `stateful` and `nanogpt`, and with dynamic evaluation; and on the 
 characters of it as it is (`static`) and while it learns from them (`adaptive`). Beside it, in this
 process, on the same parts: n-grams alone, char-rnn's default setting for 100 s, nanoGPT's CPU
 recipe, and the compressors of compressors.py.
-The best checkpoint of a run and the n-grams' share are chosen on the validation part, as `textgen
-train` does. Nothing else should run. Prints a table and writes results/quality-TEXT.json.
+The best checkpoint of a run is chosen on the validation part, as `textgen train` does. Nothing else
+should run. Prints a table and writes results/quality-TEXT.json.
 
 Takes about an hour for a text of a megabyte and longer for a longer one: --minutes and --seeds take
 less, --quick leaves out `nanogpt` and dynamic evaluation, --no-baselines what stands beside.
@@ -35,7 +35,7 @@ from report import QUALITY, table
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.data import corpus
 from textgen.data.splits import Split
-from textgen.engine.ngrams import NGrams, longest_order
+from textgen.engine.ngrams import NGrams
 from textgen.evaluation import protocols
 from textgen.nn.char_rnn import CharRNN, TorchStepper
 from textgen.nn.device import available_cores, cpu_settings
@@ -72,7 +72,6 @@ def measure_textgen(
         "network": measure_network(best, text),
         **measure_adaptive(run, text, dynamic),
         "settings": best.metadata.training,
-        "share": best.ngram_weight,
     }
     if quick:
         return row
@@ -123,9 +122,9 @@ def measure_baselines(text: Path, budget: float) -> Iterator[dict[str, Any]]:
     def timed_row(model: str, start: float, **figures: Any) -> dict[str, Any]:
         return {"model": model, "seconds": time.monotonic() - start, **figures}
 
-    for order in (5, min(8, longest_order(tokenizer.size))):
+    for order in (5, 8, 16):
         start = time.monotonic()
-        ngrams = NGrams.count(ids, tokenizer.size, order)
+        ngrams = NGrams.count(ids, tokenizer.size, order - 1)
         counted = timed_row(f"Kneser-Ney n-grams up to {order}", start, chars_seen=len(ids))
         figures = {
             p: protocols.measure_text(ngrams, tokenizer, val, p).nats_per_char

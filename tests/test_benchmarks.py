@@ -1,4 +1,4 @@
-"""What compressors are charged in the benchmarks, and on which characters."""
+"""What compressors are charged in the benchmarks, and what counts as copied."""
 
 import importlib
 import math
@@ -127,3 +127,28 @@ def test_models_are_measured_on_what_compressors_are(compressors, monkeypatch, t
     monkeypatch.setattr(quality, "evaluate_run", evaluate)
     found = quality.measure_adaptive(tmp_path, tmp_path / "text.txt", ["--dynamic"])
     assert found == {"static": 2.0, "adaptive": 1.5, "adaptive_dynamic": 1.4}
+
+
+def longest_ending(train, text, end):
+    """The longest span of text before `end` that train holds, by trying every one."""
+    return max((n for n in range(1, end + 1) if text[end - n : end] in train), default=0)
+
+
+@given(st.text("ab", min_size=1), st.lists(st.text("abc", min_size=1), min_size=1, max_size=3))
+@example("abab", ["abababab", "ab"])
+@example("a", ["b"])
+def test_matches_are_those_of_a_naive_loop(train, pieces):
+    copying = importlib.import_module("copying")
+    found = copying.match_lengths(train, pieces).tolist()
+    assert found == [longest_ending(train, t, i + 1) for t in pieces for i in range(len(t))]
+
+
+@given(st.text("ab", min_size=1), st.text("abc", min_size=1), st.integers(1, 6))
+def test_share_inside_is_that_of_a_naive_loop(train, text, least):
+    copying = importlib.import_module("copying")
+    inside = set()
+    for begin in range(len(text) - least + 1):
+        if text[begin : begin + least] in train:
+            inside.update(range(begin, begin + least))
+    found = copying.share_inside(copying.match_lengths(train, [text]), least)
+    assert found == len(inside) / len(text)

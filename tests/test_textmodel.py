@@ -1,5 +1,6 @@
 """A loaded model: sample, stream, batch, score; and that none of it needs torch."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -15,8 +16,10 @@ import textgen
 from textgen.checkpoint.loading import make_engine
 from textgen.config.model import CELLS
 from textgen.engine.network import Engine
+from textgen.engine.ngrams import NGrams
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError
 from textgen.evaluation import protocols
+from textgen.textmodel import TextModel
 from textgen.tokenizers.char import CharTokenizer
 
 LETTERS = CharTokenizer.from_text("abcdefgh\n " * 3)
@@ -435,6 +438,24 @@ def test_a_score_by_bytes_or_pieces_is_one_by_characters(kind):
     assert score.nats_per_char == evaluated.nats_per_char
     assert score.nats_per_char == pytest.approx(score.nats.sum() / len(text))
     assert score.unknown_chars == 0
+
+
+def test_learned_is_another_model_that_knows_the_text():
+    ngrams = NGrams.count(LETTERS.encode("gg hh " * 30), LETTERS.size, 5)
+    plain = random_checkpoint(LETTERS, ngrams=6)
+    model, text = TextModel(dataclasses.replace(plain, ngrams=ngrams)), "abcdefgh" * 20
+    before = model.score(text).nats_per_char
+    learned = model.learned(text)
+    assert model.score(text).nats_per_char == before > 2 * learned.score(text).nats_per_char
+    assert len(learned.checkpoint.ngrams.contexts) == len(ngrams.contexts) + 2 * len(text)
+    assert learned.checkpoint.weights is model.checkpoint.weights
+    with pytest.raises(TextError, match="empty"):
+        model.learned("")
+
+
+def test_a_network_alone_cannot_learn_beside_itself(model):
+    with pytest.raises(UsageError, match="network alone"):
+        model.learned("ab")
 
 
 def test_score_of_nothing_is_an_error(model):

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 
@@ -23,10 +24,11 @@ from textgen.checkpoint import (
     stepper_of,
     text_of,
     training_text,
+    with_ngrams,
 )
 from textgen.config import SampleConfig, SampleOptions
 from textgen.data import Spans, longest_shared
-from textgen.engine import Threads, sampling_threads
+from textgen.engine import Engine, Stepper, Threads, sampling_threads
 from textgen.errors import TextError, UsageError
 from textgen.sampling import (
     Constraints,
@@ -77,6 +79,13 @@ class TextModel:
         self._latest: tuple[Any, Constraints] | None = None
         self._threads = Threads(sampling_threads(checkpoint.model.parameters()))
         self._stepper: Any = stepper_of(checkpoint, device)
+
+    @cached_property
+    def _scorer(self) -> Stepper:
+        """What predicts best; what writes copies less (see `checkpoint.loading.writing`)."""
+        if self.checkpoint.ngrams is None:
+            return cast(Stepper, self._stepper)
+        return with_ngrams(self._stepper.network, self.checkpoint)
 
     @property
     def threads(self) -> int:
@@ -232,6 +241,32 @@ class TextModel:
         with self._threads:
             return read_prime(self._stepper, self.tokenizer, pieces, config, state, before)
 
+    def learned(self, text: str) -> TextModel:
+        """Return a model that has learnt from a text by reading it once.
+
+        Its n-grams count the text too, and the mixture leans towards it; the network stays as it
+        is, so this takes no torch. See `adapt` for both.
+
+        Args:
+            text: at least one character; what the model does not know is read as unknown.
+
+        Raises:
+            UsageError: if the model is a network alone.
+            TextError: if the text is empty.
+
+        >>> model.learned(letters).sample("Dear")
+        """
+        from textgen.evaluation import learn_beside
+
+        if self.checkpoint.ngrams is None:
+            raise UsageError("learned", "this model is a network alone", "use adapt")
+        if not text:
+            raise TextError("text", "empty", "give at least 1 character")
+        ids = self.tokenizer.encode(self.reading.apply(text), "replace")
+        network = Engine(self.checkpoint.model, self.checkpoint.weights)
+        with self._threads:
+            return TextModel(learn_beside(network, self.checkpoint, ids), path=self.path)
+
     def check(self, config: SampleConfig | None = None, **options: Unpack[SampleOptions]) -> None:
         """Raise UsageError or TextError for options under which this model can write nothing."""
         self._constraints(SampleConfig.of(config, **options))
@@ -289,7 +324,7 @@ class TextModel:
         from textgen.evaluation import score_text
 
         with self._threads:
-            return score_text(self._stepper, self.tokenizer, text)
+            return score_text(self._scorer, self.tokenizer, text)
 
     def _with_prime(
         self, prime: str | None, config: SampleConfig | None, options: SampleOptions

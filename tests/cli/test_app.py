@@ -19,6 +19,7 @@ import textgen
 from textgen.checkpoint import training_text
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.config.train import TrainConfig
+from textgen.evaluation import protocols
 from textgen.tokenizers.char import CharTokenizer
 from textgen.training.setup import start_setup
 
@@ -203,11 +204,11 @@ class TestEval:
         assert out["nats_per_char"] == pytest.approx(score.nats_per_char, abs=1e-5)
         assert out["chars"] == len(TEXT)
 
-    @pytest.mark.slow
-    def test_nanogpt_protocol(self, home, run, capsys):
+    def test_nanogpt_protocol(self, home, run, capsys, monkeypatch):
+        monkeypatch.setattr(protocols, "NANOGPT_BATCHES", 1)
         words = ["eval", run, "corpus.txt", "--protocol", "nanogpt", "--json"]
         out = json.loads(call(capsys, *words)[1])
-        assert out["protocol"] == "nanogpt" and out["chars"] == 200 * 64 * 256
+        assert out["protocol"] == "nanogpt" and out["chars"] == 64 * 256
 
     def test_errors(self, home, run, capsys):
         assert call(capsys, "eval", run)[0] == 2

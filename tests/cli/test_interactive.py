@@ -13,6 +13,7 @@ from factories import learn_tokenizer, random_checkpoint
 
 from textgen.cli.interactive import MOST_CHOICES, Quit, Session, converse
 from textgen.config.sample import SampleConfig
+from textgen.engine.ngrams import NGrams
 from textgen.errors import MachineError, TextError, TextgenError, UsageError
 from textgen.textmodel import TextModel
 from textgen.tokenizers.char import CharTokenizer
@@ -259,6 +260,30 @@ def test_another_try_after_undo_is_another_text(session):
 
 
 # Options
+
+
+def test_learn_makes_the_model_write_in_the_manner_of_the_text():
+    tokenizer = CharTokenizer.from_text("abcdefgh\n " * 9)
+    plain = random_checkpoint(tokenizer, ngrams=6)
+    counted = NGrams.count(tokenizer.encode("gg hh " * 30), tokenizer.size, 5)
+    session = session_of(
+        TextModel(dataclasses.replace(plain, ngrams=counted)), length=60, temperature=0.3
+    )
+    manner = "abcdefabcdef" * 6
+    say(session, manner)
+    before = session.text
+    before_nats = session.model.score(manner).nats_per_char
+    assert say(session, ":learn") == ""
+    assert session.text == before
+    assert session.model.score(manner).nats_per_char < before_nats
+    with pytest.raises(UsageError, match="nothing to undo"):
+        say(session, ":undo")
+
+
+def test_a_network_alone_learns_nothing(session):
+    say(session, "ab")
+    with pytest.raises(UsageError, match="network alone"):
+        say(session, ":learn")
 
 
 def test_set_changes_what_is_written_from_then_on(session):

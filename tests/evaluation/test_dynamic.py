@@ -8,15 +8,18 @@ import pytest
 import torch
 from factories import assert_equal_arrays, copy_parameters, periodic_ids
 
+from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.config.model import CELLS, ModelConfig
 from textgen.evaluation import dynamic
-from textgen.evaluation.dynamic import adapt_network, choose_rule
+from textgen.evaluation.dynamic import choose_rule, learn_beside
 from textgen.evaluation.protocols import stateful
 from textgen.nn.char_rnn import CharRNN, TorchStepper
 from textgen.nn.dynamic import CHARS_PER_UPDATE, AdaptationRule, AdaptiveStepper
+from textgen.tokenizers.char import CharTokenizer
 
 VOCAB = 6
 COUNTS = np.zeros(VOCAB)
+LETTERS = CharTokenizer.from_text("abcde")
 
 
 def network(cell="gru"):
@@ -27,21 +30,20 @@ def network(cell="gru"):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_learning_returns_another_model_and_leaves_the_first_as_it_was(cell):
-    model, ids = network(cell), periodic_ids(6 * CHARS_PER_UPDATE)
-    learnt = adapt_network(model, AdaptationRule(0.01, 1e-3), ids)
-    assert_equal_arrays(copy_parameters(model), copy_parameters(network(cell)))
-    assert all(p.grad is None for p in model.parameters())
-    stepper = AdaptiveStepper(network(cell), AdaptationRule(0.01, 1e-3))
-    stateful(stepper, ids, COUNTS)
-    assert_equal_arrays(copy_parameters(learnt), copy_parameters(stepper.model))
-    costs = [stateful(TorchStepper(one), ids, COUNTS).mean() for one in (model, learnt)]
+def test_a_network_learns_what_it_reads_beside_a_checkpoint_without_ngrams(cell):
+    ids, learner = periodic_ids(6 * CHARS_PER_UPDATE), network(cell)
+    stepper = AdaptiveStepper(learner, AdaptationRule(0.01, 1e-3))
+    checkpoint = Checkpoint(learner.config, LETTERS, learner.export())
+    assert learn_beside(stepper, checkpoint, ids) is checkpoint
+    costs = [stateful(TorchStepper(one), ids, COUNTS).mean() for one in (network(cell), learner)]
     assert costs[1] < costs[0]
 
 
-def test_a_text_of_one_character_teaches_nothing():
-    learnt = adapt_network(network(), AdaptationRule(0.01, 0.01), np.array([3]))
-    assert_equal_arrays(copy_parameters(learnt), copy_parameters(network()))
+def test_a_text_of_one_character_teaches_a_network_nothing():
+    learner = network()
+    stepper = AdaptiveStepper(learner, AdaptationRule(0.01, 0.01))
+    learn_beside(stepper, Checkpoint(learner.config, LETTERS, learner.export()), np.array([3]))
+    assert_equal_arrays(copy_parameters(learner), copy_parameters(network()))
 
 
 RATES, DECAYS = (1e-4, 0.003, 0.02, 0.3), (0.003, 0.3, 0.9)

@@ -1,13 +1,12 @@
 """Dynamic evaluation and a model that leans towards a text, by library and by command line."""
 
-import dataclasses
 import json
 import math
 import shutil
 
 import numpy as np
 import pytest
-from factories import call
+from factories import assert_equal_tensors, call
 
 import textgen
 from textgen.checkpoint import training_text
@@ -32,9 +31,7 @@ def finished(tmp_path_factory):
     (folder / "corpus.txt").write_text(TEXT)
     (folder / "other.txt").write_text(OTHER)
     run = folder / "checkpoints" / "run"
-    best = textgen.train(folder / "corpus.txt", out=str(run), lr=0.02, **TINY).best
-    # So small a network's own share is next to nothing, and what it learns would not be seen.
-    dataclasses.replace(Checkpoint.load(best), ngram_weight=0.3).save(best)
+    textgen.train(folder / "corpus.txt", out=str(run), lr=0.02, **TINY)
     return folder
 
 
@@ -197,6 +194,43 @@ class TestDynamic:
         assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
 
+class TestAdaptive:
+    def test_what_repeats_is_predicted_better_once_it_was_read(self, home):
+        (home / "again.txt").write_text("zebra quagga okapi. " * 40)
+        result = textgen.evaluate(RUN, "again.txt", adaptive=True)
+        static = textgen.evaluate(RUN, "again.txt")
+        assert result.nats_per_char == pytest.approx(static.nats_per_char, abs=1e-5)
+        assert result.adaptive_nats_per_char < 0.5 * result.nats_per_char
+        assert result.dynamic_nats_per_char is None
+
+    def test_the_network_learns_too_if_asked(self, home, monkeypatch):
+        monkeypatch.setattr(dynamic_module, "choose_rule", lambda *_: AdaptationRule(0.02, 0.0))
+        both = textgen.evaluate(RUN, "other.txt", adaptive=True, dynamic=True)
+        alone = textgen.evaluate(RUN, "other.txt", adaptive=True)
+        assert both.adaptive_nats_per_char is both.dynamic_nats_per_char is None
+        assert both.adaptive_dynamic_nats_per_char != alone.adaptive_nats_per_char
+        assert both.adaptive_dynamic_nats_per_char < both.nats_per_char
+        assert both.dynamic_lr == 0.02
+
+    def test_the_command_line_prints_both_figures(self, home, capsys):
+        code, out, _ = call(capsys, "eval", RUN, "other.txt", "--adaptive", "--json")
+        found = json.loads(out)
+        assert code == 0
+        assert found["adaptive_nats_per_char"] < found["nats_per_char"]
+        bits = found["adaptive_nats_per_char"] / math.log(2)
+        assert found["adaptive_bits_per_char"] == pytest.approx(bits)
+
+    def test_a_network_alone_has_nothing_that_adapts(self, home, capsys):
+        textgen.train("corpus.txt", out="checkpoints/bare", ngrams=1, **TINY | {"steps": 1})
+        code, _, err = call(capsys, "eval", "checkpoints/bare", "other.txt", "--adaptive")
+        assert code == 2 and "network alone" in err
+
+    def test_random_windows_are_not_read_in_order(self, home, capsys):
+        words = ("eval", RUN, "other.txt", "--adaptive", "--protocol", "nanogpt")
+        code, _, err = call(capsys, *words)
+        assert code == 2 and "--adaptive" in err
+
+
 class TestAdapt:
     WORDS = ("sample", RUN, "--length", 120, "--seed", 1, "--temperature", 1)
 
@@ -228,11 +262,12 @@ class TestAdapt:
         text = model.sample(length=120, seed=1, temperature=1.0)
         assert call(capsys, *self.WORDS, "--adapt", "other.txt")[1] == text
 
-    def test_the_ngrams_stay_as_they_were(self, home):
+    def test_the_ngrams_count_the_text_too(self, home):
         model, _ = textgen.adapt(RUN, "other.txt")
         own = textgen.load(RUN).checkpoint
-        assert model.checkpoint.ngram_weight == own.ngram_weight
-        assert np.array_equal(model.checkpoint.ngrams.counts, own.ngrams.counts)
+        assert not np.array_equal(model.checkpoint.mixing, own.mixing)
+        added = len(model.checkpoint.ngrams.contexts) - len(own.ngrams.contexts)
+        assert added == 2 * len(OTHER)
         assert model.checkpoint.model == own.model
         assert any(
             not np.array_equal(array, own.weights[name])
@@ -244,11 +279,12 @@ class TestAdapt:
         model, _ = textgen.adapt(RUN, "strange.txt")
         assert model.tokenizer.alphabet == textgen.load(RUN).tokenizer.alphabet
 
-    def test_a_text_of_one_character_teaches_nothing(self, home):
+    def test_a_text_of_one_character_teaches_the_network_nothing(self, home):
         (home / "one.txt").write_text("a")
         model, _ = textgen.adapt(RUN, "one.txt")
-        expected = textgen.load(RUN).sample(length=50, seed=1)
-        assert model.sample(length=50, seed=1) == expected
+        own = textgen.load(RUN).checkpoint
+        assert_equal_tensors(model.checkpoint.weights, own.weights)
+        assert len(model.checkpoint.ngrams.contexts) == len(own.ngrams.contexts) + 2
 
     @pytest.mark.parametrize("name, words", [("missing.txt", "no such file"), ("none", "no file")])
     def test_a_text_that_is_not_there_is_an_error_of_one_line(self, home, capsys, name, words):
@@ -270,7 +306,7 @@ class TestAdapt:
         assert code == 4 and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("length", [0, 17])
+@pytest.mark.parametrize("length", [0, 65])
 def test_a_length_of_ngrams_out_of_range_is_an_error_of_usage(home, capsys, length):
     words = ["train", "corpus.txt", "--steps", 1, "--ngrams", length, "--out", "checkpoints/new"]
     code, out, err = call(capsys, *words)

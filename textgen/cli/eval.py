@@ -17,7 +17,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--part", metavar="train|val|test", help=help)
     help = "one stream over all of it, or nanoGPT's random windows (default: stateful)"
     parser.add_argument("--protocol", default="stateful", metavar="stateful|nanogpt", help=help)
-    help = "also evaluate while the model learns from what it has read (takes a minute or two)"
+    help = "also evaluate while the n-grams and the mixture learn from each character after it"
+    parser.add_argument("--adaptive", action="store_true", help=help)
+    help = "also evaluate while the network learns from what it has read (takes a minute or two)"
     parser.add_argument("--dynamic", action="store_true", help=help)
     parser.add_argument(
         "--encoding", default="utf-8", metavar="NAME", help="encoding of FILE (default: utf-8)"
@@ -39,6 +41,7 @@ def run(arguments: Namespace) -> None:
         arguments.device,
         arguments.dynamic,
         arguments.encoding,
+        arguments.adaptive,
     )
     figures = result.to_json()
     if arguments.json:
@@ -47,4 +50,4 @@ def run(arguments: Namespace) -> None:
     for name, value in figures.items():
         if isinstance(value, float):
             value = f"{value:.4f}" if value >= 0.01 else f"{value:g}"
-        print(f"{name:<21} {value}")
+        print(f"{name:<30} {value}")

@@ -29,6 +29,7 @@ HELP = r"""text        add it and continue from there; \n and \t are unescaped
 (nothing)   continue
 :N          write N continuations, then type the number of one; anything else takes none
 :undo       take the last step back
+:learn      learn from the text so far, and write on in its manner
 :set --temperature 0.5 --until line ...   change options of textgen sample
 :show       show the whole text
 :save FILE  write the whole text to a file
@@ -137,6 +138,12 @@ class Session:
         self._turns.pop()
         return self.text[-200:] + "\n"
 
+    def _learn(self, _argument: str) -> str:
+        self.model = self.model.learned(self.text)
+        # What was read before is read by other counts now; there is no way back.
+        self._turns = [Turn(self.text, self._read(self.text, None))]
+        return ""
+
     def _set(self, argument: str) -> str:
         try:
             words = shlex.split(argument)
@@ -177,6 +184,7 @@ class Session:
 
 SESSION_COMMANDS: dict[str, Callable[[Session, str], str]] = {
     "undo": Session._undo,
+    "learn": Session._learn,
     "set": Session._set,
     "show": Session._show,
     "save": Session._save,

@@ -4,10 +4,19 @@ checkpoint, text -> evaluator -> protocols -> Result
 """
 
 from textgen.evaluation.dynamic import adapt_checkpoint as adapt_checkpoint
+from textgen.evaluation.dynamic import learn_beside as learn_beside
 from textgen.evaluation.evaluator import evaluate as evaluate
 from textgen.evaluation.protocols import Result as Result
 from textgen.evaluation.protocols import Score as Score
 from textgen.evaluation.protocols import score_text as score_text
 from textgen.evaluation.protocols import streamed as streamed
 
-__all__ = ["Result", "Score", "adapt_checkpoint", "evaluate", "score_text", "streamed"]
+__all__ = [
+    "Result",
+    "Score",
+    "adapt_checkpoint",
+    "evaluate",
+    "learn_beside",
+    "score_text",
+    "streamed",
+]

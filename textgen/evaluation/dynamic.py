@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from textgen.checkpoint import Checkpoint, network_of, read_foreign, training_text
+from textgen.checkpoint import (
+    Checkpoint,
+    adaptive_mixture,
+    network_of,
+    read_foreign,
+    training_text,
+)
+from textgen.engine import Network
 from textgen.errors import TextgenError
 from textgen.evaluation.protocols import stateful
 
@@ -30,7 +37,7 @@ DECAYS = (1e-3, 1e-2)
 def adapt_checkpoint(
     path: Path, text: str | Path, device: str = "cpu"
 ) -> tuple[Checkpoint, AdaptationRule]:
-    """Return a checkpoint that has learnt from a text by reading it once, and how fast it learnt.
+    """Return a checkpoint that has learnt from a text by reading it once, and its network's rule.
 
     Args:
         path: the checkpoint's file, which stays as it is.
@@ -42,24 +49,37 @@ def adapt_checkpoint(
         TextError: if the text is missing or cannot be read.
         MachineError: if the device is not there.
     """
-    from textgen.nn import cpu_settings
+    from textgen.nn import AdaptiveStepper, cpu_settings
 
     checkpoint = Checkpoint.load(path)
     ids = checkpoint.tokenizer.encode(read_foreign(checkpoint.metadata, text).text, "replace")
     network = network_of(checkpoint, device)
     with cpu_settings(1):
         rule = choose_rule_for(path, checkpoint, network)
-        weights = adapt_network(network, rule, ids).export()
-    return dataclasses.replace(checkpoint, weights=weights), rule
+        learner = AdaptiveStepper(network, rule)
+        learnt = learn_beside(learner, checkpoint, ids)
+    return dataclasses.replace(learnt, weights=learner.model.export()), rule
 
 
-def adapt_network(network: CharRNN, rule: AdaptationRule, ids: np.ndarray) -> CharRNN:
-    """Return a copy of a network that has learnt by reading ids (n,) once."""
-    from textgen.nn import AdaptiveStepper
+def learn_beside(network: Network, checkpoint: Checkpoint, ids: np.ndarray) -> Checkpoint:
+    """Return a checkpoint whose n-grams and mixture have learnt from ids (n,), n >= 1.
 
-    learner = copy.deepcopy(network)
-    stateful(AdaptiveStepper(learner, rule), ids, np.zeros(network.config.vocab))
-    return learner
+    Args:
+        network: the checkpoint's, which learns too if it can.
+        checkpoint: it stays as it is.
+        ids: the text that is read once.
+    """
+    no_counts = np.zeros(checkpoint.model.vocab)
+    if checkpoint.ngrams is None:
+        stateful(network, ids, no_counts)
+        return checkpoint
+    model = adaptive_mixture(network, checkpoint)
+    stateful(model, ids, no_counts)
+    # A text of one character is only followed.
+    if len(ids) == 1:
+        model.reader.follow(int(ids[0]))
+    reader = model.reader
+    return dataclasses.replace(checkpoint, ngrams=reader.learned(), mixing=reader.weights_WX)
 
 
 def choose_rule_for(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from textgen.checkpoint import (
     Checkpoint,
+    adaptive_mixture,
+    make_engine,
     network_of,
     read_foreign,
     runs,
@@ -17,7 +19,7 @@ from textgen.checkpoint import (
     with_ngrams,
 )
 from textgen.config import check_choice
-from textgen.engine import Stepper
+from textgen.engine import Engine, Network, Scorer, Threads
 from textgen.errors import UsageError
 from textgen.evaluation.dynamic import choose_rule_for
 from textgen.evaluation.protocols import PROTOCOLS, Result, measure_records, measure_text
@@ -31,6 +33,7 @@ def evaluate(
     device: str = "cpu",
     dynamic: bool = False,
     encoding: str = "utf-8",
+    adaptive: bool = False,
 ) -> Result:
     """Return how well a checkpoint predicts a text file, or a part of the run's own text.
 
@@ -40,8 +43,11 @@ def evaluate(
         part: "train", "val" or "test": that part of the run's own text.
         protocol: "stateful", one stream over the whole text, or "nanogpt", random windows of 256.
         device: where to compute: cpu, cuda, mps, or auto for the fastest there is.
-        dynamic: evaluate a second time while the model learns from what it has read; how fast it
+        dynamic: evaluate a second time while the network learns from what it has read; how fast it
             learns is chosen on the end of its training part.
+        adaptive: evaluate a second time while what stands beside the network learns from each
+            character once it is counted: the n-grams, their back-off, the weights of the mixture;
+            with `dynamic` the network too.
         encoding: of a text that is not the run's own; its newlines and normal form become those of
             the run's.
 
@@ -54,31 +60,65 @@ def evaluate(
 
     >>> evaluate("checkpoints/corpus", "letters.txt").bits_per_char
     """
-    from textgen.nn import AdaptiveStepper, TorchStepper, available_cores, cpu_settings
-
     check_choice("--protocol", protocol, tuple(PROTOCOLS))
-    if dynamic and protocol != "stateful":
+    learns = "--dynamic" if dynamic else "--adaptive" if adaptive else None
+    if learns and protocol != "stateful":
         problem = f"--protocol {protocol} reads no text from beginning to end"
-        raise UsageError("--dynamic", problem, "use --protocol stateful")
+        raise UsageError(learns, problem, "use --protocol stateful")
     path = runs.find_checkpoint(checkpoint)
     model = Checkpoint.load(path)
-    if model.metadata.records and (dynamic or protocol != "stateful"):
-        name = "--dynamic" if dynamic else "--protocol"
+    if model.metadata.records and (learns or protocol != "stateful"):
+        name = learns or "--protocol"
         problem = "needs one text, and this model was trained on records"
         raise UsageError(name, problem, "leave it out")
+    if adaptive and model.ngrams is None:
+        fix = "use --dynamic, or train with n-grams"
+        raise UsageError("--adaptive", "this model is a network alone", fix)
     passage = _read_passage(path, model, text, part, encoding)
+    if adaptive and not dynamic and device == "cpu":
+        # What learns then needs no torch, nor does the network.
+        engine = Engine(model.model, model.weights)
+        with Threads(1):
+            result = _measure(make_engine(model), model, passage, protocol)
+            adapted = _measure(adaptive_mixture(engine, model), model, passage, protocol)
+        return dataclasses.replace(result, adaptive_nats_per_char=adapted.nats_per_char)
+    return _evaluate_in_torch(
+        path, model, text if part else None, passage, protocol, device, dynamic, adaptive
+    )
+
+
+def _evaluate_in_torch(
+    path: Path,
+    model: Checkpoint,
+    named: str | Path | None,
+    passage: training_text.Passage,
+    protocol: str,
+    device: str,
+    dynamic: bool,
+    adaptive: bool,
+) -> Result:
+    """Return the figures of a model whose network is computed by torch; see `evaluate`."""
+    from textgen.nn import AdaptiveStepper, TorchStepper, available_cores, cpu_settings
+
     network = network_of(model, device)
     # At one row a second thread gains little, and loses much beside other programs.
     with cpu_settings(1 if protocol == "stateful" else available_cores()):
-        result = _measure(TorchStepper(network), model, passage, protocol)
-        if not dynamic:
-            return result
-        rule = choose_rule_for(path, model, network, text if part else None, passage)
-        adaptive = _measure(AdaptiveStepper(network, rule), model, passage, protocol)
-    nats = adaptive.nats_per_char
-    return dataclasses.replace(
-        result, dynamic_nats_per_char=nats, dynamic_lr=rule.lr, dynamic_decay=rule.decay
-    )
+        stepper: Network = TorchStepper(network)
+        result = _measure(with_ngrams(stepper, model), model, passage, protocol)
+        if dynamic:
+            rule = choose_rule_for(path, model, network, named, passage)
+            stepper = AdaptiveStepper(network, rule)
+            result = dataclasses.replace(result, dynamic_lr=rule.lr, dynamic_decay=rule.decay)
+        if adaptive:
+            adapted = _measure(adaptive_mixture(stepper, model), model, passage, protocol)
+            if dynamic:
+                nats = adapted.nats_per_char
+                return dataclasses.replace(result, adaptive_dynamic_nats_per_char=nats)
+            return dataclasses.replace(result, adaptive_nats_per_char=adapted.nats_per_char)
+        if dynamic:
+            adapted = _measure(with_ngrams(stepper, model), model, passage, protocol)
+            return dataclasses.replace(result, dynamic_nats_per_char=adapted.nats_per_char)
+    return result
 
 
 def _read_passage(
@@ -93,10 +133,9 @@ def _read_passage(
 
 
 def _measure(
-    network: Stepper, model: Checkpoint, passage: training_text.Passage, protocol: str
+    model: Scorer, checkpoint: Checkpoint, passage: training_text.Passage, protocol: str
 ) -> Result:
-    """Return how well a network predicts a passage together with the model's n-grams."""
-    stepper = with_ngrams(network, model)
+    """Return how well a model predicts a passage."""
     if isinstance(passage, list):
-        return measure_records(stepper, model.tokenizer, passage)
-    return measure_text(stepper, model.tokenizer, passage, protocol)
+        return measure_records(model, checkpoint.tokenizer, passage)
+    return measure_text(model, checkpoint.tokenizer, passage, protocol)

@@ -74,7 +74,10 @@ class Result:
         unknown_chars: those of them outside the alphabet of a model of characters; each costs the
             nats of <unk> plus ln 1,114,112 for saying which.
         bytes_per_char: UTF-8 bytes of the text per character.
-        dynamic_nats_per_char: nats_per_char under dynamic evaluation, if that was asked for.
+        dynamic_nats_per_char: nats_per_char while the network learned from what it had read, if
+            that was asked for.
+        adaptive_nats_per_char: while the n-grams and the mixture did.
+        adaptive_dynamic_nats_per_char: while all of them did.
         dynamic_lr: the learning rate of that evaluation.
         dynamic_decay: how much of what was learnt it forgets at each update.
     """
@@ -85,6 +88,8 @@ class Result:
     unknown_chars: int
     bytes_per_char: float
     dynamic_nats_per_char: float | None = None
+    adaptive_nats_per_char: float | None = None
+    adaptive_dynamic_nats_per_char: float | None = None
     dynamic_lr: float | None = None
     dynamic_decay: float | None = None
 
@@ -109,8 +114,9 @@ class Result:
         del values["bytes_per_char"]
         for name in ("bits_per_char", "bits_per_byte", "perplexity"):
             values[name] = getattr(self, name)
-        if self.dynamic_nats_per_char is not None:
-            values["dynamic_bits_per_char"] = self.dynamic_nats_per_char / math.log(2)
+        for name in ("dynamic", "adaptive", "adaptive_dynamic"):
+            if (nats := values.get(f"{name}_nats_per_char")) is not None:
+                values[f"{name}_bits_per_char"] = nats / math.log(2)
         return values
 
 
