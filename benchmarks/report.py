@@ -20,7 +20,7 @@ every character; `nanogpt` averages over random windows of 256 characters from a
 `dynamic` goes on learning while it reads. `static`, `adaptive` and `adaptive, dynamic` measure the
 first 200,000 characters of that part: of a model as it is, of one whose counts and weights of the
 mixture follow what it has read, and of one whose network does so too. Compressors learn while they
-read, so they stand under `adaptive`. The checkpoint and the n-grams' share are chosen on the
+read, so they stand under `adaptive`. The checkpoint is chosen on the
 part that is reported; everything else was chosen on tiny-shakespeare's (docs/log.md).
 """
 
@@ -88,6 +88,14 @@ CORPORA = {
     "bits_per_byte": "bits per byte|.3f",
     "bits_per_char": "bits per character|.3f",
 }
+COPYING = {
+    "model": "text",
+    "chars": "characters|,",
+    "longest": "longest match|,",
+    "mean": "mean longest match|.2f",
+    "copied_20": "in matches of 20 and more|.1%",
+    "copied_30": "of 30 and more|.1%",
+}
 SAMPLING = {
     "network": "network",
     "threads": "threads",
@@ -133,6 +141,14 @@ def sections() -> Iterator[str]:
         "them; where zpaq's tables grow among them, some are left out.\n\n"
     )
     yield section("Compressors", RESULTS / "compressors.json", COMPRESSORS, note)
+    note = (
+        "What a model writes at temperature 0.8, against its training text: the longest span that "
+        "ends at a character and stands there too, at most and in the mean, and the share of the "
+        "characters that lie in such spans.\n\n"
+    )
+    for path in sorted(RESULTS.glob("copying-*.json")):
+        name = path.stem.partition("-")[2]
+        yield section(f"Copying: {name}", path, COPYING, note)
     note = "Networks alone, without n-grams, one seed each, on the whole validation part.\n\n"
     yield section("Cells", RESULTS / "cells.json", COMPARISON, note)
     note = (
