@@ -29,6 +29,8 @@ import numpy as np
 
 # Bits of the numbers that several ids are packed into for sorting.
 WORD = 64
+# Rows that are compared at a time.
+BLOCK_ROWS = 1 << 20
 
 
 class SortedContexts:
@@ -160,11 +162,15 @@ def shared_lengths(
     lengths = np.zeros(len(ids), dtype=np.uint8)
     alike = np.flatnonzero(followed[1:] == followed[:-1]).astype(np.int32) + 1
     del followed
-    for back in range(0, longest, per_word):
-        difference = words[(places[alike] - back) % len(ids)]
-        difference ^= words[(places[alike - 1] - back) % len(ids)]
-        lengths[alike] += np.minimum(_leading_zeros(difference) // bits, per_word).astype(np.uint8)
-        alike = alike[difference >> np.uint64(WORD - bits * per_word) == 0]
+    # In blocks, since numbers of 64 bits take most of the room.
+    for start in range(0, len(alike), BLOCK_ROWS):
+        block = alike[start : start + BLOCK_ROWS]
+        for back in range(0, longest, per_word):
+            difference = words[(places[block] - back) % len(ids)]
+            difference ^= words[(places[block - 1] - back) % len(ids)]
+            same = np.minimum(_leading_zeros(difference) // bits, per_word)
+            lengths[block] += same.astype(np.uint8)
+            block = block[difference >> np.uint64(WORD - bits * per_word) == 0]
     shared = np.empty_like(lengths)
     shared[rows] = np.minimum(lengths, longest)
     return shared
