@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.engine import backoff
+from textgen.engine import ngrams as ngrams_module
 from textgen.engine.backoff import gather_evidence, learn_odds
 from textgen.engine.ngrams import EXPERTS, NOVEL, PLAIN, NGrams, no_odds
 
@@ -54,7 +55,7 @@ def chain(evidence, odds_CLG, kind, cut):
 @pytest.mark.parametrize("longest", [0, 1, 3, 12])
 def test_evidence_makes_the_probabilities_of_the_ngrams(longest, many, block, monkeypatch):
     monkeypatch.setattr(backoff, "MANY_ROWS", many)
-    monkeypatch.setattr(backoff, "BLOCK", block)
+    monkeypatch.setattr(ngrams_module, "BLOCK", block)
     ngrams, ids = counted(longest=longest), text(80, seed=1)
     evidence = gather_evidence(ngrams, ids)
     odds_CLG = torch.from_numpy(no_odds(longest))

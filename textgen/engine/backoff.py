@@ -19,7 +19,6 @@ import numpy as np
 
 from textgen.engine.contexts import SortedContexts
 from textgen.engine.ngrams import (
-    BLOCK,
     CLASSES,
     EXPERTS,
     MANY_ROWS,
@@ -62,10 +61,9 @@ def learn_odds(ngrams: NGrams, ids: np.ndarray) -> NGrams:
 
 def spans_along(contexts: SortedContexts, ids: np.ndarray) -> np.ndarray:
     """Return the spans (n, 2, K) before each of ids (n,), read from the beginning."""
-    spans = contexts.no_spans(len(ids))
-    for place, next_id in enumerate(ids[:-1].astype(np.int64)):
-        spans[place + 1] = contexts.extend(next_id[None], spans[place : place + 1])[0]
-    return spans
+    beginning = contexts.no_spans(1)
+    after = contexts.extend_along(ids[:-1, None].astype(np.int64), beginning)
+    return np.concatenate([beginning, after[:, 0]])
 
 
 def gather_evidence(ngrams: NGrams, ids: np.ndarray) -> Evidence:
@@ -84,9 +82,7 @@ def _gather_few(
     ngrams: NGrams, ids: np.ndarray, spans_T2K: np.ndarray, kept_T: np.ndarray, evidence: Evidence
 ) -> None:
     """Fill in contexts of few rows, a block of texts at a time."""
-    size = max(1, BLOCK // (2 * max(1, ngrams.longest) * ngrams.vocab))
-    for start in range(0, len(ids), size):
-        block = slice(start, start + size)
+    for block in ngrams.row_blocks(len(ids)):
         shortest = int(kept_T[block].min()) + 1
         spans = spans_T2K[block]
         deepest = int(np.count_nonzero(spans[:, 1] > spans[:, 0], axis=1).max())

@@ -88,6 +88,13 @@ class SortedContexts:
             after_B2K[row, :, :known] = searched + self.starts[next_id]
         return after_B2K
 
+    def extend_along(self, x_TB: np.ndarray, spans_B2K: np.ndarray) -> np.ndarray:
+        """Return the spans (T, B, 2, K) after each of x_TB, which are read one after the other."""
+        spans_TB2K = np.empty((len(x_TB), *spans_B2K.shape), dtype=spans_B2K.dtype)
+        for t, ids_B in enumerate(x_TB):
+            spans_TB2K[t] = spans_B2K = self.extend(ids_B, spans_B2K)
+        return spans_TB2K
+
     def with_text(self, ids: np.ndarray, shared: np.ndarray, copies: int) -> SortedContexts:
         """Return these contexts and, among them, those of a second text, each several times.
 

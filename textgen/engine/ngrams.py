@@ -160,14 +160,16 @@ class NGrams:
     ) -> tuple[np.ndarray, np.ndarray, NGramState]:
         """Return log-probabilities (T B, X, V) after each of x_TB, lengths matched, the state."""
         spans_B2K = (state or self.initial_state(x_TB.shape[1]))[0][0]
-        spans_TB2K = np.empty((len(x_TB), *spans_B2K.shape), dtype=spans_B2K.dtype)
-        for t, ids_B in enumerate(x_TB):
-            spans_TB2K[t] = spans_B2K = self.contexts.extend(ids_B, spans_B2K)
+        spans_TB2K = self.contexts.extend_along(x_TB, spans_B2K)
         spans_N2K = spans_TB2K.reshape(x_TB.size, 2, self.longest)
-        block = max(1, BLOCK // (2 * max(1, self.longest) * self.vocab))
-        parts = [spans_N2K[start : start + block] for start in range(0, len(spans_N2K), block)]
-        experts_NXV = np.concatenate([self.log_probabilities(spans) for spans in parts])
-        return experts_NXV, self.matched(spans_N2K), ((spans_B2K,),)
+        experts_NXV = np.concatenate(
+            [self.log_probabilities(spans_N2K[block]) for block in self.row_blocks(len(spans_N2K))]
+        )
+        return experts_NXV, self.matched(spans_N2K), ((spans_TB2K[-1],),)
+
+    def row_blocks(self, rows: int) -> Iterator[slice]:
+        """Yield rows in stretches for which there is room for the counts of all lengths."""
+        return blocks((rows, 1), 2 * max(1, self.longest) * self.vocab)
 
     def nats(
         self, x_TB: np.ndarray, y_TB: np.ndarray, state: NGramState | None
@@ -397,10 +399,10 @@ def _unpack(packed: np.ndarray, size: int, dtype: np.dtype) -> np.ndarray:
     return np.frombuffer(data, dtype=dtype.newbyteorder("<")).astype(dtype)
 
 
-def blocks(shape_TB: tuple[int, ...], vocab: int) -> Iterator[slice]:
-    """Yield the steps in stretches for which there is room for so many probabilities."""
+def blocks(shape_TB: tuple[int, ...], numbers: int) -> Iterator[slice]:
+    """Yield the steps in stretches for which there is room for so many numbers of each id."""
     steps, rows = shape_TB
-    size = max(1, BLOCK // (rows * vocab))
+    size = max(1, BLOCK // (rows * numbers))
     for start in range(0, steps, size):
         yield slice(start, start + size)
 
