@@ -5,10 +5,12 @@ import pytest
 from factories import random_engine
 
 from textgen.engine import reading as module
+from textgen.engine import recent
 from textgen.engine.mixture import mix, usual_weights
 from textgen.engine.network import log_softmax
-from textgen.engine.ngrams import EXPERTS, NGrams, lengthen, smooth
-from textgen.engine.reading import AdaptiveMixture, Reader, Recent, Signs
+from textgen.engine.ngrams import CLASSES, EXPERTS, NGrams, lengthen, smooth
+from textgen.engine.reading import AdaptiveMixture, Corrections, Guesses, Reader, climb_odds
+from textgen.engine.recent import GUESSES, Signs
 from textgen.evaluation.protocols import stateful
 from textgen.tokenizers.char import CharTokenizer
 
@@ -27,11 +29,8 @@ def repeating(n, seed=0):
     return np.concatenate([stretches[i] for i in draws.integers(0, 12, n // 9 + 1)])[:n]
 
 
-def reader_of(ids, **changes):
-    reader = Reader(NGrams.count(ids, VOCAB, LONGEST), usual_weights(), SIGNS)
-    for name, value in changes.items():
-        setattr(reader, name, value)
-    return reader
+def reader_of(ids):
+    return Reader(NGrams.count(ids, VOCAB, LONGEST), usual_weights(), SIGNS)
 
 
 def read(reader, ids, logits):
@@ -100,11 +99,11 @@ def test_what_was_read_counts_double_beside_the_training_text(text, monkeypatch)
     Novel counts mark one of several alike, and which one depends on the order they are looked at;
     how many there are after a context does not.
     """
-    monkeypatch.setattr(module, "RATES_3", np.zeros(3))
-    monkeypatch.setattr(module, "ODDS_RATE", 0.0)
-    monkeypatch.setattr(module, "GUESS_RATE", 0.0)
+    monkeypatch.setattr(module, "RATES_4", np.zeros(4))
+    for rate in ("ODDS_RATE", "GUESS_RATE", "CORRECTION_RATE", "FIRST_GUESS_WEIGHT"):
+        monkeypatch.setattr(module, rate, 0.0)
     train, logits_V = random_ids(50, seed=7), np.random.default_rng(8).normal(size=VOCAB)
-    reader = reader_of(train, guess_weights_G=np.zeros(module.GUESSES))
+    reader = reader_of(train)
     said = read(reader, text, [logits_V] * len(text))
     for count in range(1, len(text), 7):
         counts_CLV = naive_counts(train, text[:count].tolist())
@@ -112,7 +111,7 @@ def test_what_was_read_counts_double_beside_the_training_text(text, monkeypatch)
         shares, left, _ = smooth(counts_CLV[:, :, None], reader.ngrams.odds_CLG, 0)
         experts_1XV = np.full((1, len(EXPERTS), VOCAB), 1 / VOCAB)
         lengthen(experts_1XV, shares, left, 0, LONGEST)
-        expected = mix(logits_V[None], np.log(experts_1XV), np.array([matched]), reader.weights_WX)
+        expected = mix(logits_V[None], np.log(experts_1XV), np.array([matched]), usual_weights())
         np.testing.assert_allclose(said[count - 1], expected[0], atol=1e-9)
 
 
@@ -125,14 +124,72 @@ def test_a_text_that_repeats_itself_becomes_cheap():
     assert nats[-300:].mean() < 0.45
 
 
-def test_guesses_help_where_words_come_again(monkeypatch):
-    ids, logits = repeating(1500, seed=10), np.zeros((1500, VOCAB))
-    costs = []
-    for rate, weight in ((module.GUESS_RATE, 0.08), (0.0, 0.0)):
-        monkeypatch.setattr(module, "GUESS_RATE", rate)
-        reader = reader_of(random_ids(500), guess_weights_G=np.full(module.GUESSES, weight))
-        costs.append(-read(reader, ids, logits)[np.arange(1499), ids[1:]].mean())
-    assert costs[0] < costs[1]
+def cost(ids, monkeypatch, **changes):
+    """Return the nats of ids but the first, where reading has other constants."""
+    with monkeypatch.context() as patch:
+        for name, value in changes.items():
+            patch.setattr(module, name, value)
+        said = read(reader_of(random_ids(500)), ids, np.zeros((len(ids), VOCAB)))
+    return -said[np.arange(len(ids) - 1), ids[1:]].mean()
+
+
+def test_what_reading_learns_helps_where_words_come_again(monkeypatch):
+    """Each of guesses, corrections, and weights."""
+    ids = repeating(1500, seed=10)
+    usual = cost(ids, monkeypatch)
+    assert usual < cost(ids, monkeypatch, GUESS_RATE=0.0, FIRST_GUESS_WEIGHT=0.0)
+    assert usual < cost(ids, monkeypatch, CORRECTION_RATE=0.0)
+    assert usual < cost(ids, monkeypatch, RATES_4=np.zeros(4))
+
+
+def test_a_correction_is_what_the_derivative_asks_for():
+    """By hand: of two ids that came in one context, each goes up by the rate when it comes."""
+    corrections, rate = Corrections(), module.CORRECTION_RATE
+    halves_V = np.full(VOCAB, 0.5)
+    for next_id in (1, 2):
+        corrections.add_to(np.zeros(VOCAB), [(4,)])
+        corrections.learn(next_id, halves_V)
+    scores_V = np.zeros(VOCAB)
+    corrections.add_to(scores_V, [(3,), (4,)])
+    np.testing.assert_allclose(scores_V, [0, rate * 0.5, rate, 0, 0])
+
+
+def test_guesses_that_hold_raise_a_score_and_those_that_fail_lower_it():
+    guesses, probabilities_V = Guesses(), np.full(VOCAB, 1 / VOCAB)
+    for _ in range(50):
+        guesses.add_to(np.zeros(VOCAB), [(0, 1, 2), (GUESSES - 1, 3, 4)])
+        guesses.learn(2, probabilities_V)
+    scores_V = np.zeros(VOCAB)
+    guesses.add_to(scores_V, [(0, 1, 1), (GUESSES - 1, 3, 3), (1, 1, 4)])
+    assert scores_V[1] > 0 > scores_V[3]
+    assert scores_V[4] == 0
+
+
+def test_odds_climb_the_likelihood_of_what_came():
+    """Against a difference quotient of the chain's own logarithm."""
+    draws = np.random.default_rng(15)
+    counts_CL1V = draws.integers(0, 4, (2, 4, 1, VOCAB))
+    odds_CLG = np.exp(draws.normal(size=(2, LONGEST + 1, CLASSES**2)))
+    next_id = 3
+
+    def log_likelihood(odds_CLG, kind):
+        shares, left, _ = smooth(counts_CL1V, odds_CLG, 0)
+        p = 1 / VOCAB
+        for level in range(4):
+            p = left[kind, level, 0] * p + shares[kind, level, 0, next_id]
+        return np.log(p)
+
+    for kind in (0, 1):
+        climbed = odds_CLG.copy()
+        smoothed = smooth(counts_CL1V, odds_CLG, 0)
+        climb_odds(climbed, smoothed, kind, LONGEST, next_id)
+        slopes = np.log(climbed / odds_CLG) / module.ODDS_RATE
+        for place in smoothed[2][kind, :, 0].tolist():
+            moved = odds_CLG.copy()
+            moved.reshape(-1)[place] *= np.exp(1e-6)
+            rise = log_likelihood(moved, kind) - log_likelihood(odds_CLG, kind)
+            np.testing.assert_allclose(slopes.reshape(-1)[place], rise / 1e-6, atol=1e-5)
+        assert np.count_nonzero(slopes) <= 4
 
 
 def test_as_a_scorer_it_charges_what_the_reader_says_step_by_step():
@@ -153,29 +210,17 @@ def test_what_was_learned_predicts_the_text_better():
     read(reader, ids[:600], np.zeros((600, VOCAB)))
     before, after = (
         ngrams.nats(ids[600:-1, None], ids[601:, None], None)[0].mean()
-        for ngrams in (reader.ngrams, reader.learned())
+        for ngrams in (reader.ngrams, reader.learned()[0])
     )
     assert after < 0.7 * before
 
 
-def test_half_of_what_was_read_is_dropped_when_there_is_no_more_room(monkeypatch):
-    """A text of one period predicts itself as well from the half that is kept."""
-    monkeypatch.setattr(module, "CAPACITY", 64)
+def test_a_text_of_one_period_predicts_itself_from_the_half_that_is_kept(monkeypatch):
+    monkeypatch.setattr(recent, "CAPACITY", 64)
     ids = np.tile(random_ids(16, seed=14), 30)
     said = read(reader_of(random_ids(100)), ids, np.zeros((len(ids), VOCAB)))
     nats = -said[np.arange(len(ids) - 1), ids[1:]]
     assert nats[200:].max() < 0.5
-    recent = Recent(VOCAB, LONGEST)
-    for next_id in ids.tolist():
-        recent.append(next_id, 0)
-        assert recent.count <= 64
-
-
-def test_signs_of_characters_and_bytes():
-    signs = Signs.of_symbols([b"", b"a", b"7", b"\n", b" ", "é".encode(), b"\xc3"])
-    assert signs.is_word_V.tolist() == [False, True, True, False, False, True, True]
-    assert signs.newline == 3
-    assert Signs.of_symbols([b"", b"a"]).newline == -1
 
 
 def test_a_network_that_diverged_gives_no_number_and_no_warning():

@@ -55,6 +55,10 @@ def cost(model, ids, tokenizer):
     return read_ids(model, ids, tokenizer)[1:].mean()
 
 
+# A word of its own makes up the last of the stretches that are kept.
+WITH_OWN_WORD = text(28_035) + "XYZQ" * 45 + text(1785)
+
+
 # What is kept
 
 
@@ -62,7 +66,8 @@ def test_stretches_from_all_over_are_kept_and_all_is_counted_in_the_end(made):
     data, partner, _ = made
     n = len(data.train)
     size = n // 20 // 8
-    ends = [n * stretch // 8 for stretch in range(1, 9)]
+    # Each is in the middle of an eighth.
+    ends = [n * stretch // 8 - (n - n // 20) // 16 for stretch in range(1, 9)]
     ids, is_kept = np.asarray(data.train), np.zeros(n, dtype=bool)
     for end in ends:
         is_kept[end - size : end] = True
@@ -101,7 +106,7 @@ def test_where_it_is_a_small_part_it_stays_uncounted(tmp_path, monkeypatch, reco
 
 def test_what_is_fitted_was_not_counted_in_what_is_kept(tmp_path):
     """A word of its own would make the n-grams sure of it, and worth all the weight."""
-    content = text(29_820) + "XYZQ" * 45
+    content = WITH_OWN_WORD
     data = dataset(tmp_path, content, split="1")
     partner = make_partner(data.train, data.tokenizer, longest=7)
     network = random_engine(data.tokenizer, scale=0.01)
@@ -144,7 +149,7 @@ def setup_of(tmp_path, content, **options):
 
 @pytest.mark.slow
 def test_the_network_is_not_trained_on_it_at_first(tmp_path):
-    content = text(29_820) + "XYZQ" * 45
+    content = WITH_OWN_WORD
     setup = setup_of(tmp_path, content)
     tokenizer = setup.dataset.tokenizer
     seen = set(trained_on(setup.trainer.early).tolist())
@@ -204,6 +209,16 @@ def test_of_a_long_text_only_the_end_is_counted(tmp_path):
     assert np.array_equal(partner.ngrams.contexts.next_ids, whole.contexts.next_ids)
     assert len(partner.rest) + len(partner.kept) == len(data.train)
     assert np.array_equal(np.asarray(partner.rest)[:6000], np.asarray(data.train)[:6000])
+
+
+def test_what_the_cap_loses_is_told(tmp_path):
+    """Each quarter of the text has words of its own, so that to count them all is a gain."""
+    content = text(40_000)
+    swapped = content.translate(str.maketrans("abcdefgh", "hgfedcba"))
+    data = dataset(tmp_path, content[:20_000] + swapped[:20_000] + content[20_000:], split="1")
+    partner = make_partner(data.train, data.tokenizer, 3, most_counted=30_000)
+    assert partner.nats_lost > 0
+    assert make_partner(data.train, data.tokenizer, 3).nats_lost == 0
 
 
 def test_of_a_very_long_text_only_the_end_is_kept(tmp_path, monkeypatch):

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from textgen.config.model import CELLS, ModelConfig
 from textgen.config.train import TrainConfig
-from textgen.training.sizing import SizingInputs, choose_recipe, decay, dropout, peak_rate
+from textgen.training.sizing import (
+    UNDROPPED_EPOCHS,
+    SizingInputs,
+    choose_recipe,
+    decay,
+    dropout,
+    peak_rate,
+)
 
 CHARACTERS = st.integers(2, 10**12)
 DEVICES = st.sampled_from(["cpu", "cuda", "mps"])
@@ -137,3 +144,16 @@ def test_a_longer_text_never_gets_shorter_n_grams(one, other):
         filled(SizingInputs(n, math.inf, 1e9, "cpu", 0.0)).ngrams for n in sorted((one, other))
     )
     assert 1 < less <= more <= 64
+
+
+@given(CHARACTERS, SECONDS, SPEEDS)
+def test_products_in_bfloat16_never_give_a_narrower_network(characters, seconds, gflops):
+    without, with_it = (
+        filled(SizingInputs(characters, seconds, math.inf, "cpu", gflops, bfloat16=bfloat16)).hidden
+        for bfloat16 in (False, True)
+    )
+    assert without <= with_it
+
+
+def test_a_text_that_is_read_a_few_times_needs_no_dropout():
+    assert dropout(UNDROPPED_EPOCHS) == 0 < dropout(1.1 * UNDROPPED_EPOCHS)

@@ -20,7 +20,7 @@ from textgen.engine.ngrams import NGramState as NGramState
 from textgen.engine.ngrams import blocks as blocks
 from textgen.engine.reading import AdaptiveMixture as AdaptiveMixture
 from textgen.engine.reading import Reader as Reader
-from textgen.engine.reading import Signs as Signs
+from textgen.engine.recent import Signs as Signs
 from textgen.engine.stepper import Network as Network
 from textgen.engine.stepper import Scorer as Scorer
 from textgen.engine.stepper import Stepper as Stepper

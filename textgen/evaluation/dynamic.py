@@ -78,8 +78,8 @@ def learn_beside(network: Network, checkpoint: Checkpoint, ids: np.ndarray) -> C
     # A text of one character is only followed.
     if len(ids) == 1:
         model.reader.follow(int(ids[0]))
-    reader = model.reader
-    return dataclasses.replace(checkpoint, ngrams=reader.learned(), mixing=reader.weights_WX)
+    ngrams, weights_WX = model.reader.learned()
+    return dataclasses.replace(checkpoint, ngrams=ngrams, mixing=weights_WX)
 
 
 def choose_rule_for(

@@ -5,7 +5,8 @@ part are kept from the network for most of the training; the n-grams are first c
 their back-off and the weights of the mixture are fitted on them, and only then are they counted
 too. The validation part chooses nothing but the checkpoint. A single stretch at the end would do
 as well, were it not that the text that follows is most like it: a network that has not read it
-predicts that text far worse (docs/log.md, "n-grams without a ceiling").
+predicts that text far worse; so the last stretch too has text behind it that is read from the first
+step on (docs/log.md, "n-grams without a ceiling", "the network's hundred seconds").
 
     >>> partner = make_partner(ids, tokenizer, longest=15)
     >>> weights_WX = partner.fit(TorchStepper(network))
@@ -13,6 +14,7 @@ predicts that text far worse (docs/log.md, "n-grams without a ceiling").
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -41,9 +43,9 @@ from textgen.tokenizers import Tokenizer
 KEPT_SHARE, MOST_KEPT_IDS = 0.05, 100_000
 # Ids for each second of a time budget: reading them takes a twentieth of it.
 KEPT_PER_SECOND = 600
-# Stretches that are kept from the network, the last at the end.
+# Stretches that are kept from the network, each in the middle of its share of the text.
 STRETCHES = 8
-# From a longer text only one is kept, as the others would have to be cut out of a copy.
+# From a longer text only its end is kept, as others would have to be cut out of a copy.
 LONG_TEXT = 100_000_000
 # Log-probabilities remembered of them, and of the validation part.
 MOST_KEPT = 24_000_000
@@ -62,6 +64,8 @@ class Partner:
         rest: the ids that the network trains on at first.
         kept: (n,) those that it does not, perhaps none.
         seconds_per_id: what the n-grams take to read an id.
+        nats_lost: about what the n-grams alone lose on each id where they are not counted in all of
+            the text.
     """
 
     ngrams: NGrams
@@ -69,6 +73,7 @@ class Partner:
     kept: np.ndarray
     tokenizer: Tokenizer
     seconds_per_id: float
+    nats_lost: float = 0.0
     _fitted: NGrams | None = None
     _said: dict[int, Replay] = field(default_factory=dict)
 
@@ -117,12 +122,31 @@ def make_partner(
     if len(kept) > RECOUNT_SHARE * (len(ids) - begin):
         counted = NGrams.count(ids[begin:], tokenizer.size, longest)
         ngrams = NGrams(counted.contexts, fitted.odds_CLG)
-    partner = Partner(ngrams, rest, kept, tokenizer, 0.0, fitted)
+    partner = Partner(ngrams, rest, kept, tokenizer, 0.0, _fitted=fitted)
+    if begin:
+        doublings = math.log2(len(ids) / (len(ids) - begin))
+        partner.nats_lost = doublings * nats_of_doubling(fitted, rest, kept)
     started = time.monotonic()
     number = min(1000, len(kept))
     fitted.along(kept[:number, None].astype(np.int64), None)
     partner.seconds_per_id = (time.monotonic() - started) / number
     return partner
+
+
+def nats_of_doubling(ngrams: NGrams, counted: IdSource, kept: np.ndarray) -> float:
+    """Return how much better n-grams predict an id for each doubling of the text they count.
+
+    It is half of what they have gained by the last two. counted: the ids that end with what they
+    were counted in. kept: other ids.
+    """
+    quarter = counted[-max(1, len(ngrams.contexts) // 4) :]
+    fewer = NGrams.count(quarter, ngrams.vocab, ngrams.longest)
+    ids_T1 = kept[:QUICK_IDS, None].astype(np.int64)
+    less, more = (
+        model.nats(ids_T1[:-1], ids_T1[1:], None)[0].mean()
+        for model in (NGrams(fewer.contexts, ngrams.odds_CLG), ngrams)
+    )
+    return float(max(0.0, less - more) / 2)
 
 
 def set_aside(
@@ -134,12 +158,15 @@ def set_aside(
     """
     stretches = STRETCHES if len(ids) <= LONG_TEXT else 1
     rest, kept, before = [], [], 0
+    behind = 0 if stretches == 1 else ((len(ids) - begin) - number) // (2 * stretches)
     for stretch in range(1, stretches + 1):
-        last = cut_at_record(ids, begin + (len(ids) - begin) * stretch // stretches, tokenizer)
+        end = begin + (len(ids) - begin) * stretch // stretches - behind
+        last = cut_at_record(ids, end, tokenizer)
         first = cut_at_record(ids, max(before, last - number // stretches), tokenizer)
         rest.append((before, first))
         kept.append(np.asarray(ids[first:last]))
         before = last
+    rest.append((before, len(ids)))
     return _join(ids, rest), np.concatenate(kept)
 
 

@@ -170,7 +170,10 @@ def start_setup(
     notes += _notes_on_streams(trainer, recipe)
     if partner and len(partner.ngrams.contexts) + len(partner.kept) < len(dataset.train):
         counted_ids = f"{len(partner.ngrams.contexts):,} of {len(dataset.train):,} units"
-        notes.append(f"n-grams are counted in the last {counted_ids} (--ngram-megabytes)")
+        notes.append(
+            f"n-grams are counted in the last {counted_ids} (--ngram-megabytes), which costs them "
+            f"alone about {partner.nats_lost:.3f} nats a unit"
+        )
     setup = Setup(dataset, recipe.fill(config), recipe, trainer, partner, threads, notes)
     if config.minutes is None:
         setup.plan = _plan_by_steps(setup, config, done=0)
@@ -228,7 +231,9 @@ def _sizing_inputs(
     if config.minutes:
         return replace(inputs, seconds=config.minutes * 60, gflops=measure_gflops(device))
     if config.steps:
-        chars_per_step = (config.batch or 16) * (config.window or sizing.USUAL_WINDOW)
+        chars_per_step = (config.batch or sizing.CPU_STREAMS) * (
+            config.window or sizing.USUAL_WINDOW
+        )
         return replace(inputs, budget_chars=config.steps * float(chars_per_step))
     return replace(inputs, budget_chars=(config.epochs or 1) * characters)
 

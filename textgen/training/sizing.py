@@ -20,17 +20,20 @@ from textgen.config import TrainConfig
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
 # Characters to train on for each weight in a product: fewer feed a network too little, more would
 # feed a larger one. Found by ablation (docs/log.md).
-CHARS_PER_WEIGHT = 5
+CHARS_PER_WEIGHT = 6.5
 # Longer n-grams pay in longer texts (docs/log.md, "n-grams without a ceiling").
 LONGEST_NGRAM, LONGEST_NGRAM_OF_LONG, LONG_FROM = 16, 24, 3_000_000
 USUAL_WINDOW = 64
 # Short records run side by side in more streams, up to so many: more gain no speed.
 MOST_STREAMS = 512
-# Training reaches this share of the probed speed; all of it with products in bfloat16, which the
-# probe does not measure.
-EFFICIENCY = 0.8
-# Products of layers narrower than this reach only a share of that speed, in proportion.
-FULL_WIDTH = 640
+# Streams side by side where nothing is set: 16 gain less speed, 64 less from each character.
+CPU_STREAMS, GPU_STREAMS = 32, 64
+# Of the probed speed, which is that of float32, what training reaches: with products in float32 and
+# in bfloat16; and the widths below which it reaches less, in proportion.
+EFFICIENCY, FULL_WIDTH = 0.6, 256
+BFLOAT16_EFFICIENCY, BFLOAT16_FULL_WIDTH = 1.5, 640
+# Up to so many passes over a text dropout takes more than it gives.
+UNDROPPED_EPOCHS, DROPOUT_PER_DOUBLING = 4, 0.25
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def choose_recipe(config: TrainConfig, inputs: SizingInputs) -> Recipe:
     layers = config.layers or 1
     hidden = config.hidden or width(inputs, layers)
     window = config.window or USUAL_WINDOW
-    usual_streams = 16 if inputs.device == "cpu" else 64
+    usual_streams = CPU_STREAMS if inputs.device == "cpu" else GPU_STREAMS
     epochs = affordable(inputs, hidden, layers) / inputs.characters
     return Recipe(
         cell=cell,
@@ -152,7 +155,9 @@ def affordable(inputs: SizingInputs, hidden: int, layers: int) -> float:
     """
     if math.isfinite(inputs.budget_chars):
         return inputs.budget_chars
-    efficiency = (1.0 if inputs.bfloat16 else EFFICIENCY) * min(1.0, hidden / FULL_WIDTH)
+    efficiency = EFFICIENCY * min(1.0, hidden / FULL_WIDTH)
+    if inputs.bfloat16:
+        efficiency = BFLOAT16_EFFICIENCY * min(1.0, hidden / BFLOAT16_FULL_WIDTH)
     products = weights(hidden, layers) + hidden * max(0, inputs.vocab - 64)
     return efficiency * inputs.seconds * inputs.gflops * 1e9 / (6 * products)
 
@@ -166,7 +171,8 @@ def peak_rate(cell: str, hidden: int) -> float:
 
 def dropout(epochs: float) -> float:
     """Return the dropout rate for a text that is read so many times: more for more."""
-    return round(min(0.5, max(0.0, 0.126 * math.log2(max(1.0, epochs)) - 0.1)), 2)
+    doublings = math.log2(max(1.0, epochs / UNDROPPED_EPOCHS))
+    return round(min(0.5, DROPOUT_PER_DOUBLING * doublings), 2)
 
 
 def decay(epochs: float) -> float:
