@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from textgen.analysis import baselines
 from textgen.analysis.baselines import PPMD_ORDERS, measure_baselines, measure_ppmd, ppmd, xz, zstd
-from textgen.engine.ngrams import DISCOUNTS_C4, NOVEL, NGrams
+from textgen.engine.ngrams import NGrams
+from textgen.engine.smoothing import DISCOUNTS_C4, NOVEL
 from textgen.evaluation.protocols import measure_text
 from textgen.tokenizers.char import CharTokenizer
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from textgen.engine import backoff
 from textgen.engine import ngrams as ngrams_module
-from textgen.engine.backoff import gather_evidence, learn_odds
-from textgen.engine.ngrams import EXPERTS, NOVEL, PLAIN, NGrams, no_odds
+from textgen.engine.backoff import climb_odds, gather_evidence, learn_odds
+from textgen.engine.ngrams import NGrams
+from textgen.engine.smoothing import CLASSES, EXPERTS, NOVEL, PLAIN, no_odds, smooth
 
 VOCAB = 6
 # The longest chain of each kind of counts.
@@ -111,3 +112,30 @@ def test_odds_are_finite_and_positive_whatever_the_text(ids, longest):
     # So they can be saved and loaded.
     again = NGrams.from_tensors(learned.tensors(), VOCAB, longest)
     np.testing.assert_allclose(again.odds_CLG, learned.odds_CLG, rtol=1e-6)
+
+
+def test_odds_climb_the_likelihood_of_what_came():
+    """Against a difference quotient of the chain's own logarithm."""
+    draws = np.random.default_rng(15)
+    counts_CL1V = draws.integers(0, 4, (2, 4, 1, VOCAB))
+    odds_CLG = np.exp(draws.normal(size=(2, 6 + 1, CLASSES**2)))
+    next_id = 3
+
+    def log_likelihood(odds_CLG, kind):
+        shares, left, _ = smooth(counts_CL1V, odds_CLG, 0)
+        p = 1 / VOCAB
+        for level in range(4):
+            p = left[kind, level, 0] * p + shares[kind, level, 0, next_id]
+        return np.log(p)
+
+    for kind in (0, 1):
+        climbed = odds_CLG.copy()
+        smoothed = smooth(counts_CL1V, odds_CLG, 0)
+        climb_odds(climbed, smoothed, kind, 6, next_id)
+        slopes = np.log(climbed / odds_CLG) / backoff.ODDS_RATE
+        for place in smoothed[2][kind, :, 0].tolist():
+            moved = odds_CLG.copy()
+            moved.reshape(-1)[place] *= np.exp(1e-6)
+            rise = log_likelihood(moved, kind) - log_likelihood(odds_CLG, kind)
+            np.testing.assert_allclose(slopes.reshape(-1)[place], rise / 1e-6, atol=1e-5)
+        assert np.count_nonzero(slopes) <= 4

@@ -31,7 +31,8 @@ from textgen.engine.mixture import (
     weight_rows,
 )
 from textgen.engine.network import Engine
-from textgen.engine.ngrams import EXPERTS, NGrams
+from textgen.engine.ngrams import NGrams
+from textgen.engine.smoothing import EXPERTS
 from textgen.errors import NumericsError
 from textgen.evaluation import protocols
 from textgen.nn.char_rnn import CharRNN, TorchStepper

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.engine import ngrams as module
-from textgen.engine.ngrams import DISCOUNTS_C4, EXPERTS, NOVEL, NGrams, classify, no_odds
+from textgen.engine.ngrams import NGrams
+from textgen.engine.smoothing import DISCOUNTS_C4, EXPERTS, NOVEL, no_odds
 
 
 class Naive:
@@ -134,13 +135,6 @@ def test_one_id_of_context_by_hand():
     after = 0.93 * short + np.array([0.07, 0, 0.07]) / 2
     logs_BXV, _ = model.step(np.array([1]), None)
     np.testing.assert_allclose(np.exp(logs_BXV[0, 0]), after, rtol=1e-12)
-
-
-def test_contexts_are_classed_by_doublings_of_the_ids_that_follow():
-    totals = classify(np.ones(9, dtype=int), np.array([1, 2, 3, 4, 7, 8, 31, 63, 64]))
-    assert totals.tolist() == [0, 1, 1, 2, 2, 3, 4, 5, 6]
-    distinct = classify(np.array([1, 2, 3, 4, 6, 7, 11, 26, 1000]), np.ones(9, dtype=int))
-    assert (distinct // 8).tolist() == [0, 1, 2, 3, 3, 4, 5, 7, 7]
 
 
 @given(texts(), st.lists(st.integers(0, 4), min_size=1, max_size=4))

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from factories import random_engine
 
+from textgen.engine import backoff, recent
 from textgen.engine import reading as module
-from textgen.engine import recent
 from textgen.engine.mixture import mix, usual_weights
 from textgen.engine.network import log_softmax
-from textgen.engine.ngrams import CLASSES, EXPERTS, NGrams, lengthen, smooth
-from textgen.engine.reading import AdaptiveMixture, Corrections, Guesses, Reader, climb_odds
+from textgen.engine.ngrams import NGrams
+from textgen.engine.reading import AdaptiveMixture, Corrections, Guesses, Reader
 from textgen.engine.recent import GUESSES, Signs
+from textgen.engine.smoothing import EXPERTS, lengthen, smooth
 from textgen.evaluation.protocols import stateful
 from textgen.tokenizers.char import CharTokenizer
 
@@ -100,7 +101,8 @@ def test_what_was_read_counts_double_beside_the_training_text(text, monkeypatch)
     how many there are after a context does not.
     """
     monkeypatch.setattr(module, "RATES_4", np.zeros(4))
-    for rate in ("ODDS_RATE", "GUESS_RATE", "CORRECTION_RATE", "FIRST_GUESS_WEIGHT"):
+    monkeypatch.setattr(backoff, "ODDS_RATE", 0.0)
+    for rate in ("GUESS_RATE", "CORRECTION_RATE", "FIRST_GUESS_WEIGHT"):
         monkeypatch.setattr(module, rate, 0.0)
     train, logits_V = random_ids(50, seed=7), np.random.default_rng(8).normal(size=VOCAB)
     reader = reader_of(train)
@@ -163,33 +165,6 @@ def test_guesses_that_hold_raise_a_score_and_those_that_fail_lower_it():
     guesses.add_to(scores_V, [(0, 1, 1), (GUESSES - 1, 3, 3), (1, 1, 4)])
     assert scores_V[1] > 0 > scores_V[3]
     assert scores_V[4] == 0
-
-
-def test_odds_climb_the_likelihood_of_what_came():
-    """Against a difference quotient of the chain's own logarithm."""
-    draws = np.random.default_rng(15)
-    counts_CL1V = draws.integers(0, 4, (2, 4, 1, VOCAB))
-    odds_CLG = np.exp(draws.normal(size=(2, LONGEST + 1, CLASSES**2)))
-    next_id = 3
-
-    def log_likelihood(odds_CLG, kind):
-        shares, left, _ = smooth(counts_CL1V, odds_CLG, 0)
-        p = 1 / VOCAB
-        for level in range(4):
-            p = left[kind, level, 0] * p + shares[kind, level, 0, next_id]
-        return np.log(p)
-
-    for kind in (0, 1):
-        climbed = odds_CLG.copy()
-        smoothed = smooth(counts_CL1V, odds_CLG, 0)
-        climb_odds(climbed, smoothed, kind, LONGEST, next_id)
-        slopes = np.log(climbed / odds_CLG) / module.ODDS_RATE
-        for place in smoothed[2][kind, :, 0].tolist():
-            moved = odds_CLG.copy()
-            moved.reshape(-1)[place] *= np.exp(1e-6)
-            rise = log_likelihood(moved, kind) - log_likelihood(odds_CLG, kind)
-            np.testing.assert_allclose(slopes.reshape(-1)[place], rise / 1e-6, atol=1e-5)
-        assert np.count_nonzero(slopes) <= 4
 
 
 def test_as_a_scorer_it_charges_what_the_reader_says_step_by_step():

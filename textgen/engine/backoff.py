@@ -18,19 +18,15 @@ import dataclasses
 import numpy as np
 
 from textgen.engine.contexts import SortedContexts
-from textgen.engine.ngrams import (
-    CLASSES,
-    EXPERTS,
-    MANY_ROWS,
-    NGrams,
-    classify,
-    discount,
-)
+from textgen.engine.ngrams import MANY_ROWS, NGrams
+from textgen.engine.smoothing import CLASSES, EXPERTS, classify, discount
 
 CLIMB_STEPS, CLIMB_RATE = 40, 0.15
 CLIMB_MEAN, CLIMB_SQUARE = 0.9, 0.99
 # Pulls a class that is hardly ever met towards no change, in nats per unit of the logarithm.
 PULL = 1e-4
+# Where each id is learned from as it is read.
+ODDS_RATE = 0.02
 # A share of nothing or of all has no odds.
 LEAST_LEFT = 1e-6
 
@@ -170,3 +166,37 @@ def _climb(log_odds: np.ndarray, kind: int, cut: int, evidence: Evidence, vocab:
             * (mean / (1 - CLIMB_MEAN**step))
             / (np.sqrt(square / (1 - CLIMB_SQUARE**step)) + 1e-5)
         )
+
+
+def climb_odds(
+    odds_CLG: np.ndarray,
+    smoothed: tuple[np.ndarray, np.ndarray, np.ndarray],
+    kind: int,
+    longest: int,
+    next_id: int,
+) -> None:
+    """Let factors of odds climb the likelihood of an id under a chain of contexts, in place.
+
+    The derivative is that of the whole text, with shares (1 - e) q.
+
+    Args:
+        odds_CLG: the factors.
+        smoothed: what `smooth` made of the counts of one text with them.
+        kind: of counts.
+        longest: where the chain ends.
+        next_id: the id that came.
+    """
+    shares_CL1V, left_CL1, places_CL1 = smoothed
+    levels = min(longest + 1, left_CL1.shape[1])
+    left = left_CL1[kind, :levels, 0].tolist()
+    share = shares_CL1V[kind, :levels, 0, next_id].tolist()
+    p, shorter = 1 / shares_CL1V.shape[-1], []
+    for e, q in zip(left, share, strict=True):
+        shorter.append(p)
+        p = e * p + q
+    slopes, passed = [], 1 / p
+    for e, q, low in zip(left[::-1], share[::-1], shorter[::-1], strict=True):
+        slopes.append(passed * e * (low * (1 - e) - q))
+        passed *= e
+    places = places_CL1[kind, :levels, 0]
+    odds_CLG.reshape(-1)[places] *= np.exp(ODDS_RATE * np.array(slopes[::-1]))

@@ -20,7 +20,8 @@ from __future__ import annotations
 import numpy as np
 
 from textgen.engine.network import ignore_overflow, log_softmax
-from textgen.engine.ngrams import EXPERTS, NGrams, blocks
+from textgen.engine.ngrams import NGrams, blocks
+from textgen.engine.smoothing import EXPERTS
 from textgen.engine.stepper import Network, StepperState
 
 # The network's state with the n-grams' behind it, as if that were one more layer: so it is taken

@@ -28,17 +28,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from textgen.engine.backoff import climb_odds
 from textgen.engine.mixture import ROWS, weight_rows
 from textgen.engine.network import ignore_overflow, log_softmax
-from textgen.engine.ngrams import EXPERTS, MANY_ROWS, NOVEL, PLAIN, NGrams, lengthen, smooth
+from textgen.engine.ngrams import MANY_ROWS, NGrams
 from textgen.engine.recent import GUESSES, RUNS, Recent, Signs, Surroundings
+from textgen.engine.smoothing import EXPERTS, NOVEL, PLAIN, lengthen, smooth
 from textgen.engine.stepper import Network, StepperState
 
 # What an id that was read counts for, beside one of the training text.
 NEW_COUNT = 2
-# Rates at which the weights, the logarithms of the odds, the weights of guesses and the corrections
-# climb. Found by trial (docs/log.md, "what reading learns").
-WEIGHT_RATE, ODDS_RATE, GUESS_RATE, CORRECTION_RATE = 0.001, 0.02, 0.002, 0.05
+# Rates at which the weights, the weights of guesses and the corrections climb. Found by trial
+# (docs/log.md, "what reading learns").
+WEIGHT_RATE, GUESS_RATE, CORRECTION_RATE = 0.001, 0.002, 0.05
 # Of the weights for all, for an agreement, for a length, and for the newest id: what holds for all
 # changes slowest.
 RATES_4 = WEIGHT_RATE * np.array([0.3, 1.0, 1.0, 3.0])
@@ -170,40 +172,6 @@ class Reader:
         self.recent.append(next_id, shared)
         self.surroundings.append(next_id)
         self.spans_12K = self.ngrams.contexts.extend(np.array([next_id]), self.spans_12K)
-
-
-def climb_odds(
-    odds_CLG: np.ndarray,
-    smoothed: tuple[np.ndarray, np.ndarray, np.ndarray],
-    kind: int,
-    longest: int,
-    next_id: int,
-) -> None:
-    """Let factors of odds climb the likelihood of an id under a chain of contexts, in place.
-
-    The derivative is that of module `backoff`, with shares (1 - e) q.
-
-    Args:
-        odds_CLG: the factors.
-        smoothed: what `smooth` made of the counts of one text with them.
-        kind: of counts.
-        longest: where the chain ends.
-        next_id: the id that came.
-    """
-    shares_CL1V, left_CL1, places_CL1 = smoothed
-    levels = min(longest + 1, left_CL1.shape[1])
-    left = left_CL1[kind, :levels, 0].tolist()
-    share = shares_CL1V[kind, :levels, 0, next_id].tolist()
-    p, shorter = 1 / shares_CL1V.shape[-1], []
-    for e, q in zip(left, share, strict=True):
-        shorter.append(p)
-        p = e * p + q
-    slopes, passed = [], 1 / p
-    for e, q, low in zip(left[::-1], share[::-1], shorter[::-1], strict=True):
-        slopes.append(passed * e * (low * (1 - e) - q))
-        passed *= e
-    places = places_CL1[kind, :levels, 0]
-    odds_CLG.reshape(-1)[places] *= np.exp(ODDS_RATE * np.array(slopes[::-1]))
 
 
 class Guesses:

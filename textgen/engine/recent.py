@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from textgen.engine.ngrams import NOVEL, PLAIN
+from textgen.engine.smoothing import NOVEL, PLAIN
 
 # Contexts of this length and longer are found by comparing, shorter ones are counted.
 LEAST_MATCH = 3
