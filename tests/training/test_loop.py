@@ -359,7 +359,8 @@ def test_a_finished_run_stays_as_it_is_and_can_be_extended(corpus, tmp_path):
 
 @pytest.fixture
 def spend(monkeypatch):
-    """A clock of training's own, moved by what training does; call it with a step's seconds.
+    """A clock of training's own, moved by what training does; call it with a step's seconds, and
+    perhaps with steps that take a multiple of them.
 
     A character that is only read takes a third of what one that is trained on does. Returns the
     function that tells the time.
@@ -367,12 +368,12 @@ def spend(monkeypatch):
     now = 0.0
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
 
-    def at(step_seconds):
+    def at(step_seconds, slow=range(0), factor=1):
         update, nats = Trainer.update, Validation.nats
 
         def slow_update(self, rate):
             nonlocal now
-            now += step_seconds
+            now += step_seconds * (factor if self.step in slow else 1)
             return update(self, rate)
 
         def slow_nats(self, network, number, weights_WX=None):
@@ -416,6 +417,14 @@ def test_on_a_machine_that_slows_down_a_run_still_ends_in_time(
     saved = Checkpoint.load(result.folder / runs.LAST).resume
     assert saved.step == saved.plan.steps == result.steps
     assert textgen.train(resume=result.folder).steps == result.steps
+
+
+@pytest.mark.slow
+def test_a_slow_moment_does_not_cost_a_run_its_time(corpus, tmp_path, spend):
+    """A tenth of the steps takes four times as long; what is left is used all the same."""
+    clock = spend(0.01, slow=range(150, 200), factor=4)
+    textgen.train(corpus, out=str(tmp_path / "run"), minutes=0.1, **TINY)
+    assert 0.8 * 6 < clock() < 1.1 * 6
 
 
 def test_a_stop_before_the_plan_leaves_nothing(corpus, tmp_path):

@@ -254,7 +254,10 @@ class Run:
         left = self.deadline - now - validation - self._weighing_seconds()
         if left > 0 and not plan.validates_at(step):
             return plan
-        pace = (now - self.validated.ended) / max(1, step - self.validated.step)
+        # A slow moment is not taken for a slow machine, nor the other way round.
+        latest = (now - self.validated.ended) / max(1, step - self.validated.step)
+        usual = (now - self.training_began) / max(1, step - self.setup.first_step)
+        pace = (latest + usual) / 2
         possible = step + max(0, int(left / pace)) if left < math.inf else plan.steps
         if possible >= (1 - SLACK) * plan.steps and left > 0:
             return plan

@@ -51,6 +51,8 @@ LONG_TEXT = 100_000_000
 MOST_KEPT = 24_000_000
 # Ids on which weights are fitted while the network is still in training.
 QUICK_IDS = 10_000
+# Ids that are read to know how long that takes.
+TIMED_IDS = 1000
 # Where they are a smaller part of the text, counting them too is not worth the time.
 RECOUNT_SHARE = 0.02
 
@@ -126,11 +128,17 @@ def make_partner(
     if begin:
         doublings = math.log2(len(ids) / (len(ids) - begin))
         partner.nats_lost = doublings * nats_of_doubling(fitted, rest, kept)
-    started = time.monotonic()
-    number = min(1000, len(kept))
-    fitted.along(kept[:number, None].astype(np.int64), None)
-    partner.seconds_per_id = (time.monotonic() - started) / number
+    partner.seconds_per_id = _time_reading(fitted, kept)
     return partner
+
+
+def _time_reading(ngrams: NGrams, ids: np.ndarray) -> float:
+    """Return the seconds that an id takes, once what most texts ask for has been made."""
+    first, second = np.array_split(ids[: 2 * TIMED_IDS, None].astype(np.int64), 2)
+    _, _, state = ngrams.along(first, None)
+    started = time.monotonic()
+    ngrams.along(second, state)
+    return (time.monotonic() - started) / len(second)
 
 
 def nats_of_doubling(ngrams: NGrams, counted: IdSource, kept: np.ndarray) -> float:

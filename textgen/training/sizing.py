@@ -31,9 +31,9 @@ CPU_STREAMS, GPU_STREAMS = 32, 64
 # Of the probed speed, which is that of float32, what training reaches: with products in float32 and
 # in bfloat16; and the widths below which it reaches less, in proportion.
 EFFICIENCY, FULL_WIDTH = 0.6, 256
-BFLOAT16_EFFICIENCY, BFLOAT16_FULL_WIDTH = 1.5, 640
+BFLOAT16_EFFICIENCY, BFLOAT16_FULL_WIDTH = 1.15, 450
 # Up to so many passes over a text dropout takes more than it gives.
-UNDROPPED_EPOCHS, DROPOUT_PER_DOUBLING = 4, 0.25
+UNDROPPED_EPOCHS, DROPOUT_PER_DOUBLING = 4, 0.2
 
 
 @dataclass(frozen=True)
