@@ -123,7 +123,7 @@ def test_dropout_rises_with_the_epochs_and_is_a_valid_rate(one, other):
 @given(st.floats(0, 1e9), st.floats(0, 1e9))
 def test_weight_decay_rises_with_the_epochs_within_bounds(one, other):
     less, more = sorted((one, other))
-    assert 0.1 <= decay(less) <= decay(more) <= 0.3
+    assert 0.25 <= decay(less) <= decay(more) <= 0.4
 
 
 @given(st.sampled_from(CELLS), st.integers(1, 16384), st.integers(1, 16384))

@@ -177,4 +177,4 @@ def dropout(epochs: float) -> float:
 
 def decay(epochs: float) -> float:
     """Return the weight decay for a text that is read so many times: more for more."""
-    return round(min(0.3, max(0.1, 0.02 * epochs)), 3)
+    return round(min(0.4, max(0.25, 0.04 * epochs)), 3)
