@@ -106,8 +106,7 @@ def test_where_it_is_a_small_part_it_stays_uncounted(tmp_path, monkeypatch, reco
 
 def test_what_is_fitted_was_not_counted_in_what_is_kept(tmp_path):
     """A word of its own would make the n-grams sure of it, and worth all the weight."""
-    content = WITH_OWN_WORD
-    data = dataset(tmp_path, content, split="1")
+    data = dataset(tmp_path, WITH_OWN_WORD, split="1")
     partner = make_partner(data.train, data.tokenizer, longest=7)
     network = random_engine(data.tokenizer, scale=0.01)
     heard = []
@@ -149,8 +148,7 @@ def setup_of(tmp_path, content, **options):
 
 @pytest.mark.slow
 def test_the_network_is_not_trained_on_it_at_first(tmp_path):
-    content = WITH_OWN_WORD
-    setup = setup_of(tmp_path, content)
+    setup = setup_of(tmp_path, WITH_OWN_WORD)
     tokenizer = setup.dataset.tokenizer
     seen = set(trained_on(setup.trainer.early).tolist())
     assert set(tokenizer.encode("XYZQ").tolist()) <= set(trained_on(setup.trainer.streams).tolist())
@@ -227,6 +225,8 @@ def test_of_a_very_long_text_only_the_end_is_kept(tmp_path, monkeypatch):
     rest, kept = set_aside(data.train, 800, data.tokenizer)
     assert np.array_equal(kept, np.asarray(data.train)[-800:])
     assert np.array_equal(np.asarray(rest), np.asarray(data.train)[:-800])
+    plain = np.asarray(data.train)
+    assert np.shares_memory(set_aside(plain, 800, data.tokenizer)[0], plain), "it is no copy"
 
 
 # What was said

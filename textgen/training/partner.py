@@ -174,7 +174,8 @@ def set_aside(
         rest.append((before, first))
         kept.append(np.asarray(ids[first:last]))
         before = last
-    rest.append((before, len(ids)))
+    if before < len(ids):
+        rest.append((before, len(ids)))
     return _join(ids, rest), np.concatenate(kept)
 
 

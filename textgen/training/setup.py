@@ -231,10 +231,8 @@ def _sizing_inputs(
     if config.minutes:
         return replace(inputs, seconds=config.minutes * 60, gflops=measure_gflops(device))
     if config.steps:
-        chars_per_step = (config.batch or sizing.CPU_STREAMS) * (
-            config.window or sizing.USUAL_WINDOW
-        )
-        return replace(inputs, budget_chars=config.steps * float(chars_per_step))
+        streams, window = config.batch or sizing.CPU_STREAMS, config.window or sizing.USUAL_WINDOW
+        return replace(inputs, budget_chars=float(config.steps * streams * window))
     return replace(inputs, budget_chars=(config.epochs or 1) * characters)
 
 
