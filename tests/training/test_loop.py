@@ -421,10 +421,13 @@ def test_on_a_machine_that_slows_down_a_run_still_ends_in_time(
 
 @pytest.mark.slow
 def test_a_slow_moment_does_not_cost_a_run_its_time(corpus, tmp_path, spend):
-    """A tenth of the steps takes four times as long; what is left is used all the same."""
-    clock = spend(0.01, slow=range(150, 200), factor=4)
-    textgen.train(corpus, out=str(tmp_path / "run"), minutes=0.1, **TINY)
-    assert 0.8 * 6 < clock() < 1.1 * 6
+    """A hundred steps take three times as long, just before it is looked whether time will do.
+
+    Were all the steps to come thought to be as slow as the latest, 15.4 seconds would be used.
+    """
+    clock = spend(0.01, slow=range(500, 600), factor=3)
+    textgen.train(corpus, out=str(tmp_path / "run"), minutes=0.3, **TINY)
+    assert 0.86 * 18 < clock() < 1.1 * 18
 
 
 def test_a_stop_before_the_plan_leaves_nothing(corpus, tmp_path):
