@@ -23,6 +23,8 @@ from textgen.data import corpus, download, registry
 
 TEXT = b"Who's there?\nNay, answer me.\n" * 1000
 DIGEST = hashlib.sha256(TEXT).hexdigest()
+# As it was written before UTF-8, on another system.
+OLDER = "¿Quién está ahí?\r\n".encode("cp1252")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -49,6 +51,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def good(self):
         self.send(TEXT, len(TEXT))
+
+    def older(self):
+        self.send(OLDER, len(OLDER))
+
+    def no_text(self):
+        self.send(b"\x81" * len(TEXT), len(TEXT))
 
     def other(self):
         self.send(TEXT.swapcase(), len(TEXT))
@@ -131,11 +139,11 @@ def write(text):
 
 
 def register(url, **others):
-    """Write a registry whose one corpus, `verse`, is TEXT served at url."""
+    """Write a registry whose one corpus, `verse`, is TEXT served at url, or at a list of them."""
     pins = {"sha256": DIGEST, "size": len(TEXT), **others}
     lines = [f"{key} = {value!r}" for key, value in pins.items()]
     write(
-        "\n".join(["[verse]", "description = 'a verse'", "kind = 'url'", f"url = '{url}'", *lines])
+        "\n".join(["[verse]", "description = 'a verse'", "kind = 'url'", f"url = {url!r}", *lines])
     )
 
 
@@ -165,6 +173,27 @@ class TestUrl:
         assert corpus.read("corpora/verse.txt").sha256 == DIGEST
         assert files() == ["corpora/corpora.toml", "corpora/verse.txt"]
 
+    def test_several_files_become_one_text(self, home, server, capsys):
+        text = TEXT + b"\n" + "¿Quién está ahí?\n".encode()
+        pins = {"sha256": hashlib.sha256(text).hexdigest(), "size": len(TEXT) + len(OLDER)}
+        register([f"{server}/good", f"{server}/older"], **pins)
+        assert registry.build("verse").read_bytes() == text
+        Path("corpora/verse.txt").unlink()
+        register([f"{server}/older", f"{server}/good"], **pins)
+        fails(capsys, 5, "verse: has the sha256", pins["sha256"])
+
+    @pytest.mark.parametrize(
+        "last, words",
+        [
+            ("short", ["ended after 30,000 of 58,000 bytes"]),
+            ("endless", ["more than the pinned 58,000 bytes"]),
+            ("nowhere", ["404"]),
+        ],
+    )
+    def test_the_last_of_several_files_fails(self, home, server, capsys, last, words):
+        register([f"{server}/good", f"{server}/{last}"], size=2 * len(TEXT))
+        fails(capsys, 5, f"{server}/{last}", *words)
+
     WAYS = (
         ("other", [hashlib.sha256(TEXT.swapcase()).hexdigest(), DIGEST, "corpora.toml"]),
         ("cut", ["ended after 1,000 of 29,000 bytes"]),
@@ -172,6 +201,7 @@ class TestUrl:
         ("chunks", ["cannot be fetched"]),
         ("endless", ["more than the pinned 29,000 bytes"]),
         ("babble", ["cannot be fetched"]),
+        ("no-text", ["cannot be read", "byte 0x81"]),
         ("circle", ["302", "infinite loop"]),
         ("to-file", ["file:///etc/hosts"]),
         ("to-http", ["http://text.invalid/good, which is not https"]),
@@ -310,6 +340,9 @@ class TestFile:
         ("[verse]\n" + GOOD.replace("'a'", '"\\u001b[2J"'), "[verse]", ["description"]),
         ("[verse]\n" + GOOD.replace("https", "http"), "[verse]", ["url", "https"]),
         ("[verse]\n" + GOOD.replace("https", "file"), "[verse]", ["url", "https"]),
+        ("[verse]\n" + GOOD.replace("'https://a.example/b'", "[]"), "[verse]", ["url '[]'"]),
+        ("[verse]\n" + GOOD.replace("'https", "['http").replace("/b'", "/b']"), "[verse]", ["url"]),
+        ("[verse]\n" + GOOD.replace("size = 9", "size = [9]"), "[verse]", ["size '[9]'"]),
         ("[verse]\n" + WHEEL.replace("a==1", "--index-url=x"), "[verse]", ["NAME==VERSION"]),
         ("[verse]\n" + WHEEL.replace("a==1", "a"), "[verse]", ["NAME==VERSION"]),
         ("[verse]\n" + WHEEL, "[verse]", ["has no wheel_sha256"]),
@@ -443,7 +476,9 @@ class TestNetwork:
         assert "\n\n\n" not in text and " \n" not in text
 
     def test_tiny_shakespeare(self, home):
-        host = urllib.parse.urlsplit(registry.registered_corpora()["tiny-shakespeare"].url).hostname
+        host = urllib.parse.urlsplit(
+            registry.registered_corpora()["tiny-shakespeare"].url[0]
+        ).hostname
         try:
             socket.create_connection((host, 443), 10).close()
         except OSError as error:

