@@ -330,6 +330,18 @@ def test_few_ids_tell_nothing_of_the_weights(n):
     assert FEW_IDS < MANY_IDS
 
 
+def test_weights_begin_with_those_of_a_base_where_it_is_one():
+    base_WX = usual_weights(from_base=True)
+    assert base_WX[0, 0] > usual_weights()[0, 0]
+    assert np.array_equal(fit_weights(*drawn(FEW_IDS - 1), base_WX), base_WX)
+
+
+def test_a_few_ids_are_read_often_enough_to_tell():
+    true_WX = one_row((1.1, 0.0, 0.1, 0.2))
+    found_WX = fit_weights(*drawn(1500, rows=apart(1500), weights_WX=true_WX))
+    assert found_WX[0, 0] > usual_weights()[0, 0] + 0.2
+
+
 def test_no_weights_nearby_make_the_text_likelier():
     """What is climbed is concave, so these are the best of all."""
     rows_T3 = apart(20_000)

@@ -112,9 +112,9 @@ def test_what_is_fitted_was_not_counted_in_what_is_kept(tmp_path):
     heard = []
 
     class Listening(Witness):
-        def fit(self):
+        def fit(self, usual_WX):
             heard.append(self.ngrams)
-            return super().fit()
+            return super().fit(usual_WX)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "Witness", Listening)
@@ -279,9 +279,9 @@ def test_a_witness_notes_what_a_mixture_charges(tmp_path, kind, monkeypatch):
     network = random_engine(data.tokenizer, scale=0.5)
     noted = []
 
-    def fit(said_TXV, rows_T3, ids_T):
+    def fit(said_TXV, rows_T3, ids_T, usual_WX):
         noted.append((said_TXV, rows_T3, ids_T))
-        return usual_weights()
+        return usual_WX
 
     monkeypatch.setattr(module, "fit_weights", fit)
     weights_WX = partner.fit(network)

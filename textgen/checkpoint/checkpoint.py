@@ -22,6 +22,8 @@ from textgen.tokenizers import Tokenizer, from_tensors
 
 # How the names of tensors begin that are not weights.
 RESUME, TOKENIZER, NGRAMS = "resume.", "tokenizer.", "ngrams."
+# The name of the fingerprint's tensor.
+FINGERPRINT = "text.fingerprint"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Checkpoint:
         resume: what a stopped run is resumed from; None except in `last`.
         ngrams: what the network is mixed with if model.ngrams > 1.
         mixing: the rows of weights of the mixture, see `engine.mixture`.
+        fingerprint: of the text it was trained on, see `data.fingerprints`; in models that others
+            start from.
     """
 
     model: ModelConfig
@@ -45,6 +49,7 @@ class Checkpoint:
     resume: ResumeState | None = None
     ngrams: NGrams | None = None
     mixing: np.ndarray = field(default_factory=usual_weights)
+    fingerprint: np.ndarray | None = None
 
     def save(self, path: Path, dtype: str = "float32") -> None:
         """Write the checkpoint to a file.
@@ -69,6 +74,8 @@ class Checkpoint:
         if self.ngrams is not None:
             counted = self.ngrams.tensors() | {"mixing": self.mixing}
             tensors |= _prefixed(NGRAMS, counted)
+        if self.fingerprint is not None:
+            tensors[FINGERPRINT] = self.fingerprint
         write_tensors(path, tensors, settings)
 
     def report(self) -> list[tuple[str, str]]:
@@ -96,11 +103,12 @@ class Checkpoint:
             tokenizer = _tokenizer(settings, _take(tensors, TOKENIZER), model)
             ngrams, mixing = _ngrams(_take(tensors, NGRAMS), model)
             resume = _resume(settings, _take(tensors, RESUME))
+            fingerprint = _fingerprint(tensors.pop(FINGERPRINT, None))
             weights = _weights(tensors, model)
             metadata = Metadata.from_json(settings)
         except ValueError as error:
             raise CheckpointError(str(path), str(error), RETRAIN) from None
-        return cls(model, tokenizer, weights, metadata, resume, ngrams, mixing)
+        return cls(model, tokenizer, weights, metadata, resume, ngrams, mixing, fingerprint)
 
 
 def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
@@ -145,6 +153,14 @@ def _resume(settings: dict[str, Any], tensors: Tensors) -> ResumeState | None:
             raise ValueError("it has the tensors of a stopped run, and the settings have none")
         return None
     return ResumeState.from_json(settings["resume"], tensors)
+
+
+def _fingerprint(hashes: np.ndarray | None) -> np.ndarray | None:
+    if hashes is None:
+        return None
+    if hashes.dtype != np.uint32 or hashes.ndim != 1 or (hashes[1:] <= hashes[:-1]).any():
+        raise ValueError("the fingerprint of its text is not one of rising numbers")
+    return hashes
 
 
 def _weights(tensors: Tensors, model: ModelConfig) -> Tensors:

@@ -37,6 +37,7 @@ class Metadata:
         training: the settings of the run, without the paths of its machine.
         metrics: the figures of the validation that the weights come from.
         versions: of textgen, torch, numpy and Python.
+        read_before: the texts that the weights it started from had read, the latest last.
     """
 
     corpus: TextIdentity | None = None
@@ -50,6 +51,7 @@ class Metadata:
     training: Values | None = None
     metrics: Values | None = None
     versions: Values | None = None
+    read_before: tuple[TextIdentity, ...] = ()
 
     @property
     def split(self) -> Split:
@@ -94,6 +96,8 @@ class Metadata:
             "metrics": self.metrics,
             "versions": self.versions,
         }
+        if self.read_before:
+            recorded["read_before"] = [asdict(text) for text in self.read_before]
         return recorded | {key: value for key, value in optional.items() if value is not None}
 
     @classmethod
@@ -115,13 +119,25 @@ class Metadata:
             training=_values(settings, "training"),
             metrics=_values(settings, "metrics"),
             versions=_values(settings, "versions"),
+            read_before=_read_before(settings),
         )
 
 
 def _identity(settings: JsonObject, key: str) -> TextIdentity | None:
     if not settings.has(key):
         return None
-    identity = settings.object(key)
+    return _parse_identity(settings.object(key))
+
+
+def _read_before(settings: JsonObject) -> tuple[TextIdentity, ...]:
+    if not settings.has("read_before"):
+        return ()
+    where = "settings.read_before"
+    values = settings.array("read_before")
+    return tuple(_parse_identity(JsonObject(value, where)) for value in values)
+
+
+def _parse_identity(identity: JsonObject) -> TextIdentity:
     return TextIdentity(identity.text("name"), identity.integer("size"), identity.text("sha256"))
 
 

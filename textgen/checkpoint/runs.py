@@ -22,6 +22,8 @@ from textgen.files import shipped, write_error
 
 CHECKPOINTS = Path("checkpoints")
 DEMO = "demo.safetensors"
+# The names of models that come with textgen.
+SHIPPED = ("demo", "base-en")
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
 
 
@@ -113,7 +115,10 @@ def _load_resumable(path: Path) -> tuple[Checkpoint, ResumeState]:
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """Return the checkpoint file that a user means by a file or a run folder."""
+    """Return the checkpoint file that a user means: a file, a run folder, or one that ships.
+
+    The models that come with textgen go by their names: demo, base-en.
+    """
     path = Path(name)
     # Unlike Path.is_dir, it never raises.
     if os.path.isdir(path):
@@ -122,6 +127,8 @@ def find_checkpoint(name: str | Path) -> Path:
             fix = "name a run that has been validated"
             raise CheckpointError(str(path), f"holds no {BEST}", fix)
         return best
+    if not os.path.lexists(path) and str(name) in SHIPPED:
+        return shipped(CHECKPOINTS, f"{name}.safetensors") or path
     return path
 
 

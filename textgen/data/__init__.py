@@ -12,6 +12,7 @@ from textgen.data.dataset import Dataset as Dataset
 from textgen.data.dataset import IdSource as IdSource
 from textgen.data.dataset import load_dataset as load_dataset
 from textgen.data.encodings import TextFormat as TextFormat
+from textgen.data.fingerprints import find_overlap as find_overlap
 from textgen.data.records import IGNORED as IGNORED
 from textgen.data.records import Records as Records
 from textgen.data.records import frame_records as frame_records
@@ -49,6 +50,7 @@ __all__ = [
     "Streams",
     "TextFormat",
     "TextIdentity",
+    "find_overlap",
     "frame_records",
     "joins_previous",
     "load_dataset",

@@ -65,6 +65,11 @@ class Dataset:
         ends = 0 if boundary_id is None else int(counts[boundary_id])
         return (float(counts @ self.tokenizer.chars_V) + ends) / float(counts.sum())
 
+    def with_units_of(self, initial: Tokenizer, config: TrainConfig) -> Dataset:
+        """Return the same texts in ids among which are all of another tokenizer."""
+        choice = TokenizerChoice(config, None, initial)
+        return _cut(self.corpus, self.others, self.split, choice)
+
 
 def load_dataset(
     paths: Sequence[str | Path],
@@ -94,7 +99,13 @@ def load_dataset(
         part: corpus.read(getattr(config, part), 1, text_format, None, quiet, verify)
         for part in sorted(split.separate)
     }
-    choice = TokenizerChoice(config, resumed, initial)
+    return _cut(text, others, split, TokenizerChoice(config, resumed, initial))
+
+
+def _cut(
+    text: Corpus, others: Mapping[str, Corpus], split: Split, choice: TokenizerChoice
+) -> Dataset:
+    """Return the ids of the parts of texts that were read."""
     load = _load_stretches if split.records is None else _load_records
     dataset = load(text, others, split, choice)
     if (size := dataset.tokenizer.size) > MANY_CHARACTERS and dataset.tokenizer.kind == "char":

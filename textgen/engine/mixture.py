@@ -35,12 +35,15 @@ AGREEMENT, MATCH = 1, 1 + 2 * SURE * SURE
 ROWS = MATCH + LENGTHS
 # For all, where there was no text to fit them on: what fits most texts.
 USUAL_WEIGHTS = (0.5, 0.4, -0.2, 0.3)
+# Likewise of a network that knew the language before it read the text (docs/log.md, "a base").
+USUAL_WEIGHTS_OF_BASE = (0.8, 0.2, -0.1, 0.1)
 # Fewer ids than this tell nothing, and fewer than that too little for more than one row.
 FEW_IDS, MANY_IDS = 1000, 75_000
 # Ids that a row is fitted with as if they had spoken for no change.
 PULL_IDS = 50
-# Passes over the ids, ids in a step, and the rate of the first step, which falls to 0.
-PASSES, BATCH, FIT_RATE = 6, 500, 0.02
+# Passes over the ids, steps at least, ids in a step, and the rate of the first step, which falls
+# to 0.
+PASSES, LEAST_STEPS, BATCH, FIT_RATE = 6, 60, 500, 0.02
 FIT_MEAN, FIT_SQUARE = 0.9, 0.999
 # Where text is written the n-grams have this share of their weight and heed contexts up to this
 # length: with all of both a text copies more than one by a network and n-grams of 8 characters did
@@ -150,10 +153,13 @@ def weight_rows(
     return rows_B3
 
 
-def usual_weights() -> np.ndarray:
-    """Return the rows of weights (W, X) of a mixture that is not fitted."""
+def usual_weights(from_base: bool = False) -> np.ndarray:
+    """Return the rows of weights (W, X) of a mixture that is not fitted.
+
+    from_base: whether the network did not begin with random numbers.
+    """
     weights_WX = np.zeros((ROWS, 1 + len(EXPERTS)))
-    weights_WX[0] = USUAL_WEIGHTS
+    weights_WX[0] = USUAL_WEIGHTS_OF_BASE if from_base else USUAL_WEIGHTS
     return weights_WX
 
 
@@ -166,20 +172,24 @@ def weights_for_writing(weights_WX: np.ndarray) -> np.ndarray:
 
 
 def fit_weights(
-    log_probabilities_TXV: np.ndarray, rows_T3: np.ndarray, ids_T: np.ndarray
+    log_probabilities_TXV: np.ndarray,
+    rows_T3: np.ndarray,
+    ids_T: np.ndarray,
+    usual_WX: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the rows of weights (W, X) under which ids that no part has read are likeliest.
 
     With p the mixture, the derivative of an id's log-likelihood by the weight of expert i is
-    log p_i(id) - sum over c of p(c) log p_i(c). It is climbed by Adam, from USUAL_WEIGHTS; the
-    weights are the mean over the last two passes, since those of a last step are noisy.
+    log p_i(id) - sum over c of p(c) log p_i(c). It is climbed by Adam, from usual weights; what is
+    returned is the mean over the last two passes, since the weights of a last step are noisy.
 
     Args:
         log_probabilities_TXV: of the network and of the n-grams' experts; see `likeliest`.
         rows_T3: which rows hold for each id, see `weight_rows`.
         ids_T: the ids that came.
+        usual_WX: the weights to begin with; by default `usual_weights()`.
     """
-    weights_WX = usual_weights()
+    weights_WX = usual_weights() if usual_WX is None else usual_WX.copy()
     count = len(ids_T)
     if count < FEW_IDS:
         return weights_WX
@@ -188,7 +198,7 @@ def fit_weights(
     square_WX = np.zeros_like(weights_WX)
     order = np.random.Generator(np.random.Philox(key=0)).permutation(count)
     batches = [order[start : start + BATCH] for start in range(0, count, BATCH)]
-    steps = PASSES * len(batches)
+    steps = max(PASSES, -(-LEAST_STEPS // len(batches))) * len(batches)
     for step in range(1, steps + 1):
         batch = batches[step % len(batches)]
         slope_WX = _slope(weights_WX, log_probabilities_TXV[batch], used_T3[batch], ids_T[batch])

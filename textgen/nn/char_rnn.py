@@ -41,7 +41,7 @@ class CharRNN(nn.Module):
 
     Args:
         config: the sizes.
-        seed: of the initial parameters.
+        seed: of the initial parameters; None leaves them to `load`.
         dropout: the rate behind each layer while training; a quarter of it behind the embedding.
         use_bfloat16: whether a GRU trained on the CPU takes the inputs of its matrix products in
             bfloat16.
@@ -50,7 +50,7 @@ class CharRNN(nn.Module):
     def __init__(
         self,
         config: ModelConfig,
-        seed: int = 0,
+        seed: int | None = 0,
         dropout: float = 0.0,
         use_bfloat16: bool = False,
     ) -> None:
@@ -64,7 +64,8 @@ class CharRNN(nn.Module):
         self.head = nn.Linear(config.hidden, config.vocab, device="meta")
         self.dropout = Dropout(dropout)
         self.to_empty(device="cpu")
-        initialise(self, seed)
+        if seed is not None:
+            initialise(self, seed)
 
     def initial_state(self, rows: int) -> State:
         """Return the zero state of B rows."""
@@ -112,7 +113,7 @@ class CharRNN(nn.Module):
         cls, config: ModelConfig, weights: dict[str, np.ndarray], device: torch.device
     ) -> CharRNN:
         """Return a network with the parameters of `config.shapes()`, ready to read text."""
-        model = cls(config)
+        model = cls(config, seed=None)
         model.load(weights)
         return model.to(device).eval()
 

@@ -34,6 +34,7 @@ from textgen.engine import (
     learn_odds,
     likeliest,
     log_softmax,
+    usual_weights,
     weight_rows,
 )
 from textgen.evaluation import protocols
@@ -68,6 +69,7 @@ class Partner:
         seconds_per_id: what the n-grams take to read an id.
         nats_lost: about what the n-grams alone lose on each id where they are not counted in all of
             the text.
+        usual_WX: the rows of weights where too little is kept to fit them.
     """
 
     ngrams: NGrams
@@ -76,6 +78,7 @@ class Partner:
     tokenizer: Tokenizer
     seconds_per_id: float
     nats_lost: float = 0.0
+    usual_WX: np.ndarray = field(default_factory=usual_weights)
     _fitted: NGrams | None = None
     _said: dict[int, Replay] = field(default_factory=dict)
 
@@ -85,7 +88,7 @@ class Partner:
         witness = Witness(network, self._replay(len(ids)), self.tokenizer)
         if len(ids) >= FEW_IDS:
             read_ids(witness, ids, self.tokenizer)
-        return witness.fit()
+        return witness.fit(self.usual_WX)
 
     def _replay(self, number: int) -> Replay:
         if number not in self._said:
@@ -257,16 +260,14 @@ class Witness:
         together_NXV = np.concatenate([network_NV[:, None], experts_NXV], axis=1)[known_N]
         self._noted.append((*likeliest(together_NXV, y_N[known_N]), rows_N3[known_N]))
 
-    def fit(self) -> np.ndarray:
-        """Return the weights that fit what was noted."""
+    def fit(self, usual_WX: np.ndarray) -> np.ndarray:
+        """Return the weights that fit what was noted, the usual ones if that is nothing."""
         if not self._noted:
-            return fit_weights(
-                np.zeros((0, 1, 1)), np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
-            )
+            return usual_WX
         said, ids, rows = (
             np.concatenate([noted[part] for noted in self._noted]) for part in range(3)
         )
-        return fit_weights(said, rows, ids)
+        return fit_weights(said, rows, ids, usual_WX)
 
 
 def read_ids(model: Witness | Mixture, ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:

@@ -20,7 +20,7 @@ import torch
 
 from textgen.checkpoint import Checkpoint, Metadata, Plan, Progress, ResumeState, runs
 from textgen.config import ModelConfig, TrainConfig, option_name, to_json
-from textgen.data import Dataset, IdSource, RecordStreams, Streams, load_dataset
+from textgen.data import Dataset, IdSource, RecordStreams, Streams, TextIdentity, load_dataset
 from textgen.engine import usual_weights
 from textgen.errors import CheckpointError, MachineError, TextError, UsageError, counted
 from textgen.files import RETRAIN
@@ -33,19 +33,25 @@ from textgen.nn import (
     measure_gflops,
     multiplies_bfloat16,
 )
-from textgen.tokenizers import Tokenizer
 from textgen.training import sizing
 from textgen.training.partner import Partner, make_partner
 from textgen.training.plan import by_seconds, by_steps
 from textgen.training.sizing import Recipe
+from textgen.training.starting import (
+    SIZES,
+    choose_start,
+    load_matching_weights,
+    named_start,
+    notes_on_overlap,
+    settled_by,
+    texts_read_by,
+)
 from textgen.training.trainer import Trainer
 from textgen.version import __version__
 
 DEFAULT_MINUTES = 10.0
 # Settings that speak of this machine: a shared file leaks none of them.
 PATHS = ("out", "val", "test", "init", "glob")
-# Settings that a checkpoint to start from settles.
-SIZES = ("cell", "layers", "hidden", "embedding")
 VERSIONS = {
     "textgen": __version__,
     "torch": torch.__version__,
@@ -67,6 +73,7 @@ class Setup:
         threads: of the matrix products; a run that begins by the clock may choose fewer.
         notes: sentences for whoever trains.
         mixing: the rows of weights of the mixture, as the last validation fitted them.
+        read_before: the texts that the weights it started from had read.
         plan: None until a run with a time budget has measured its speed.
         progress: how far the run has come.
     """
@@ -79,6 +86,7 @@ class Setup:
     threads: int
     notes: list[str] = field(default_factory=list)
     mixing: np.ndarray = field(default_factory=usual_weights)
+    read_before: tuple[TextIdentity, ...] = ()
     plan: Plan | None = None
     progress: Progress = field(default_factory=Progress)
 
@@ -107,6 +115,7 @@ class Setup:
             training={k: v for k, v in to_json(config).items() if k not in PATHS},
             metrics=metrics,
             versions=VERSIONS,
+            read_before=self.read_before,
         )
 
     def resume_state(self, plan: Plan) -> ResumeState:
@@ -151,21 +160,32 @@ def start_setup(
     """Return the setup of a new run on the texts at paths."""
     if not paths:
         raise UsageError("FILE", "no text to train on", "name a text file")
-    first = Checkpoint.load(runs.find_checkpoint(config.init)) if config.init else None
-    config = _with_defaults(config, first)
+    first = named_start(config)
     dataset = load_dataset(
-        paths, config, initial=first.tokenizer if first else None, quiet=quiet, verify=verify
+        paths,
+        _with_defaults(config, first),
+        initial=first.tokenizer if first else None,
+        quiet=quiet,
+        verify=verify,
     )
+    if config.init is None:
+        first, note = choose_start(config, dataset)
+        if first:
+            dataset = dataset.with_units_of(first.tokenizer, config)
+        dataset.notes.append(note)
+    config = _with_defaults(config, first)
     device = choose_device(config.device)
     _check_precision(config, device)
     threads = config.threads or available_cores()
     with cpu_settings(threads):
         recipe = sizing.choose_recipe(config, _sizing_inputs(config, dataset, device))
-    model = _make_model(recipe, config.seed, dataset.tokenizer.size)
+    model = _make_model(recipe, None if first else config.seed, dataset.tokenizer.size)
     notes = dataset.notes
     if first:
         notes.append(load_matching_weights(model, dataset.tokenizer, first))
-    partner = _make_partner(dataset, recipe, config)
+        notes += notes_on_overlap(first, dataset)
+    read_before = texts_read_by(first) if first else ()
+    partner = _make_partner(dataset, recipe, config, bool(read_before))
     trainer = _make_trainer(model.to(device), dataset, recipe, config.seed, partner)
     notes += _notes_on_streams(trainer, recipe)
     if partner and len(partner.ngrams.contexts) + len(partner.kept) < len(dataset.train):
@@ -175,6 +195,9 @@ def start_setup(
             f"alone about {partner.nats_lost:.3f} nats a unit"
         )
     setup = Setup(dataset, recipe.fill(config), recipe, trainer, partner, threads, notes)
+    if partner:
+        setup.mixing = partner.usual_WX
+    setup.read_before = read_before
     if config.minutes is None:
         setup.plan = _plan_by_steps(setup, config, done=0)
     return setup
@@ -187,16 +210,8 @@ def _with_defaults(config: TrainConfig, first: Checkpoint | None) -> TrainConfig
     # A run may be resumed from another folder.
     val, test = (path and str(Path(path).resolve()) for path in (config.val, config.test))
     config = replace(config, val=val, test=test)
-    if first is None:
-        return replace(config, tokenizer=config.tokenizer or "char")
-    kind = getattr(first.tokenizer, "model_type", first.tokenizer.kind)
-    settled: dict[str, Any] = {"tokenizer": kind}
-    settled |= {name: getattr(first.model, name) for name in SIZES}
-    for name, value in settled.items():
-        if getattr(config, name) not in (None, value):
-            problem = f"differs from the {value} of --init {config.init}"
-            raise UsageError(f"--{name}", problem, "leave it out")
-    return replace(config, **settled)
+    settled: dict[str, Any] = settled_by(first) if first else {}
+    return replace(config, **{"tokenizer": config.tokenizer or "char", **settled})
 
 
 def _check_precision(config: TrainConfig, device: torch.device) -> None:
@@ -236,21 +251,24 @@ def _sizing_inputs(
     return replace(inputs, budget_chars=(config.epochs or 1) * characters)
 
 
-def _make_model(recipe: Recipe, seed: int, vocab: int) -> CharRNN:
-    """Return a freshly initialised model."""
+def _make_model(recipe: Recipe, seed: int | None, vocab: int) -> CharRNN:
+    """Return a model, its weights drawn from the seed; None: to be loaded."""
     sizes = {name: getattr(recipe, name) for name in (*SIZES, "ngrams")}
     use_bfloat16 = recipe.precision == "bfloat16"
     return CharRNN(ModelConfig(vocab, **sizes), seed, recipe.dropout, use_bfloat16)
 
 
-def _make_partner(dataset: Dataset, recipe: Recipe, config: TrainConfig) -> Partner | None:
+def _make_partner(
+    dataset: Dataset, recipe: Recipe, config: TrainConfig, from_base: bool
+) -> Partner | None:
     if recipe.ngrams == 1:
         return None
     seconds = config.minutes and 60 * config.minutes
     # An id takes about a byte in the checkpoint.
     most = round(config.ngram_megabytes * 1e6)
     longest = recipe.ngrams - 1
-    return make_partner(dataset.train, dataset.tokenizer, longest, seconds, most)
+    partner = make_partner(dataset.train, dataset.tokenizer, longest, seconds, most)
+    return replace(partner, usual_WX=usual_weights(from_base))
 
 
 def _make_trainer(
@@ -293,31 +311,6 @@ def _plan_by_steps(setup: Setup, budget: TrainConfig, done: int) -> Plan:
     return by_steps(max(done, steps), streams.chars_per_step, len(setup.dataset.val))
 
 
-def load_matching_weights(model: CharRNN, tokenizer: Tokenizer, first: Checkpoint) -> str:
-    """Take over a checkpoint's weights, rows by what they stand for; say what was kept.
-
-    tokenizer has a unit for all that the checkpoint's has, so no row is lost.
-    """
-    weights = model.export()
-    # Bytes and pieces are the same ids in both; characters are found by what they are.
-    rows = list(range(first.tokenizer.size))
-    if tokenizer.kind == "char":
-        ours = {symbol: i for i, symbol in enumerate(tokenizer.symbols())}
-        rows = [ours[symbol] for symbol in first.tokenizer.symbols()]
-    for name, array in first.weights.items():
-        if name in ("embedding.weight", "head.weight", "head.bias"):
-            weights[name][rows] = array
-        else:
-            weights[name] = array
-    model.load(weights)
-    symbols = first.tokenizer.symbols()
-    known = [row for row, symbol in zip(rows, symbols, strict=True) if symbol]
-    kept = int((tokenizer.counts[known] > 0).sum())
-    unused, added = len(known) - kept, tokenizer.size - len(rows)
-    noun = "characters" if tokenizer.kind == "char" else "units"
-    return f"starting weights: {kept} {noun} kept, {added} added, {unused} unused in this text"
-
-
 def resume_setup(
     folder: Path,
     paths: Sequence[str | Path],
@@ -340,9 +333,10 @@ def resume_setup(
         paths or state.texts, config, checkpoint.tokenizer, quiet=quiet, verify=verify
     )
     _require_same_texts(dataset, checkpoint.metadata)
-    model = _make_model(recipe, config.seed, checkpoint.tokenizer.size)
+    model = _make_model(recipe, None, checkpoint.tokenizer.size)
     model.load(checkpoint.weights)
-    partner = _make_partner(dataset, recipe, config)
+    from_base = bool(checkpoint.metadata.read_before)
+    partner = _make_partner(dataset, recipe, config, from_base)
     trainer = _make_trainer(model.to(device), dataset, recipe, config.seed, partner)
     _restore(folder, trainer, state)
     threads = wanted.threads or state.threads
@@ -350,6 +344,7 @@ def resume_setup(
         notes.append(f"{threads} threads instead of {state.threads}: no longer exact")
     setup = Setup(dataset, config, recipe, trainer, partner, threads, notes)
     setup.mixing = checkpoint.mixing
+    setup.read_before = checkpoint.metadata.read_before
     setup.continue_from(state)
     _extend(setup, wanted)
     return setup
