@@ -75,7 +75,9 @@ def full_checkpoint(cell="gru", **changes):
     sizes = {"cell": cell, "hidden": 2, "embedding": 2, "ngrams": 3}
     plain = random_checkpoint(tokenizer, Metadata(shares="0.9,0.1"), **sizes)
     mixing = (usual_weights() + np.arange(4) / 8).astype(np.float32)
-    return dataclasses.replace(plain, **{"ngrams": ngrams, "mixing": mixing, **changes})
+    known = np.array([3, 9, 2**32 - 1], np.uint32)
+    parts = {"ngrams": ngrams, "mixing": mixing, "fingerprint": known}
+    return dataclasses.replace(plain, **{**parts, **changes})
 
 
 def resume_state(step=3, texts=("corpus.txt",), **changes):

@@ -43,6 +43,8 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path, cell):
     assert_equal_tensors(found.weights, made.weights)
     assert_equal_tensors(found.resume.tensors, tensors)
     assert dataclasses.replace(found.resume, tensors=tensors) == made.resume
+    assert np.array_equal(found.fingerprint, made.fingerprint)
+    assert found.fingerprint.dtype == np.uint32
 
 
 def test_ngrams_and_their_weights_come_back(tmp_path):
@@ -113,6 +115,13 @@ def test_the_report_says_what_it_is(small):
     assert "gru, 1 layer of 2, embedding 2" in report["model"]
     assert "3 characters" in report["alphabet"]
     assert report["split"] == "0.9,0.1"
+    assert "before" not in report
+
+
+def test_the_report_says_what_was_read_before():
+    before = (TextIdentity("poems.txt", 9, "0" * 64), TextIdentity("letters.txt", 9, "1" * 64))
+    report = dict(full_checkpoint(metadata=Metadata(read_before=before)).report())
+    assert report["before"] == "started from what had read poems.txt, letters.txt"
 
 
 WORDS = "the cat sat on the mat: é, 日本\n" * 9
@@ -316,6 +325,16 @@ def test_ngrams_that_cannot_be_are_refused(small, name, damaged):
         tensors[f"ngrams.{name}"] = np.asarray(damaged(tensors[f"ngrams.{name}"]))
 
     assert "n-grams" in changed(small, damage).problem
+
+
+@pytest.mark.parametrize(
+    "damaged", [np.flip, lambda known: known.astype(np.int64), lambda known: known[:, None]]
+)
+def test_a_fingerprint_that_cannot_be_is_refused(small, damaged):
+    def damage(tensors, meta):
+        tensors["text.fingerprint"] = damaged(tensors["text.fingerprint"])
+
+    assert "fingerprint" in changed(small, damage).problem
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -1,5 +1,6 @@
 """What a checkpoint records comes back, and whatever else a file says is an error of one line."""
 
+import dataclasses
 import json
 
 import pytest
@@ -39,6 +40,7 @@ def through_json(metadata):
         Metadata(),
         Metadata(TEXT, OTHER, records="lines", record_counts={"train": 9, "val": 1, "test": 0}),
         Metadata(shares="1"),
+        dataclasses.replace(WHOLE, read_before=(OTHER, TEXT)),
     ],
 )
 def test_metadata_come_back_through_json(metadata):
@@ -86,6 +88,9 @@ def test_the_split_follows_from_what_was_recorded():
         ("training", []),
         ("metrics", 3),
         ("versions", "1"),
+        ("read_before", "corpus.txt"),
+        ("read_before", ["corpus.txt"]),
+        ("read_before", [{"name": "corpus.txt", "size": "9", "sha256": ""}]),
     ],
 )
 def test_what_cannot_be_is_named(key, value):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,6 +283,16 @@ def test_a_run_means_its_best_checkpoint_and_a_file_itself(tmp_path):
     best = touch(tmp_path / "run" / "best.safetensors", 1)
     assert runs.find_checkpoint(tmp_path / "run") == best
     assert runs.find_checkpoint(str(best)) == best
+
+
+def test_what_ships_goes_by_its_name_unless_a_file_or_run_has_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "shipped", lambda folder, name: Path("installed", name))
+    assert runs.find_checkpoint("base-en") == Path("installed/base-en.safetensors")
+    assert runs.find_checkpoint("demo") == Path("installed/demo.safetensors")
+    assert runs.find_checkpoint("other") == Path("other")
+    best = touch(tmp_path / "demo" / "best.safetensors", 1)
+    assert runs.find_checkpoint("demo").samefile(best)
 
 
 def test_a_run_that_was_never_validated_has_no_best(tmp_path):

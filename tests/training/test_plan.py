@@ -126,3 +126,10 @@ def test_the_warm_up_does_not_depend_on_the_number_of_steps(seconds, done, avail
     """The steps that were timed used its rates before the plan existed."""
     plan = by_seconds(seconds, 0.1, done, 1024, available)
     assert plan.warmup == by_seconds(1e6, 0.1, done, 1024, available).warmup
+
+
+@given(st.integers(1, 300), st.integers(1, 10_000))
+def test_a_plan_by_seconds_has_no_more_steps_than_do_good(done, most):
+    plan = by_seconds(1e5, 0.01, done, 512, 3000, warmup=7, most_steps=most)
+    assert plan.steps == max(done + 1, most) and plan.warmup == 7
+    assert plan.validates_at(plan.steps)

@@ -157,3 +157,21 @@ def test_products_in_bfloat16_never_give_a_narrower_network(characters, seconds,
 
 def test_a_text_that_is_read_a_few_times_needs_no_dropout():
     assert dropout(UNDROPPED_EPOCHS) == 0 < dropout(1.1 * UNDROPPED_EPOCHS)
+
+
+@given(CHARACTERS, SECONDS, DEVICES, SPEEDS)
+def test_what_starts_from_a_base_takes_small_steps_and_drops_nothing(
+    characters, seconds, device, gflops
+):
+    inputs = SizingInputs(characters, seconds, math.inf, device, gflops)
+    from_nothing = filled(inputs, hidden=256)
+    from_base = filled(dataclasses.replace(inputs, from_base=True), hidden=256)
+    assert from_base.lr < from_nothing.lr / 5
+    assert from_base.dropout == 0 and from_base.weight_decay < from_nothing.weight_decay
+    assert from_base.batch <= from_nothing.batch
+
+
+@given(CHOICES, CHARACTERS, SECONDS)
+def test_what_the_user_set_is_kept_from_a_base_too(choices, characters, seconds):
+    config = filled(SizingInputs(characters, seconds, from_base=True), **choices)
+    assert choices.items() <= dataclasses.asdict(config).items()

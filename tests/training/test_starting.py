@@ -1,6 +1,7 @@
 """What a run starts from: nothing, a checkpoint by name, or the base if it reads the text well."""
 
 import dataclasses
+import json
 import random
 
 import numpy as np
@@ -13,6 +14,7 @@ from textgen.config import TrainConfig
 from textgen.data import dataset, fingerprints
 from textgen.errors import CheckpointError, UsageError
 from textgen.training import starting
+from textgen.training.sizing import BASE_PASSES
 
 SIZES = {"hidden": 24, "embedding": 12, "batch": 4, "window": 16, "threads": 1, "lr": 0.02}
 NOUNS = ("cat", "dog", "bird", "fox", "hen", "cow", "goat", "king", "child", "Anna", "Otto")
@@ -80,6 +82,20 @@ def test_a_base_is_not_taken_for_another_language(base, tmp_path):
     assert start.note.startswith("base-en is not used: it reads this text at ")
 
 
+def test_records_are_tried_as_lines(base, tmp_path):
+    config, data = read(tmp_path, story(1, 60), records="lines")
+    base_nats, _ = starting.try_base(Checkpoint.load(base), data)
+    _, lines = read(tmp_path, story(1, 60))
+    assert base_nats == pytest.approx(starting.try_base(Checkpoint.load(base), lines)[0], abs=0.2)
+    assert starting.choose_start(config, data).checkpoint is not None
+
+
+@pytest.mark.parametrize("text", ["ab", "aaa", "abcd", "The cat saw the dog.\n"])
+def test_the_shortest_texts_are_tried(base, tmp_path, text):
+    start = starting.choose_start(*read(tmp_path, text, split="1"))
+    assert "nats a character" in start.note and "nan" not in start.note
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -101,12 +117,20 @@ def test_no_base_is_installed(tmp_path, monkeypatch):
 
 def test_a_run_starts_from_the_base_by_itself(base, tmp_path, capsys):
     (tmp_path / "own.txt").write_text(story(1, 100))
-    textgen.train("own.txt", out="run", steps=10, quiet=False)
+    textgen.train("own.txt", out="run", steps=10, quiet=False, threads=1)
     assert "starting from base-en" in capsys.readouterr().out
     best = Checkpoint.load(tmp_path / "run/best.safetensors")
     assert best.model.hidden == SIZES["hidden"]
     assert [text.name for text in best.metadata.read_before] == ["story.txt"]
     assert best.fingerprint is None
+
+
+def test_a_short_text_is_read_a_few_times_only_whatever_the_time(base, tmp_path):
+    (tmp_path / "own.txt").write_text(story(1, 100))
+    result = textgen.train("own.txt", out="run", minutes=5, threads=1)
+    metrics = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert json.loads(metrics[-1])["epoch"] <= BASE_PASSES + 0.5
+    assert result.steps < 100
 
 
 def test_none_starts_from_nothing(base, tmp_path, capsys):
@@ -120,8 +144,8 @@ def test_none_starts_from_nothing(base, tmp_path, capsys):
 def test_what_was_read_before_is_recorded_of_every_ancestor(base, tmp_path):
     (tmp_path / "own.txt").write_text(story(1, 100))
     (tmp_path / "third.txt").write_text(story(2, 100))
-    textgen.train("own.txt", out="child", init="base-en", steps=2)
-    textgen.train("third.txt", out="grandchild", init="child", steps=2)
+    textgen.train("own.txt", out="child", init="base-en", steps=2, threads=1)
+    textgen.train("third.txt", out="grandchild", init="child", steps=2, threads=1)
     grandchild = Checkpoint.load(tmp_path / "grandchild/best.safetensors")
     assert [text.name for text in grandchild.metadata.read_before] == ["story.txt", "own.txt"]
 
@@ -130,7 +154,7 @@ def test_what_was_read_before_is_recorded_of_every_ancestor(base, tmp_path):
 def test_a_validation_text_that_the_base_has_read_is_found_out(base, tmp_path, capsys, init):
     (tmp_path / "own.txt").write_text(story(1, 100))
     (tmp_path / "held.txt").write_text(story(0))
-    options = {"out": "run", "steps": 2, "quiet": False}
+    options = {"out": "run", "steps": 2, "quiet": False, "threads": 1}
     textgen.train("own.txt", init=init, val="held.txt", **options)
     said = capsys.readouterr().out
     assert "about 100% of the validation part stands in what the starting weights" in said
@@ -139,16 +163,16 @@ def test_a_validation_text_that_the_base_has_read_is_found_out(base, tmp_path, c
 
 def test_a_validation_text_that_is_new_is_not(base, tmp_path, capsys):
     (tmp_path / "own.txt").write_text(story(1, 400))
-    textgen.train("own.txt", out="run", steps=2, quiet=False)
+    textgen.train("own.txt", out="run", steps=2, quiet=False, threads=1)
     assert "its figures are too good" not in capsys.readouterr().out
 
 
 def test_a_resumed_run_ends_with_the_same_weights(base, tmp_path):
     (tmp_path / "own.txt").write_text(story(1, 100))
-    textgen.train("own.txt", out="whole", steps=20)
+    textgen.train("own.txt", out="whole", steps=20, threads=1)
     stops = iter([None] * 7 + [15])
     with pytest.raises(textgen.TextgenError, match="stopped at step"):
-        textgen.train("own.txt", out="cut", steps=20, stop=lambda: next(stops))
+        textgen.train("own.txt", out="cut", steps=20, threads=1, stop=lambda: next(stops))
     textgen.train(resume="cut")
     for name in ("best", "last"):
         whole, cut = (
@@ -195,7 +219,9 @@ def textgen_model(vocab, first):
 
 def test_what_stands_between_records_begins_like_a_line_end(base, tmp_path):
     (tmp_path / "own.txt").write_text(story(1, 100))
-    textgen.train("own.txt", out="run", init="base-en", records="lines", steps=1, lr=1e-9)
+    textgen.train(
+        "own.txt", out="run", init="base-en", records="lines", steps=1, lr=1e-9, threads=1
+    )
     child, first = Checkpoint.load(tmp_path / "run/best.safetensors"), Checkpoint.load(base)
     newline = first.weights["embedding.weight"][first.tokenizer.encode("\n")[0]]
     np.testing.assert_allclose(child.weights["embedding.weight"][-1], newline, atol=1e-4)

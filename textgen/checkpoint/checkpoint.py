@@ -88,6 +88,10 @@ class Checkpoint:
                 pairs = sorted(value.items())
                 value = ", ".join(f"{key} {part}" for key, part in pairs if part is not None)
             lines += [(name, str(value))] if value else []
+        if before := self.metadata.read_before:
+            lines.append(
+                ("before", "started from what had read " + ", ".join(t.name for t in before))
+            )
         return lines
 
     @classmethod

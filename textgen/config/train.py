@@ -108,7 +108,11 @@ class TrainConfig:
     precision: str | None = option(
         None, "GRU matmul inputs on a CPU (default: the fastest supported)", choices=PRECISIONS
     )
-    init: str | None = option(None, "start from this checkpoint's weights", metavar="FILE")
+    init: str | None = option(
+        None,
+        "start from this checkpoint's weights; none: from nothing (default: base-en, if it helps)",
+        metavar="FILE",
+    )
 
     split: str = option(
         "0.9,0.05,0.05",

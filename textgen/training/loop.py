@@ -29,7 +29,7 @@ from textgen.sampling import write_texts
 from textgen.training.log import RunLog, ValidationRecord
 from textgen.training.optim import scheduled_rate, warmup_rate
 from textgen.training.partner import MOST_KEPT_IDS, QUICK_IDS
-from textgen.training.plan import WARMUP, by_seconds
+from textgen.training.plan import by_seconds
 from textgen.training.setup import Setup, resume_setup, start_setup
 from textgen.training.validation import Validation
 
@@ -175,7 +175,7 @@ class Run:
         if self.setup.config.threads is None:
             self._choose_threads()
         times = [self._timed_step()]
-        while self.trainer.step < WARMUP and time.monotonic() < warm_up_end:
+        while self.trainer.step < self.setup.warmup and time.monotonic() < warm_up_end:
             times.append(self._timed_step())
         self.progress.step_seconds = sum(times) / len(times)
         return by_seconds(
@@ -186,12 +186,14 @@ class Run:
             len(self.held_out),
             self.partner.seconds_per_id if self.partner else 0.0,
             self._weighing_seconds(),
+            self.setup.warmup,
+            self.setup.most_steps,
         )
 
     def _timed_step(self) -> float:
         """Take a step of the warm-up; return its seconds."""
         before = time.monotonic()
-        self._update(warmup_rate(self.trainer.step, self.setup.recipe.lr, WARMUP))
+        self._update(warmup_rate(self.trainer.step, self.setup.recipe.lr, self.setup.warmup))
         if signal := self.stop():
             problem = "stopped before there was anything to save"
             raise Interrupted(str(self.folder), problem, "start again", signal)

@@ -10,6 +10,7 @@ so a plan that is saved makes a run repeatable.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 from textgen.checkpoint import Plan
@@ -58,12 +59,15 @@ def by_seconds(
     val_available: int,
     ngram_seconds: float = 0.0,
     weighing: float = 0.0,
+    warmup: int = WARMUP,
+    most_steps: int = sys.maxsize,
 ) -> Plan:
     """Return the plan that fills `seconds` after `done` steps, validations and the end included.
 
     step_seconds: what a step takes, measured on the steps done. ngram_seconds: what n-grams take
     to read an id: each validation reads the same ones, the end perhaps more. weighing: seconds in
-    which the network and the n-grams are weighed at the end.
+    which the network and the n-grams are weighed at the end. warmup: steps in which the rate
+    rises. most_steps: more of them would harm.
     """
     steps = done + 1
     if ngram_seconds:
@@ -80,5 +84,5 @@ def by_seconds(
         # With n-grams the network is measured alone and together with them.
         read *= 2 if ngram_seconds else 1
         before, steps = steps, max(done + 1, done + int(left - read / FORWARD / chars_per_step))
-    steps = min(before, steps)
-    return replace(by_steps(steps, chars_per_step, val_available), warmup=WARMUP)
+    steps = max(done + 1, min(before, steps, most_steps))
+    return replace(by_steps(steps, chars_per_step, val_available), warmup=warmup)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from textgen.nn import (
 )
 from textgen.training import sizing
 from textgen.training.partner import Partner, make_partner
-from textgen.training.plan import by_seconds, by_steps
+from textgen.training.plan import WARMUP, by_seconds, by_steps
 from textgen.training.sizing import Recipe
 from textgen.training.starting import (
     SIZES,
@@ -74,6 +75,7 @@ class Setup:
         notes: sentences for whoever trains.
         mixing: the rows of weights of the mixture, as the last validation fitted them.
         read_before: the texts that the weights it started from had read.
+        most_steps: of a plan that fills a time budget.
         plan: None until a run with a time budget has measured its speed.
         progress: how far the run has come.
     """
@@ -87,12 +89,18 @@ class Setup:
     notes: list[str] = field(default_factory=list)
     mixing: np.ndarray = field(default_factory=usual_weights)
     read_before: tuple[TextIdentity, ...] = ()
+    most_steps: int = sys.maxsize
     plan: Plan | None = None
     progress: Progress = field(default_factory=Progress)
 
     # Where this process begins: the steps and the seconds of earlier ones.
     first_step: int = 0
     earlier_seconds: float = 0.0
+
+    @property
+    def warmup(self) -> int:
+        """Steps in which the learning rate of a run with a time budget rises."""
+        return min(WARMUP, max(1, self.most_steps // 4))
 
     def continue_from(self, state: ResumeState) -> None:
         """Take over the plan and the progress of a run that was stopped."""
@@ -178,7 +186,8 @@ def start_setup(
     _check_precision(config, device)
     threads = config.threads or available_cores()
     with cpu_settings(threads):
-        recipe = sizing.choose_recipe(config, _sizing_inputs(config, dataset, device))
+        inputs = _sizing_inputs(config, dataset, device, first is not None)
+        recipe = sizing.choose_recipe(config, inputs)
     model = _make_model(recipe, None if first else config.seed, dataset.tokenizer.size)
     notes = dataset.notes
     if first:
@@ -198,6 +207,8 @@ def start_setup(
     if partner:
         setup.mixing = partner.usual_WX
     setup.read_before = read_before
+    if first:
+        setup.most_steps = math.ceil(sizing.BASE_PASSES * trainer.streams.windows)
     if config.minutes is None:
         setup.plan = _plan_by_steps(setup, config, done=0)
     return setup
@@ -232,7 +243,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def _sizing_inputs(
-    config: TrainConfig, dataset: Dataset, device: torch.device
+    config: TrainConfig, dataset: Dataset, device: torch.device, from_base: bool
 ) -> sizing.SizingInputs:
     """Return what sizes are chosen from; the speed is measured where the budget is one of time."""
     characters = len(dataset.train)
@@ -242,6 +253,7 @@ def _sizing_inputs(
         bfloat16=multiplies_bfloat16(device) and _has_bfloat16(device),
         vocab=dataset.tokenizer.size,
         mean_record_length=dataset.mean_record_length(),
+        from_base=from_base,
     )
     if config.minutes:
         return replace(inputs, seconds=config.minutes * 60, gflops=measure_gflops(device))

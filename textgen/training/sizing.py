@@ -32,6 +32,11 @@ CPU_STREAMS, GPU_STREAMS = 32, 64
 # in bfloat16; and the widths below which it reaches less, in proportion.
 EFFICIENCY, FULL_WIDTH = 0.6, 256
 BFLOAT16_EFFICIENCY, BFLOAT16_FULL_WIDTH = 1.15, 450
+# Of a run that starts from a checkpoint: it has learnt the language, and only the text is new. It
+# takes small steps, many of them in a short text, and stops before it knows the text by heart
+# (docs/log.md, "a base").
+BASE_RATE_SHARE, BASE_DECAY, BASE_STREAMS, LONG_FROM_BASE = 0.14, 0.05, 8, 200_000
+BASE_PASSES = 4
 # Up to so many passes over a text dropout takes more than it gives.
 UNDROPPED_EPOCHS, DROPOUT_PER_DOUBLING = 4, 0.2
 
@@ -49,6 +54,7 @@ class SizingInputs:
         bfloat16: whether the CPU multiplies such numbers itself.
         vocab: V.
         mean_record_length: in ids, None without records.
+        from_base: whether the weights begin with those of a checkpoint.
     """
 
     characters: int
@@ -59,6 +65,7 @@ class SizingInputs:
     bfloat16: bool = False
     vocab: int = 64
     mean_record_length: float | None = None
+    from_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,10 @@ def choose_recipe(config: TrainConfig, inputs: SizingInputs) -> Recipe:
     window = config.window or USUAL_WINDOW
     usual_streams = CPU_STREAMS if inputs.device == "cpu" else GPU_STREAMS
     epochs = affordable(inputs, hidden, layers) / inputs.characters
+    rate, dropped, decayed = peak_rate(cell, hidden), dropout(epochs), decay(epochs)
+    if inputs.from_base:
+        rate, dropped, decayed = BASE_RATE_SHARE * rate, 0.0, BASE_DECAY
+        usual_streams = BASE_STREAMS if inputs.characters < LONG_FROM_BASE else usual_streams
     return Recipe(
         cell=cell,
         layers=layers,
@@ -108,10 +119,10 @@ def choose_recipe(config: TrainConfig, inputs: SizingInputs) -> Recipe:
         ngrams=config.ngrams or longest_ngram(inputs.characters),
         batch=config.batch or streams(usual_streams, window, inputs.mean_record_length),
         window=window,
-        lr=config.lr or peak_rate(cell, hidden),
+        lr=config.lr or rate,
         precision=config.precision or precision(cell, inputs),
-        dropout=dropout(epochs) if config.dropout is None else config.dropout,
-        weight_decay=decay(epochs) if config.weight_decay is None else config.weight_decay,
+        dropout=dropped if config.dropout is None else config.dropout,
+        weight_decay=decayed if config.weight_decay is None else config.weight_decay,
     )
 
 

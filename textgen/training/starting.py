@@ -101,8 +101,16 @@ def try_base(base: Checkpoint, dataset: Dataset) -> tuple[float, float]:
     rest = np.asarray(ids[number : min(len(ids) - number, number + COMPARED_IDS)])
     ngrams = NGrams.count(rest, tokenizer.size, COMPARED_LENGTH)
     network = TorchStepper(CharRNN.from_weights(base.model, base.weights, torch.device("cpu")))
-    as_base = base.tokenizer.encode(tokenizer.decode(tried.tolist()), "replace")
+    as_base = base.tokenizer.encode(_text_of(tried, tokenizer), "replace")
     return _mean_nats(network, as_base), _mean_nats(ngrams, tried)
+
+
+def _text_of(ids: np.ndarray, tokenizer: Tokenizer) -> str:
+    """Return the text of ids, of records each on a line of its own."""
+    # An id is never -1.
+    boundary_id = -1 if tokenizer.boundary_id is None else tokenizer.boundary_id
+    parts = np.split(ids, np.flatnonzero(ids == boundary_id))
+    return "\n".join(tokenizer.decode(part.tolist()) for part in parts)
 
 
 def _mean_nats(model: Scorer, ids: np.ndarray) -> float:
