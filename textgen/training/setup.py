@@ -168,19 +168,7 @@ def start_setup(
     """Return the setup of a new run on the texts at paths."""
     if not paths:
         raise UsageError("FILE", "no text to train on", "name a text file")
-    first = named_start(config)
-    dataset = load_dataset(
-        paths,
-        _with_defaults(config, first),
-        initial=first.tokenizer if first else None,
-        quiet=quiet,
-        verify=verify,
-    )
-    if config.init is None:
-        first, note = choose_start(config, dataset)
-        if first:
-            dataset = dataset.with_units_of(first.tokenizer, config)
-        dataset.notes.append(note)
+    dataset, first = _load_and_choose_start(paths, config, quiet, verify)
     config = _with_defaults(config, first)
     device = choose_device(config.device)
     _check_precision(config, device)
@@ -212,6 +200,22 @@ def start_setup(
     if config.minutes is None:
         setup.plan = _plan_by_steps(setup, config, done=0)
     return setup
+
+
+def _load_and_choose_start(
+    paths: Sequence[str | Path], config: TrainConfig, quiet: bool, verify: bool
+) -> tuple[Dataset, Checkpoint | None]:
+    """Return the texts as ids and what the network starts from, whose units are among them."""
+    first = named_start(config)
+    initial = first.tokenizer if first else None
+    settled = _with_defaults(config, first)
+    dataset = load_dataset(paths, settled, initial=initial, quiet=quiet, verify=verify)
+    if config.init is None:
+        first, note = choose_start(config, dataset)
+        if first:
+            dataset = dataset.with_units_of(first.tokenizer, config)
+        dataset.notes.append(note)
+    return dataset, first
 
 
 def _with_defaults(config: TrainConfig, first: Checkpoint | None) -> TrainConfig:

@@ -2,7 +2,7 @@
 
 >>> start = choose_start(config, dataset)
 >>> print(start.note)
-base-en, which knows 99.8 % of the text and reads it at 1.71 nats a character, n-grams at 2.32
+starting from base-en: it reads this text at 1.71 nats a character, n-grams of it at 2.32
 """
 
 from __future__ import annotations
@@ -21,20 +21,18 @@ from textgen.errors import UsageError
 from textgen.nn import CharRNN, TorchStepper
 from textgen.tokenizers import CharTokenizer, Tokenizer
 
-# The model that a run starts from if nothing else is said, and what keeps it from that.
+# The model that a run starts from if it names none, and what it names to start from nothing.
 ENGLISH_BASE, NO_START = "base-en", "none"
 # Settings that a checkpoint to start from settles.
 SIZES = ("cell", "layers", "hidden", "embedding")
-# Ids at the beginning and at the end of the training part that the base is tried on.
-TRIED_IDS = 2000
+# Ids at the beginning and at the end of the training part that the base is tried on, in rows.
+TRIED_IDS, ROW_IDS = 2000, 256
+# Ids beside them that n-grams of up to so many are counted in, for comparison.
+COMPARED_IDS, COMPARED_LENGTH = 1_000_000, 6
 # By how much n-grams of the text may read it better: a base learns more from it than they do.
 MARGIN_NATS = 0.3
 # Ids of the validation part that are looked for in what a checkpoint has read.
 MOST_COMPARED = 1_000_000
-# They are read in rows of so many.
-ROW_IDS = 256
-# Ids beside them that n-grams of up to so many are counted in, for comparison.
-COMPARED_IDS, COMPARED_LENGTH = 1_000_000, 6
 
 
 class Start(NamedTuple):
