@@ -1,5 +1,6 @@
 # make demo   from nothing to generated text, in about three minutes
 # make test   format check, lint, types and the test suite
+# make base   the model that English runs start from, in hours; WIKIPEDIA=FILE reads that too
 # make docs   write the generated pages of docs/ anew
 # make corpora-check CORPORA=folder   train on each text of a folder for a minute, and sample
 
@@ -8,7 +9,9 @@ BIN = .venv/bin
 
 CORPORA ?= corpora
 
-.PHONY: demo test docs corpora-check clean
+WIKIPEDIA ?=
+
+.PHONY: demo test base docs corpora-check clean
 
 demo: .venv/installed
 	$(BIN)/textgen corpus build shakespeare
@@ -20,6 +23,9 @@ test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+base: .venv/installed
+	$(BIN)/python checkpoints/make_base.py $(if $(WIKIPEDIA),--wikipedia $(WIKIPEDIA))
 
 docs: .venv/installed-dev
 	$(BIN)/python docs/make_cli.py

@@ -88,6 +88,17 @@ CORPORA = {
     "bits_per_byte": "bits per byte|.3f",
     "bits_per_char": "bits per character|.3f",
 }
+BASE = {
+    "text": "text",
+    "size": "characters of one's own|,",
+    "seed": "seed",
+    "start": "starts from",
+    "base_seconds": "seconds|.0f",
+    "base": "nats|.4f",
+    "nothing_seconds": "seconds from nothing|.0f",
+    "nothing": "nats from nothing|.4f",
+    "gain": "gain|.4f",
+}
 COPYING = {
     "model": "text",
     "chars": "characters|,",
@@ -149,6 +160,11 @@ def sections() -> Iterator[str]:
     for path in sorted(RESULTS.glob("copying-*.json")):
         name = path.stem.partition("-")[2]
         yield section(f"Copying: {name}", path, COPYING, note)
+    note = (
+        "Trained on so many characters of a text with nothing set but the minutes, then with "
+        "`--init none`; static figures of 60,000 other characters of that text.\n\n"
+    )
+    yield section("The English base", RESULTS / "base.json", BASE, note)
     note = "Networks alone, without n-grams, one seed each, on the whole validation part.\n\n"
     yield section("Cells", RESULTS / "cells.json", COMPARISON, note)
     note = (

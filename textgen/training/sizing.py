@@ -32,11 +32,11 @@ CPU_STREAMS, GPU_STREAMS = 32, 64
 # in bfloat16; and the widths below which it reaches less, in proportion.
 EFFICIENCY, FULL_WIDTH = 0.6, 256
 BFLOAT16_EFFICIENCY, BFLOAT16_FULL_WIDTH = 1.15, 450
-# Of a run that starts from a checkpoint: it has learnt the language, and only the text is new. It
-# takes small steps, many of them in a short text, and stops before it knows the text by heart
-# (docs/log.md, "a base").
-BASE_RATE_SHARE, BASE_DECAY, BASE_STREAMS, LONG_FROM_BASE = 0.14, 0.05, 8, 200_000
-BASE_PASSES = 4
+# A run that starts from a checkpoint has learnt the language, and only the text is new. From a
+# short text it takes small steps, in few streams, and stops before it knows the text by heart; a
+# longer one bears larger steps (docs/log.md, "a base").
+BASE_RATE_SHARE, BASE_SHORT, MOST_BASE_RATES = 0.07, 200_000, 4
+BASE_DECAY, BASE_STREAMS, BASE_PASSES = 0.05, 8, 4
 # Up to so many passes over a text dropout takes more than it gives.
 UNDROPPED_EPOCHS, DROPOUT_PER_DOUBLING = 4, 0.2
 
@@ -109,8 +109,9 @@ def choose_recipe(config: TrainConfig, inputs: SizingInputs) -> Recipe:
     epochs = affordable(inputs, hidden, layers) / inputs.characters
     rate, dropped, decayed = peak_rate(cell, hidden), dropout(epochs), decay(epochs)
     if inputs.from_base:
-        rate, dropped, decayed = BASE_RATE_SHARE * rate, 0.0, BASE_DECAY
-        usual_streams = BASE_STREAMS if inputs.characters < LONG_FROM_BASE else usual_streams
+        rate *= BASE_RATE_SHARE * min(MOST_BASE_RATES, max(1, inputs.characters / BASE_SHORT))
+        dropped, decayed = 0.0, BASE_DECAY
+        usual_streams = BASE_STREAMS if inputs.characters < BASE_SHORT else usual_streams
     return Recipe(
         cell=cell,
         layers=layers,

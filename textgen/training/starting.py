@@ -30,7 +30,7 @@ TRIED_IDS, ROW_IDS = 2000, 256
 # Ids beside them that n-grams of up to so many are counted in, for comparison.
 COMPARED_IDS, COMPARED_LENGTH = 1_000_000, 6
 # By how much n-grams of the text may read it better: a base learns more from it than they do.
-MARGIN_NATS = 0.3
+MARGIN_NATS = 0.7
 # Ids of the validation part that are looked for in what a checkpoint has read.
 MOST_COMPARED = 1_000_000
 
