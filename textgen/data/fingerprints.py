@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from textgen.data.spans import hash_windows
+from textgen.tokenizers import code_points
 
 # Letters and digits of a span: shorter ones are shared by chance.
 SPAN_LETTERS = 40
@@ -56,8 +57,7 @@ def find_overlap(known: np.ndarray, text: str) -> SharedSpans:
 
 def _letters(text: str) -> np.ndarray:
     """Return the code points of the letters and digits of a text, in lower case."""
-    letters = "".join(filter(str.isalnum, text.lower()))
-    return np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return code_points("".join(filter(str.isalnum, text.lower()))).astype(np.uint32)
 
 
 def _sample(letters: np.ndarray) -> np.ndarray:

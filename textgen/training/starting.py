@@ -147,12 +147,13 @@ def load_matching_weights(model: CharRNN, tokenizer: Tokenizer, first: Checkpoin
     the mean of those of its kind.
     """
     # Bytes and pieces are the same ids in both; characters are found by what they are.
+    symbols, first_symbols = tokenizer.symbols(), first.tokenizer.symbols()
     rows = list(range(first.tokenizer.size))
     if tokenizer.kind == "char":
-        ours = {symbol: i for i, symbol in enumerate(tokenizer.symbols())}
-        rows = [ours[symbol] for symbol in first.tokenizer.symbols()]
+        ours = {symbol: i for i, symbol in enumerate(symbols)}
+        rows = [ours[symbol] for symbol in first_symbols]
     added = sorted(set(range(tokenizer.size)) - set(rows))
-    kin = [kin_of(tokenizer.symbols()[row], first.tokenizer) for row in added]
+    kin = [kin_of(symbols[row], first.tokenizer) for row in added]
     weights = dict(first.weights)
     for name in ("embedding.weight", "head.weight", "head.bias"):
         learnt = first.weights[name]
@@ -161,8 +162,7 @@ def load_matching_weights(model: CharRNN, tokenizer: Tokenizer, first: Checkpoin
         for row, like in zip(added, kin, strict=True):
             weights[name][row] = learnt[like].mean(axis=0)
     model.load(weights)
-    symbols = first.tokenizer.symbols()
-    known = [row for row, symbol in zip(rows, symbols, strict=True) if symbol]
+    known = [row for row, symbol in zip(rows, first_symbols, strict=True) if symbol]
     kept = int((tokenizer.counts[known] > 0).sum())
     noun = "characters" if tokenizer.kind == "char" else "units"
     return (
