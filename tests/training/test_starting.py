@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import textgen
-from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.config import TrainConfig
 from textgen.data import dataset, fingerprints
@@ -110,9 +109,15 @@ def test_a_base_that_cannot_be_taken(base, tmp_path, options, words):
 
 
 def test_no_base_is_installed(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "shipped", lambda folder, name: None)
+    monkeypatch.setattr(starting, "shipped", lambda folder, name: None)
     start = starting.choose_start(*read(tmp_path, story(1)))
     assert start == (None, "base-en is not used: it is not installed")
+
+
+def test_a_folder_of_the_base_s_name_is_not_taken_for_it(base, tmp_path):
+    (tmp_path / "base-en").mkdir()
+    start = starting.choose_start(*read(tmp_path, story(1, 40)))
+    assert start.checkpoint.model == Checkpoint.load(base).model
 
 
 def test_a_run_starts_from_the_base_by_itself(base, tmp_path, capsys):

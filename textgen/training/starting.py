@@ -18,6 +18,7 @@ from textgen.config import TrainConfig, option_name
 from textgen.data import Dataset, TextIdentity, find_overlap
 from textgen.engine import NGrams, Scorer
 from textgen.errors import UsageError
+from textgen.files import shipped
 from textgen.nn import CharRNN, TorchStepper
 from textgen.tokenizers import CharTokenizer, Tokenizer
 
@@ -75,8 +76,9 @@ def choose_start(config: TrainConfig, dataset: Dataset) -> Start:
     chosen = [option_name(name) for name in SIZES if getattr(config, name) is not None]
     if chosen:
         return Start(None, f"{ENGLISH_BASE} is not used: it has sizes of its own, not {chosen[0]}")
-    path = runs.find_checkpoint(ENGLISH_BASE)
-    if not path.is_file():
+    # Not what a user may have put into a folder of that name.
+    path = shipped(runs.CHECKPOINTS, f"{ENGLISH_BASE}.safetensors")
+    if path is None:
         return Start(None, f"{ENGLISH_BASE} is not used: it is not installed")
     base = Checkpoint.load(path)
     base_nats, ngram_nats = try_base(base, dataset)
