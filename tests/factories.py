@@ -68,6 +68,14 @@ def random_checkpoint(tokenizer, metadata=None, seed=0, scale=1.0, **sizes):
     return Checkpoint(config, tokenizer, weights, metadata or Metadata())
 
 
+def mixed_checkpoint(tokenizer, text, metadata=None, **sizes):
+    """A checkpoint with the n-grams of a text, whose gates differ from place to place."""
+    plain = random_checkpoint(tokenizer, metadata, ngrams=5, **sizes)
+    ngrams = NGrams.count(tokenizer.encode(text), tokenizer.size, 4)
+    weights = usual_weights() + np.random.default_rng(3).normal(0, 0.02, usual_weights().shape)
+    return dataclasses.replace(plain, ngrams=ngrams, mixing=weights.astype(np.float32))
+
+
 def full_checkpoint(cell="gru", **changes):
     """A checkpoint of under 5,000 bytes with every kind of content. changes: of its fields."""
     tokenizer = CharTokenizer.from_text("abba\u00e9")

@@ -1,8 +1,27 @@
 """Reports and pictures of texts and models.
 
-text -> corpus_report (text_statistics, overlap, baselines); checkpoint -> gradients -> plots
+text -> corpus_report (text_statistics, overlap, baselines); checkpoint -> gradients -> plots;
+checkpoint, text -> surprise -> pages
 """
 
 from textgen.analysis.corpus_report import report_on_corpus as report_on_corpus
+from textgen.analysis.pages import names_of_ids as names_of_ids
+from textgen.analysis.prediction import Branch as Branch
+from textgen.analysis.prediction import Prediction as Prediction
+from textgen.analysis.prediction import grow_tree as grow_tree
+from textgen.analysis.prediction import predict as predict
+from textgen.analysis.surprise import Surprise as Surprise
+from textgen.analysis.surprise import measure_surprise as measure_surprise
+from textgen.analysis.surprise_page import surprise_page as surprise_page
 
-__all__ = ["report_on_corpus"]
+__all__ = [
+    "Branch",
+    "Prediction",
+    "Surprise",
+    "grow_tree",
+    "measure_surprise",
+    "names_of_ids",
+    "predict",
+    "report_on_corpus",
+    "surprise_page",
+]

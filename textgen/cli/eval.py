@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from textgen.cli.parser import DEVICE_HELP, Parser
+from textgen.cli.parser import DEVICE_HELP, ENCODING_HELP, Parser
 from textgen.config import DEVICES, check_choice
 
 
@@ -21,9 +21,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--adaptive", action="store_true", help=help)
     help = "also evaluate while the network learns from what it has read (takes a minute or two)"
     parser.add_argument("--dynamic", action="store_true", help=help)
-    parser.add_argument(
-        "--encoding", default="utf-8", metavar="NAME", help="encoding of FILE (default: utf-8)"
-    )
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help=ENCODING_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
 

@@ -52,6 +52,7 @@ class Parser(argparse.ArgumentParser):
 
 FORMATS = ("text", "jsonl")
 DEVICE_HELP = "where to compute (default: cpu)"
+ENCODING_HELP = "encoding of FILE (default: utf-8)"
 
 
 def add_fields(parser: Parser, config: type, names: Sequence[str] = ()) -> dict[str | None, Any]:

@@ -17,17 +17,19 @@ def say(line: str) -> None:
     print(f"textgen: {line}", file=sys.stderr)
 
 
-def show(pieces: Iterator[str], end_line: bool = True) -> None:
+def show(pieces: Iterator[str], end_line: bool = True, is_clean: bool = False) -> None:
     """Write pieces as they come: exactly into a pipe, without control characters to a terminal.
 
-    end_line: leave the cursor at the beginning of a line of a terminal.
+    end_line: leave the cursor at the beginning of a line of a terminal. is_clean: the only control
+    characters of the pieces are the command's own, such as colours.
     """
     terminal = sys.stdout.isatty()
     last = ""
     try:
         for piece in pieces:
             last = piece or last
-            sys.stdout.write(visible(piece, keep="\n\t") if terminal else piece)
+            clean = is_clean or not terminal
+            sys.stdout.write(piece if clean else visible(piece, keep="\n\t"))
             sys.stdout.flush()
         if terminal and end_line and not last.endswith("\n"):
             sys.stdout.write("\n")

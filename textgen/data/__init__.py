@@ -16,6 +16,7 @@ from textgen.data.fingerprints import find_overlap as find_overlap
 from textgen.data.records import IGNORED as IGNORED
 from textgen.data.records import Records as Records
 from textgen.data.records import frame_records as frame_records
+from textgen.data.records import split_records as split_records
 from textgen.data.source import Source as Source
 from textgen.data.spans import BASE as BASE
 from textgen.data.spans import SPAN_CHARS as SPAN_CHARS
@@ -57,4 +58,5 @@ __all__ = [
     "longest_shared",
     "mark_copied",
     "read",
+    "split_records",
 ]

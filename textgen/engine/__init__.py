@@ -7,8 +7,10 @@ from textgen.engine.backoff import learn_odds as learn_odds
 from textgen.engine.mixture import FEW_IDS as FEW_IDS
 from textgen.engine.mixture import WRITING_LENGTH as WRITING_LENGTH
 from textgen.engine.mixture import Mixture as Mixture
+from textgen.engine.mixture import Parts as Parts
 from textgen.engine.mixture import fit_weights as fit_weights
 from textgen.engine.mixture import likeliest as likeliest
+from textgen.engine.mixture import take_apart as take_apart
 from textgen.engine.mixture import usual_weights as usual_weights
 from textgen.engine.mixture import weight_rows as weight_rows
 from textgen.engine.mixture import weights_for_writing as weights_for_writing
@@ -38,6 +40,7 @@ __all__ = [
     "NGramState",
     "NGrams",
     "Network",
+    "Parts",
     "Reader",
     "Scorer",
     "Signs",
@@ -52,6 +55,7 @@ __all__ = [
     "likeliest",
     "log_softmax",
     "sampling_threads",
+    "take_apart",
     "usual_weights",
     "weight_rows",
     "weights_for_writing",

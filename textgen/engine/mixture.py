@@ -17,6 +17,8 @@ Shapes: B rows, T ids, X experts with the network as the first, V vocabulary, W 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from textgen.engine.network import ignore_overflow, log_softmax
@@ -51,6 +53,24 @@ FIT_MEAN, FIT_SQUARE = 0.9, 0.999
 WRITING_SHARE, WRITING_LENGTH = 0.8, 9
 # Likeliest ids that weights are fitted on; all others count as one.
 MOST_FITTED = 256
+
+
+class Parts(NamedTuple):
+    """What a model and its parts say of the ids after N = T B others, as log-probabilities.
+
+    Attributes:
+        model_NV: of the whole model.
+        network_NV: of the network alone.
+        ngrams_NV: of the n-grams by their longest contexts alone; None for a network alone.
+        weights_NX: of the network and of the n-grams' experts in the mixture.
+        matched_N: how many of the newest ids the n-grams know as a context.
+    """
+
+    model_NV: np.ndarray
+    network_NV: np.ndarray
+    ngrams_NV: np.ndarray | None = None
+    weights_NX: np.ndarray | None = None
+    matched_N: np.ndarray | None = None
 
 
 class Mixture:
@@ -110,6 +130,40 @@ class Mixture:
             y_N = y_TB[part].reshape(-1)
             nats_TB[part] = -mixed_NV[rows[: len(y_N)], y_N].reshape(y_TB[part].shape)
         return nats_TB, (*network_state, *ngram_state)
+
+    @ignore_overflow
+    def take_apart(
+        self, x_TB: np.ndarray, state: MixtureState | None
+    ) -> tuple[Parts, MixtureState]:
+        """Return what each part says of the ids after x_TB, and the state that has read them.
+
+        It takes room for (X + 3) T B V numbers: long texts are cut, see `ngrams.blocks`.
+        """
+        network_state, ngram_state = _split(state)
+        logits_TBV, network_state = self.network.logits(x_TB, x_TB, network_state)
+        experts_NXV, matched_N, ngram_state = self.ngrams.along(x_TB, ngram_state)
+        logits_NV = logits_TBV.reshape(-1, self.ngrams.vocab)
+        network_NV = log_softmax(logits_NV)
+        rows_N3 = weight_rows(network_NV, experts_NXV, matched_N)
+        parts = Parts(
+            model_NV=mix(logits_NV, experts_NXV, matched_N, self.weights_WX),
+            network_NV=network_NV,
+            ngrams_NV=experts_NXV[:, 0],
+            weights_NX=self.weights_WX[rows_N3].sum(axis=1),
+            matched_N=matched_N,
+        )
+        return parts, (*network_state, *ngram_state)
+
+
+def take_apart(
+    model: Network | Mixture, x_TB: np.ndarray, state: StepperState
+) -> tuple[Parts, StepperState]:
+    """Return `Mixture.take_apart` of any model; a network alone is its only part."""
+    if isinstance(model, Mixture):
+        return model.take_apart(x_TB, state)
+    logits_TBV, state = model.logits(x_TB, x_TB, state)
+    network_NV = log_softmax(logits_TBV.reshape(x_TB.size, -1))
+    return Parts(network_NV, network_NV), state
 
 
 def _split(state: MixtureState | None) -> tuple[StepperState, StepperState]:

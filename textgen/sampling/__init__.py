@@ -14,6 +14,7 @@ from textgen.sampling.generator import generate as generate
 from textgen.sampling.generator import read_prime as read_prime
 from textgen.sampling.state import SamplingState as SamplingState
 from textgen.sampling.state import load_state as load_state
+from textgen.sampling.state import take_rows as take_rows
 
 __all__ = [
     "Constraints",
@@ -26,5 +27,6 @@ __all__ = [
     "generate",
     "load_state",
     "read_prime",
+    "take_rows",
     "write_texts",
 ]
