@@ -44,6 +44,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(installed):
     assert (installed / "textgen/assets/demo.safetensors").stat().st_size < 4_000_000
     assert (installed / "textgen/assets/corpora.toml").exists()
     assert (installed / "textgen/py.typed").exists()
+    assert (installed / "textgen/analysis/templates/page.html").exists()
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from textgen.analysis.prediction import grow_tree as grow_tree
 from textgen.analysis.prediction import predict as predict
 from textgen.analysis.surprise import Surprise as Surprise
 from textgen.analysis.surprise import measure_surprise as measure_surprise
-from textgen.analysis.surprise_page import surprise_page as surprise_page
+from textgen.analysis.surprise_page import render_surprise as render_surprise
 
 __all__ = [
     "Branch",
@@ -22,6 +22,6 @@ __all__ = [
     "measure_surprise",
     "names_of_ids",
     "predict",
+    "render_surprise",
     "report_on_corpus",
-    "surprise_page",
 ]

@@ -4,7 +4,7 @@ Pointing at a character shows the likeliest ones in its place and how the parts 
 it. The text stands on the page as text, and is coloured where it is looked at, so that a megabyte
 opens at once.
 
-    >>> Path("page.html").write_text(surprise_page(surprise, checkpoint.tokenizer, "corpus.txt"))
+    >>> Path("page.html").write_text(render_surprise(surprise, checkpoint.tokenizer, "corpus.txt"))
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from textgen.analysis.surprise import Surprise
 from textgen.tokenizers import Tokenizer
 
 # Characters of a block that is coloured together; it ends with a line, or at twice as many.
-BLOCK_CHARS = 2000
+COLOURED_CHARS = 2000
 # What stands for a figure that there is not; costs end below it.
 NOT_ASKED = 2**16 - 1
 
 
-def surprise_page(surprise: Surprise, tokenizer: Tokenizer, title: str, model: str) -> str:
+def render_surprise(surprise: Surprise, tokenizer: Tokenizer, title: str, model: str) -> str:
     """Return the page of a text.
 
     Args:
@@ -73,8 +73,8 @@ def _blocks(surprise: Surprise) -> Iterator[tuple[int, str]]:
     ends, text = np.cumsum(surprise.chars_N), displayed(surprise.text)
     start = first = 0
     while start < len(text):
-        end = min(len(text), start + 2 * BLOCK_CHARS)
-        newline = text.find("\n", start + BLOCK_CHARS, end)
+        end = min(len(text), start + 2 * COLOURED_CHARS)
+        newline = text.find("\n", start + COLOURED_CHARS, end)
         end = newline + 1 if newline >= 0 else end
         # An id of several characters is not cut.
         last = int(np.searchsorted(ends, end))

@@ -16,7 +16,7 @@ from textgen.errors import visible
 if TYPE_CHECKING:
     from textgen.analysis import Branch, Prediction
 
-LIKELIEST, WIDTH = 10, 3
+CHOICES, WIDTH = 10, 3
 # Columns of the figures beside the bars, and the longest bar.
 FIGURES, LONGEST_BAR = 44, 40
 # Of a terminal's cell, from the left: eighths.
@@ -29,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help=help)
     help = r"the text before what is predicted; \n and \t are unescaped (default: none)"
     parser.add_argument("--prime", default="", metavar="TEXT", help=help)
-    help = f"show the N likeliest (default: {LIKELIEST}, in a tree {WIDTH})"
+    help = f"show the N likeliest (default: {CHOICES}, in a tree {WIDTH})"
     parser.add_argument("-k", type=int, metavar="N", help=help)
     help = "show the likeliest ways to go on, up to so many characters"
     parser.add_argument("--tree", type=int, metavar="DEPTH", help=help)
@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> None:
         lines = lines_of_tree(tree)
         found = tree.to_json()
     else:
-        likeliest = LIKELIEST if arguments.k is None else arguments.k
+        likeliest = CHOICES if arguments.k is None else arguments.k
         prediction = predict(checkpoint, prime, likeliest)
         lines = lines_of_prediction(prediction, shutil.get_terminal_size().columns)
         found = prediction.to_json()

@@ -80,10 +80,10 @@ def run(arguments: Namespace) -> None:
 
 def write_page(out: str, surprise: Surprise, checkpoint: Checkpoint, file: str, model: str) -> None:
     """Write the page of a coloured text, and say where it is."""
-    from textgen.analysis import surprise_page
+    from textgen.analysis import render_surprise
     from textgen.files import write_output
 
-    page = surprise_page(surprise, checkpoint.tokenizer, file, model)
+    page = render_surprise(surprise, checkpoint.tokenizer, file, model)
     write_output(Path(out), [page.encode("utf-8", "surrogatepass")])
 
 
