@@ -39,3 +39,13 @@ def small(tmp_path):
 def one_core(monkeypatch):
     """Evaluation on one thread: on a busy machine several of them are slower by far."""
     monkeypatch.setattr("textgen.nn.available_cores", lambda: 1)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a window; tests that need it skip where it is missing."""
+    from browser import start_browser
+
+    browser = start_browser()
+    yield browser
+    browser.quit()
