@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textgen.data import spans as spans_module
-from textgen.data.spans import PRIME, Spans, longest_shared, mark_copied
+from textgen.data.spans import PRIME, Spans, longest_copies, longest_shared, mark_copied
 from textgen.errors import UsageError
 from textgen.tokenizers.base import CODE_POINTS
 from textgen.tokenizers.char import code_points
@@ -233,3 +233,18 @@ def test_a_span_is_found_in_a_long_text():
 
 def test_any_character_is_compared_lone_surrogates_too():
     assert found_longest("\U0010ffff\ud800\0", "x\ud800\0") == "\ud800\0"
+
+
+@given(st.text("ab", max_size=40), st.text("ab", max_size=40), st.integers(1, 5))
+def test_the_longest_copies_are_those_of_a_search_at_every_place(train, part, shortest):
+    """Each is the longest that is left; then it is struck out wherever it stands."""
+    found = list(longest_copies(code_points(train), code_points(part), shortest, 4))
+    for number in range(4):
+        ends = [(i, j) for i in range(len(part)) for j in range(i + shortest, len(part) + 1)]
+        shared = [run for i, j in ends if (run := part[i:j]) in train]
+        if number == len(found):
+            assert not shared
+            return
+        text = "".join(map(chr, found[number]))
+        assert text in shared and len(text) == max(map(len, shared))
+        part = part.replace(text, "#" * len(text))

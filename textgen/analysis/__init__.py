@@ -5,6 +5,8 @@ checkpoint, text -> surprise -> pages
 """
 
 from textgen.analysis.corpus_report import report_on_corpus as report_on_corpus
+from textgen.analysis.novelty import Novelty as Novelty
+from textgen.analysis.novelty import measure_novelty as measure_novelty
 from textgen.analysis.pages import names_of_ids as names_of_ids
 from textgen.analysis.prediction import Branch as Branch
 from textgen.analysis.prediction import Prediction as Prediction
@@ -16,9 +18,11 @@ from textgen.analysis.surprise_page import render_surprise as render_surprise
 
 __all__ = [
     "Branch",
+    "Novelty",
     "Prediction",
     "Surprise",
     "grow_tree",
+    "measure_novelty",
     "measure_surprise",
     "names_of_ids",
     "predict",

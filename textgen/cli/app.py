@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from textgen.cli import corpus, eval, info, inspect, predict, sample, score, train
+from textgen.cli import corpus, eval, info, inspect, novelty, predict, sample, score, train
 from textgen.cli.parser import Parser
 from textgen.cli.terminal import drop_stdout, stdout_error
 from textgen.config import did_you_mean
@@ -35,6 +35,7 @@ COMMANDS = {
     "eval": (eval, "evaluate a model on a text"),
     "score": (score, "show how likely a model finds a text, and where it is surprised"),
     "predict": (predict, "show what a model expects after a text"),
+    "novelty": (novelty, "tell whether samples copy the text that a model was trained on"),
     "info": (info, "describe a checkpoint or a text file"),
     "inspect": (inspect, "look into a trained model"),
     "corpus": (corpus, "list, build and describe texts to train on"),

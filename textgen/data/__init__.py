@@ -21,6 +21,7 @@ from textgen.data.source import Source as Source
 from textgen.data.spans import BASE as BASE
 from textgen.data.spans import SPAN_CHARS as SPAN_CHARS
 from textgen.data.spans import Spans as Spans
+from textgen.data.spans import longest_copies as longest_copies
 from textgen.data.spans import longest_shared as longest_shared
 from textgen.data.spans import mark_copied as mark_copied
 from textgen.data.splits import PARTS as PARTS
@@ -55,6 +56,7 @@ __all__ = [
     "frame_records",
     "joins_previous",
     "load_dataset",
+    "longest_copies",
     "longest_shared",
     "mark_copied",
     "read",

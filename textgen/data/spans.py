@@ -243,6 +243,49 @@ def longest_shared(train: np.ndarray, part: np.ndarray) -> np.ndarray:
     return longest
 
 
+def longest_copies(
+    train: np.ndarray, part: np.ndarray, shortest: int, most: int
+) -> Iterator[np.ndarray]:
+    """Yield the spans of part that occur in train, the longest first, each once.
+
+    None overlaps a longer one: what a span covers is struck out of part before the next is sought.
+
+    Args:
+        train: (n,) code points.
+        part: (m,) code points.
+        shortest: what a span has at least, at least 1.
+        most: how many are yielded at most.
+    """
+    if min(len(train), len(part)) < shortest:
+        return
+    in_train, partners = _match_hashes(train, part, shortest)
+    in_part = np.flatnonzero(partners >= 0)
+    if not len(in_part):
+        return
+    # What no shared span covers is of no interest.
+    train = _keep_covered(train, in_train, shortest, CODE_POINTS)
+    part = _keep_covered(part, in_part, shortest, CODE_POINTS + 1)
+    for _ in range(most):
+        span = longest_shared(train, part)
+        if len(span) < shortest:
+            return
+        yield span
+        part = _strike_out(span, part, CODE_POINTS + 1)
+
+
+def _strike_out(span: np.ndarray, codes: np.ndarray, separator: int) -> np.ndarray:
+    """Return codes with a number that is no character in the place of each occurrence of span."""
+    codes, sought = codes.copy(), span.astype(codes.dtype).tobytes()
+    content, size = codes.tobytes(), codes.itemsize
+    at = content.find(sought)
+    while at >= 0:
+        begin, offset = divmod(at, size)
+        if not offset:
+            codes[begin : begin + len(span)] = separator
+        at = content.find(sought, at + (1 if offset else len(sought)))
+    return codes
+
+
 def _match_hashes(
     train: np.ndarray, part: np.ndarray, length: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -259,11 +302,15 @@ def _match_hashes(
     begins, groups = [], []
     for start, block in hash_windows(train, length):
         likely = np.flatnonzero(is_used[_bucket(block)])
+        # In the order of their hashes, which are then looked up twice as fast.
+        likely = likely[np.argsort(block[likely])]
         # A group is the spans of part that have one hash, by the first of them in sorted order.
         group = np.minimum(hashes.searchsorted(block[likely]), len(hashes) - 1)
         is_match = hashes[group] == block[likely]
-        begins.append(start + likely[is_match])
-        groups.append(group[is_match])
+        likely, group = likely[is_match], group[is_match]
+        in_order = np.argsort(likely)
+        begins.append(start + likely[in_order])
+        groups.append(group[in_order])
     in_train = np.concatenate(begins)
     group, first = np.unique(np.concatenate(groups), return_index=True)
     partner_of_group = np.full(len(hashes), -1)
