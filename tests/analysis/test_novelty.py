@@ -8,7 +8,7 @@ from factories import call, usage_error
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.analysis.novelty import LENGTHS, is_one_edit, measure_novelty
+from textgen.analysis.novelty import RUN_LENGTHS, is_one_edit, measure_novelty
 from textgen.errors import TextError
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "ran", "out", "red", "big", "it"]
@@ -132,7 +132,7 @@ class TestCommand:
         code, out, _ = call(capsys, "novelty", *files)
         assert code == 0
         assert out.splitlines()[2].split()[:2] == ["200", "2"]
-        assert f"{LENGTHS[-1]:>7}" in out and out.splitlines()[-1].startswith("copies: ")
+        assert f"{RUN_LENGTHS[-1]:>7}" in out and out.splitlines()[-1].startswith("copies: ")
 
     def test_json_is_what_the_library_says(self, files, capsys):
         _, out, _ = call(capsys, "novelty", *files, "--json", "--records", "lines", "--top", 1)

@@ -21,15 +21,15 @@ from textgen.errors import TextError, UsageError, counted
 from textgen.tokenizers import CODE_POINTS, code_points
 
 # Characters of the runs whose shares are measured.
-LENGTHS = (5, 10, 15, 20, 30, 50, 75, 100)
+RUN_LENGTHS = (5, 10, 15, 20, 30, 50, 75, 100)
 # Characters of a copied span that is listed.
 SHORTEST_COPY = 20
 # Of a corpus without held-out text, the last tenth stands for it.
 HELD_OUT_SHARE = 0.1
 # A run of this length is copied when it is shared, not a phrase of the language.
-TELLING = 50
+COPIED_RUN = 50
 # Beyond twice the share of held-out text and this much, a text copies.
-TELLING_SHARE = 0.01
+COPYING_SHARE = 0.01
 # Characters of records that are compared one edit apart: longer ones are hardly ever.
 LONGEST_COMPARED = 200
 
@@ -88,7 +88,7 @@ class Novelty:
         corpus_chars: of the corpus.
         held_out: what the held-out text is, in words.
         spans: the longest copied ones, of which none overlaps a longer one.
-        shares: of the runs of each length in LENGTHS.
+        shares: of the runs of each length in RUN_LENGTHS.
         records: None unless samples and corpus are records.
     """
 
@@ -101,15 +101,15 @@ class Novelty:
 
     @property
     def telling(self) -> CopiedShare:
-        """The shares that tell whether a text copies: of the longest runs up to TELLING."""
-        known = [s for s in self.shares if s.chars <= TELLING and s.of_samples is not None]
+        """The shares that tell whether a text copies: of the longest runs up to COPIED_RUN."""
+        known = [s for s in self.shares if s.chars <= COPIED_RUN and s.of_samples is not None]
         return known[-1]
 
     @property
     def copies(self) -> bool:
         """Whether more is copied than held-out text has in common with the training text."""
         _, samples, held_out = self.telling
-        return (samples or 0.0) > 2 * (held_out or 0.0) + TELLING_SHARE
+        return (samples or 0.0) > 2 * (held_out or 0.0) + COPYING_SHARE
 
     def verdict(self) -> str:
         """Return a sentence on whether the samples copy."""
@@ -143,7 +143,7 @@ def measure_novelty(
     """Return what samples have in common with the text that a model was trained on.
 
     Args:
-        samples: what the model wrote, at least as long as the shortest of LENGTHS.
+        samples: what the model wrote, at least as long as the shortest of RUN_LENGTHS.
         corpus: the training text.
         held_out: text of its kind that it does not hold. Without it the last tenth of the corpus is
             compared with what stands before it, and so are the samples.
@@ -157,8 +157,10 @@ def measure_novelty(
     if top < 1:
         raise UsageError("--top", f"{top} is below 1", "give at least 1")
     for name, text in (("samples", samples), ("corpus", corpus)):
-        if len(text) < LENGTHS[0]:
-            problem = f"{counted(len(text), 'character')}, and {LENGTHS[0]} are compared at least"
+        if len(text) < RUN_LENGTHS[0]:
+            problem = (
+                f"{counted(len(text), 'character')}, and {RUN_LENGTHS[0]} are compared at least"
+            )
             raise TextError(name, problem, "give a longer text")
     codes = code_points(corpus).astype(np.uint32)
     sample_codes = code_points(samples).astype(np.uint32)
@@ -201,7 +203,7 @@ def _measure_shares(
     held_out = samples[:0] if held_out is None else held_out[: len(samples)]
     # One text, so that the training text is read once a length. The number between is no character.
     both = np.concatenate([samples, np.array([CODE_POINTS], np.uint32), held_out])
-    for length in LENGTHS:
+    for length in RUN_LENGTHS:
         is_copied = mark_copied(train, both, length)
         of_samples = is_copied[: max(0, len(samples) - length + 1)]
         of_held_out = is_copied[len(samples) + 1 :]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TOP = 10
 # Characters of a span, and pairs of records, on the terminal.
-SHOWN_CHARS, SHOWN_PAIRS = 60, 10
+SPAN_COLUMNS, SHOWN_PAIRS = 60, 10
 
 
 def add_arguments(parser: Parser) -> None:
@@ -58,7 +58,7 @@ def lines_of_novelty(novelty: Novelty) -> Iterator[str]:
     yield f"{'chars':>7} {'line':>7} {'line there':>10}  text\n"
     for span in novelty.spans:
         text = visible(span.text)
-        shown = text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 4] + " ..."
+        shown = text if len(text) <= SPAN_COLUMNS else text[: SPAN_COLUMNS - 4] + " ..."
         yield f"{span.chars:>7,} {span.sample_line:>7,} {span.corpus_line:>10,}  {shown}\n"
     if not novelty.spans:
         yield "        none\n"

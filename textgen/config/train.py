@@ -32,6 +32,7 @@ class TrainOptions(TypedDict, total=False):
     """The fields of TrainConfig as keywords."""
 
     out: str | None
+    tensorboard: str | None
     cell: str | None
     layers: int | None
     hidden: int | None
@@ -75,6 +76,9 @@ class TrainConfig:
 
     out: str | None = option(
         None, "run folder (default: checkpoints/NAME, else NAME-2 and so on)", metavar="RUN"
+    )
+    tensorboard: str | None = option(
+        None, "also write the curves below DIR, where TensorBoard shows them live", metavar="DIR"
     )
     cell: str | None = option(None, "recurrent cell", choices=CELLS)
     layers: int | None = option(None, "recurrent layers", low=1, high=64)

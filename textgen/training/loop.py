@@ -26,6 +26,7 @@ from textgen.errors import Interrupted, counted
 from textgen.files import locked
 from textgen.nn import TorchStepper, cpu_settings, memory_checked
 from textgen.sampling import write_texts
+from textgen.training.board import Board, check_board
 from textgen.training.log import RunLog, ValidationRecord
 from textgen.training.optim import scheduled_rate, warmup_rate
 from textgen.training.partner import MOST_KEPT_IDS, QUICK_IDS
@@ -99,6 +100,8 @@ def train(
     started = time.monotonic() if started is None else started
     config = TrainConfig.of(config, **options)
     paths = [text] if isinstance(text, str | Path) else text
+    if config.tensorboard:
+        check_board()
     with memory_checked():
         if resume is not None:
             folder = runs.existing_folder(resume)
@@ -138,7 +141,10 @@ class Run:
     ) -> None:
         self.setup, self.folder, self.stop, self.started = setup, folder, stop, started
         self.trainer, self.tokenizer = setup.trainer, setup.dataset.tokenizer
-        self.log = RunLog(folder, quiet)
+        board = setup.config.tensorboard
+        self.log = RunLog(
+            folder, quiet, Board(board, folder.name, self.trainer.step) if board else None
+        )
         self.characters_per_id = setup.dataset.characters_per_id()
         self.partner = setup.partner
         self.held_out = Validation(setup.dataset, setup.partner)
@@ -270,7 +276,7 @@ class Run:
         self.progress.train_nats += self.trainer.update(learning_rate)
         self.progress.train_steps += 1
         self.progress.learning_rate = learning_rate
-        self.log.step(self._train_nats(), self._speed())
+        self.log.step(self.trainer.step, self._train_nats(), learning_rate, self._speed())
 
     def _train_nats(self) -> float:
         """Return the network's nats per character since the last validation, under dropout."""

@@ -52,7 +52,7 @@ from textgen.version import __version__
 
 DEFAULT_MINUTES = 10.0
 # Settings that speak of this machine: a shared file leaks none of them.
-PATHS = ("out", "val", "test", "init", "glob")
+PATHS = ("out", "tensorboard", "val", "test", "init", "glob")
 VERSIONS = {
     "textgen": __version__,
     "torch": torch.__version__,
@@ -337,13 +337,14 @@ def resume_setup(
     """Return the setup of the run in folder, exactly as it was when it was saved.
 
     paths: where its text is now, if it moved. wanted: a new budget or another number of threads,
-    which give up that exactness.
+    which give up that exactness, or another folder for TensorBoard.
     """
     _refuse_changes(wanted)
     checkpoint, state, note = runs.load_last(folder)
     notes = [note] if note else []
     device = choose_device(state.config.device)
     config = _with_possible_precision(state.config, device, notes)
+    config = replace(config, tensorboard=wanted.tensorboard or config.tensorboard)
     recipe = _saved_recipe(folder, config)
     dataset = load_dataset(
         paths or state.texts, config, checkpoint.tokenizer, quiet=quiet, verify=verify
@@ -368,7 +369,7 @@ def resume_setup(
 
 def _refuse_changes(wanted: TrainConfig) -> None:
     """Raise UsageError for an option that a resumed run cannot take."""
-    changeable = ("minutes", "epochs", "steps", "threads")
+    changeable = ("minutes", "epochs", "steps", "threads", "tensorboard")
     for option in fields(wanted):
         if option.name not in changeable and getattr(wanted, option.name) != option.default:
             fix = "leave it out, or start a new run with --init"
