@@ -5,6 +5,7 @@ checkpoint, text -> surprise -> pages
 """
 
 from textgen.analysis.corpus_report import report_on_corpus as report_on_corpus
+from textgen.analysis.curves import read_curves as read_curves
 from textgen.analysis.novelty import Novelty as Novelty
 from textgen.analysis.novelty import measure_novelty as measure_novelty
 from textgen.analysis.pages import names_of_ids as names_of_ids
@@ -12,6 +13,8 @@ from textgen.analysis.prediction import Branch as Branch
 from textgen.analysis.prediction import Prediction as Prediction
 from textgen.analysis.prediction import grow_tree as grow_tree
 from textgen.analysis.prediction import predict as predict
+from textgen.analysis.report_page import render_report as render_report
+from textgen.analysis.run_report import report_on_run as report_on_run
 from textgen.analysis.surprise import Surprise as Surprise
 from textgen.analysis.surprise import measure_surprise as measure_surprise
 from textgen.analysis.surprise_page import render_surprise as render_surprise
@@ -26,6 +29,9 @@ __all__ = [
     "measure_surprise",
     "names_of_ids",
     "predict",
+    "read_curves",
+    "render_report",
     "render_surprise",
     "report_on_corpus",
+    "report_on_run",
 ]

@@ -14,7 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from textgen.analysis.baselines import XZ_PRESET, ZSTD_LEVEL, Baselines, measure_baselines
+from textgen.analysis.baselines import (
+    MOST_MEASURED,
+    XZ_PRESET,
+    ZSTD_LEVEL,
+    Baselines,
+    measure_baselines,
+)
 from textgen.analysis.overlap import Overlap, measure_overlap
 from textgen.analysis.text_statistics import (
     TextStatistics,
@@ -149,9 +155,19 @@ def report_on_corpus(text: Corpus, split: str) -> CorpusReport:
 
 
 def report_on_text(
-    text: str, bounds: Mapping[str, tuple[int, int]], source: TextSource
+    text: str,
+    bounds: Mapping[str, tuple[int, int]],
+    source: TextSource,
+    most_measured: int = MOST_MEASURED,
 ) -> CorpusReport:
-    """Return what a text is; bounds: where the parts "train", "val" and "test" begin and end."""
+    """Return what a text is.
+
+    Args:
+        text: all of it.
+        bounds: where the parts "train", "val" and "test" begin and end.
+        source: where it came from.
+        most_measured: characters of the validation part that baselines are measured on.
+    """
     parts = {name: text[slice(*bounds.get(name, (0, 0)))] for name in PART_NAMES}
     train, held_out = parts["train"], {n: parts[n] for n in ("val", "test") if parts[n]}
     statistics = measure_statistics(text)
@@ -162,7 +178,7 @@ def report_on_text(
         parts={name: len(part) for name, part in parts.items()},
         missing={name: count_missing(train, part) for name, part in held_out.items()},
         overlaps=overlaps,
-        baselines=measure_baselines(train, parts["val"], text),
+        baselines=measure_baselines(train, parts["val"][:most_measured], text),
         suggestions=list(suggest(statistics, overlaps.get("val"))),
     )
 

@@ -13,7 +13,19 @@ import sys
 import time
 from collections.abc import Sequence
 
-from textgen.cli import corpus, eval, info, inspect, novelty, predict, sample, score, train
+from textgen.cli import (
+    corpus,
+    eval,
+    info,
+    inspect,
+    novelty,
+    plot,
+    predict,
+    report,
+    sample,
+    score,
+    train,
+)
 from textgen.cli.parser import Parser
 from textgen.cli.terminal import drop_stdout, stdout_error
 from textgen.config import did_you_mean
@@ -36,6 +48,8 @@ COMMANDS = {
     "score": (score, "show how likely a model finds a text, and where it is surprised"),
     "predict": (predict, "show what a model expects after a text"),
     "novelty": (novelty, "tell whether samples copy the text that a model was trained on"),
+    "plot": (plot, "draw the learning curves of runs"),
+    "report": (report, "put everything about a run on one page"),
     "info": (info, "describe a checkpoint or a text file"),
     "inspect": (inspect, "look into a trained model"),
     "corpus": (corpus, "list, build and describe texts to train on"),

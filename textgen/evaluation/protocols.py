@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,16 +121,27 @@ class Result:
         return values
 
 
-def measure_text(model: Scorer, tokenizer: Tokenizer, text: str, protocol: str) -> Result:
-    """Return how well a model predicts a text (at least 1 character) under one of PROTOCOLS."""
+def measure_text(
+    model: Scorer,
+    tokenizer: Tokenizer,
+    text: str,
+    protocol: str,
+    batches: int = NANOGPT_BATCHES,
+) -> Result:
+    """Return how well a model predicts a text (at least 1 character) under one of PROTOCOLS.
+
+    batches: of the protocol nanogpt; fewer take less time, and do not quite compare.
+    """
     ids = ids_of(tokenizer, text)
     if protocol == "nanogpt" and len(ids) <= NANOGPT_WINDOW:
         problem = f"{len(ids)} {tokenizer.noun} are too few for windows of {NANOGPT_WINDOW}"
         raise TextError("--protocol nanogpt", problem, "use --protocol stateful")
-    nats = require_finite(PROTOCOLS[protocol](model, ids, tokenizer.counts, tokenizer.unknown_nats))
-    chars = len(text)
+    measure, chars = PROTOCOLS[protocol], len(text)
     if protocol == "nanogpt":
-        chars = sum(int(tokenizer.chars_V[block_TB[1:]].sum()) for block_TB in nanogpt_windows(ids))
+        measure = partial(nanogpt, batches=batches)
+        windows = nanogpt_windows(ids, batches)
+        chars = sum(int(tokenizer.chars_V[block_TB[1:]].sum()) for block_TB in windows)
+    nats = require_finite(measure(model, ids, tokenizer.counts, tokenizer.unknown_nats))
     bytes_per_char = len(text.encode("utf-8", "surrogatepass")) / len(text)
     unknown = _count_unknown(tokenizer, ids)
     return Result(protocol, float(nats.sum()) / chars, chars, unknown, bytes_per_char)
@@ -270,7 +282,11 @@ def _stream_window(
 
 
 def nanogpt(
-    model: Scorer, ids: np.ndarray, counts: np.ndarray, unknown_nats: float = NATS_PER_CODE_POINT
+    model: Scorer,
+    ids: np.ndarray,
+    counts: np.ndarray,
+    unknown_nats: float = NATS_PER_CODE_POINT,
+    batches: int = NANOGPT_BATCHES,
 ) -> np.ndarray:
     """Return the nats of 200 batches of 64 windows of 256 ids, each from an empty state.
 
@@ -278,16 +294,16 @@ def nanogpt(
     nanoGPT, estimate_loss.
     """
     nats = []
-    for block_TB in nanogpt_windows(ids):
+    for block_TB in nanogpt_windows(ids, batches):
         nats_TB, _ = model.nats(block_TB[:-1], block_TB[1:], None)
         nats.append((nats_TB + _nats_of_unknown(block_TB[1:], unknown_nats)).reshape(-1))
     return np.concatenate(nats)
 
 
-def nanogpt_windows(ids: np.ndarray) -> Iterator[np.ndarray]:
+def nanogpt_windows(ids: np.ndarray, batches: int = NANOGPT_BATCHES) -> Iterator[np.ndarray]:
     """Yield what `nanogpt` reads: blocks (257, 64), at random starts, the same at every call."""
     draws = np.random.Generator(np.random.Philox(key=NANOGPT_WINDOW))
-    for _ in range(NANOGPT_BATCHES):
+    for _ in range(batches):
         starts_B = draws.integers(0, len(ids) - NANOGPT_WINDOW, NANOGPT_BATCH)
         yield ids[starts_B + np.arange(NANOGPT_WINDOW + 1)[:, None]].astype(np.int64)
 
