@@ -336,3 +336,11 @@ def test_the_demo_that_was_installed_with_the_package_is_found(tmp_path, monkeyp
     monkeypatch.setattr(assets, "__file__", str(tmp_path / "package" / "files" / "assets.py"))
     demo = touch(tmp_path / "package" / "assets" / "demo.safetensors", 1)
     assert runs.newest_checkpoint(tmp_path / "missing") == demo
+
+
+def test_a_model_is_called_as_its_run_or_its_file(tmp_path, monkeypatch):
+    assert runs.model_name(tmp_path / "corpus-2" / "best.safetensors") == "corpus-2"
+    assert runs.model_name(tmp_path / "models" / "demo.safetensors") == "demo"
+    (tmp_path / "corpus").mkdir()
+    monkeypatch.chdir(tmp_path / "corpus")
+    assert runs.model_name(Path("last.safetensors")) == "corpus"

@@ -20,7 +20,13 @@ from textgen.analysis.corpus_report import CorpusReport, TextSource, report_on_t
 from textgen.analysis.curves import LearningCurves, read_curves
 from textgen.analysis.novelty import Novelty, measure_novelty
 from textgen.analysis.surprise import Surprise, measure_surprise
-from textgen.checkpoint import Checkpoint, find_checkpoint, make_engine, training_text
+from textgen.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    make_engine,
+    model_name,
+    training_text,
+)
 from textgen.data import PARTS
 from textgen.engine import Threads, sampling_threads
 from textgen.errors import TextError
@@ -134,7 +140,7 @@ def report_on_run(
         "\n".join(rows), parts["train"][-MOST_SEARCHED:], held_out=parts["val"] or None
     )
     return RunReport(
-        name=str(run),
+        name=model_name(path),
         checkpoint=checkpoint,
         corpus=corpus,
         part=part,

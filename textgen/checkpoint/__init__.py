@@ -14,6 +14,7 @@ from textgen.checkpoint.resume import Plan as Plan
 from textgen.checkpoint.resume import Progress as Progress
 from textgen.checkpoint.resume import ResumeState as ResumeState
 from textgen.checkpoint.runs import find_checkpoint as find_checkpoint
+from textgen.checkpoint.runs import model_name as model_name
 from textgen.checkpoint.runs import newest_checkpoint as newest_checkpoint
 from textgen.checkpoint.span_index import index_for as index_for
 from textgen.checkpoint.span_index import text_of as text_of
@@ -29,6 +30,7 @@ __all__ = [
     "find_checkpoint",
     "index_for",
     "make_engine",
+    "model_name",
     "network_of",
     "newest_checkpoint",
     "read_foreign",

@@ -132,6 +132,12 @@ def find_checkpoint(name: str | Path) -> Path:
     return path
 
 
+def model_name(path: Path) -> str:
+    """Return what a checkpoint is called, without saying where it is: as its run, or itself."""
+    is_of_run = path.name in (BEST, LAST, PREVIOUS)
+    return path.resolve().parent.name if is_of_run else path.stem
+
+
 def newest_checkpoint(folder: Path = CHECKPOINTS) -> Path:
     """Return the best checkpoint of the newest run below folder, else a demo.
 

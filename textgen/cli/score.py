@@ -47,8 +47,15 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Print how likely the model finds the text."""
-    from textgen.analysis import measure_surprise
-    from textgen.checkpoint import Checkpoint, find_checkpoint, newest_checkpoint, read_foreign
+    from textgen.analysis import measure_surprise, render_surprise
+    from textgen.checkpoint import (
+        Checkpoint,
+        find_checkpoint,
+        model_name,
+        newest_checkpoint,
+        read_foreign,
+    )
+    from textgen.files import write_output
 
     if arguments.by:
         check_choice("--by", arguments.by, BY)
@@ -61,7 +68,9 @@ def run(arguments: Namespace) -> None:
     text = read_foreign(checkpoint.metadata, file, arguments.encoding).text
     surprise = measure_surprise(checkpoint, text)
     if arguments.html:
-        write_page(arguments.html, surprise, checkpoint, file, str(path))
+        title = "standard input" if file == "-" else Path(file).name
+        page = render_surprise(surprise, checkpoint.tokenizer, title, model_name(path))
+        write_output(Path(arguments.html), [page.encode("utf-8", "surrogatepass")])
     if arguments.json:
         print(json.dumps(as_json(surprise, checkpoint), ensure_ascii=False))
         return
@@ -76,15 +85,6 @@ def run(arguments: Namespace) -> None:
         show(lines_of_table(surprise))
     elif arguments.by == "char":
         show(characters_of_table(surprise, checkpoint))
-
-
-def write_page(out: str, surprise: Surprise, checkpoint: Checkpoint, file: str, model: str) -> None:
-    """Write the page of a coloured text, and say where it is."""
-    from textgen.analysis import render_surprise
-    from textgen.files import write_output
-
-    page = render_surprise(surprise, checkpoint.tokenizer, file, model)
-    write_output(Path(out), [page.encode("utf-8", "surrogatepass")])
 
 
 def as_json(surprise: Surprise, checkpoint: Checkpoint) -> dict[str, object]:

@@ -94,7 +94,7 @@
     if (data.ngrams && data.network[i] !== NONE) {
       line(card, `network alone ${bits(data.network[i])}, weight ${(data.network_weight[i] / 100 - 1).toFixed(2)}`);
       line(card, `n-grams alone ${bits(data.ngrams[i])}, weight ${(data.ngrams_weight[i] / 100 - 1).toFixed(2)}, ` +
-        `${data.matched[i]} characters known`);
+        `context ${data.matched[i]}`);
     }
   }
   let marked = null;
