@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from textgen.cli.parser import Parser
+from textgen.cli.parser import ENCODING_HELP, Parser
+from textgen.cli.terminal import show
+from textgen.errors import counted, visible
+
+if TYPE_CHECKING:
+    from textgen.analysis import UnitActivity
+
+UNITS_PAGE = "units.html"
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of `textgen inspect`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add_gradients(actions)
+    add_units(actions)
+
+
+def run(arguments: Namespace) -> None:
+    """Do what was asked for."""
+    ACTIONS[arguments.action](arguments)
+
+
+def add_gradients(actions: Any) -> None:
+    """Add the arguments of `textgen inspect gradients`."""
     help = "show how far back the gradient of one character's loss reaches"
     gradients = actions.add_parser("gradients", help=help, description=help.capitalize() + ".")
     help = "one or more files or run folders"
@@ -24,7 +44,7 @@ def add_arguments(parser: Parser) -> None:
     gradients.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(arguments: Namespace) -> None:
+def run_gradients(arguments: Namespace) -> None:
     """Print, and draw if asked, how far back gradients reach."""
     from textgen.analysis import gradients, plots
 
@@ -40,3 +60,67 @@ def run(arguments: Namespace) -> None:
         print(json.dumps([result.to_json() for result in results]))
         return
     print("\n".join(gradients.format_table(results)))
+
+
+def add_units(actions: Any) -> None:
+    """Add the arguments of `textgen inspect units`."""
+    help = "show what single hidden units track in a text, such as quotes or line length"
+    units = actions.add_parser("units", help=help, description=help.capitalize() + ".")
+    units.add_argument("checkpoint", metavar="CHECKPOINT", help="a file or run folder")
+    units.add_argument("file", metavar="FILE", help="a text file, or - for standard input")
+    help = f"write the page of HTML there (default: {UNITS_PAGE}, with --json none)"
+    units.add_argument("--out", metavar="FILE", help=help)
+    help = "read the first N characters (default: 20000)"
+    units.add_argument("--chars", type=int, default=20_000, metavar="N", help=help)
+    units.add_argument("--encoding", default="utf-8", metavar="NAME", help=ENCODING_HELP)
+    units.add_argument("--json", action="store_true", help="print JSON, of each property 5 units")
+
+
+def run_units(arguments: Namespace) -> None:
+    """Print what units track, and write the page that shows it."""
+    from textgen.analysis import inspect_units, render_units
+    from textgen.checkpoint import Checkpoint, find_checkpoint, read_foreign
+    from textgen.files import check_name, write_output
+
+    out = arguments.out or (None if arguments.json else UNITS_PAGE)
+    if out:
+        # Before the work, not after it.
+        check_name(Path(out))
+    path, chars = find_checkpoint(arguments.checkpoint), arguments.chars
+    checkpoint = Checkpoint.load(path)
+    text = read_foreign(checkpoint.metadata, arguments.file, arguments.encoding)
+    activity = inspect_units(checkpoint, text.slice(0, max(0, chars)), chars, arguments.file)
+    if out:
+        page = render_units(activity, arguments.file, str(path))
+        write_output(Path(out), [page.encode()])
+    if arguments.json:
+        print(json.dumps(activity.to_json(), ensure_ascii=False))
+        return
+    print(f"{'model':<26} {visible(str(path))}")
+    print(f"{'text':<26} {visible(arguments.file)}, {counted(len(activity.text), 'character')}")
+    print(f"{'hidden units':<26} {len(activity.units):,}\n")
+    show(f"{line}\n" for line in lines_of_units(activity))
+    print(f"\n{'page':<26} {visible(str(out))}")
+
+
+def lines_of_units(activity: UnitActivity) -> Iterator[str]:
+    """Yield the table of properties, and what its figures are."""
+    ranked = [finding for finding in activity.findings if finding.is_ranked]
+    rest = [finding for finding in activity.findings if not finding.is_ranked]
+    yield f"{'property':<26} {'best unit':<16} {'correlation':>11} {'by chance':>10}"
+    for finding in ranked:
+        best = finding.best[0]
+        noise = "" if finding.beats_chance else "  (noise)"
+        yield (
+            f"{finding.subject.name:<26} {activity.units[best.unit].name:<16}"
+            f" {best.correlation:>+11.2f} {finding.chance:>10.2f}{noise}"
+        )
+    for finding in rest:
+        times = sum(finding.stretches)
+        reason = f"too rare in this text ({times}×)" if times else "not in this text"
+        yield f"{finding.subject.name:<26} {reason}"
+    yield ""
+    yield "Units are chosen on the first half of the text; the correlation is that on the second."
+
+
+ACTIONS = {"gradients": run_gradients, "units": run_units}
