@@ -46,7 +46,7 @@ COMMENT = re.compile(r"/\*.*?\*/|<!--.*?-->|(?<![:\w])//[^\n]*\n?", re.DOTALL)
 MARKUP = re.compile(r"</?[A-Za-z][^<>\n]*>")
 ADDRESS = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"\]]+")
 LINE = re.compile(r"[^\n]+")
-WORD = re.compile(r"\w+")
+WORD_CHARS = re.compile(r"\w+")
 FIRST_LINE = re.compile(r"(?:\A|(?<=\n\n))[^\n]+")
 INDENTATION = re.compile(r"^[ \t]+", re.MULTILINE)
 
@@ -117,7 +117,7 @@ def measure_line_end(text: str) -> np.ndarray:
 def measure_word_start(text: str) -> np.ndarray:
     """Return 1 for the first character of each word."""
     values_T = np.zeros(len(text))
-    values_T[[match.start() for match in WORD.finditer(text)]] = 1
+    values_T[[match.start() for match in WORD_CHARS.finditer(text)]] = 1
     return values_T
 
 
@@ -181,7 +181,7 @@ PROPERTIES = (
     TextProperty(
         "position in word",
         "how far from the beginning of its word, as a logarithm; 0 outside of words",
-        lambda text: measure_position(text, WORD),
+        lambda text: measure_position(text, WORD_CHARS),
     ),
     TextProperty(
         "first line of a paragraph",

@@ -44,6 +44,13 @@
     }
     block.replaceChildren(fragment);
     block.drawn = true;
+    if (block.dataset.property) seek(block);
+  }
+  // Scrolls to the first place where the property holds, if that is further down.
+  function seek(block) {
+    const box = block.parentElement, highest = data.property_highest[Number(block.dataset.property)];
+    const first = [...block.children].find((_, i) => value(block, i) > highest / 2);
+    if (first && first.offsetTop > box.clientHeight / 2) box.scrollTop = first.offsetTop - box.clientHeight / 4;
   }
   function recolour(block) {
     if (!block.drawn) return;
