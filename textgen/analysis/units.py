@@ -152,9 +152,9 @@ def inspect_units(
 ) -> UnitActivity:
     """Return what the units of a checkpoint's network do while it reads a text.
 
-    Activations take 4 bytes a unit and character; the demo model takes about 5 s. Of a mixture the network is read alone. Of ids
-    that stand for several characters, or for a part of one, the places are those where a character
-    ends, and the properties are those of that character.
+    Activations take 4 bytes a unit and character; the demo model takes about 5 s of one core. Of a
+    mixture the network is read alone. Of ids that stand for several characters, or for a part of
+    one, the places are those where a character ends, and the properties are that character's.
 
     Args:
         checkpoint: one of records reads each record from the zero state.
@@ -216,7 +216,7 @@ def _read(checkpoint: Checkpoint, passages: list[np.ndarray]) -> tuple[np.ndarra
     is_whole = np.append(chars[1:] > 0, True) & (ends > 0)
     states_NU = np.empty((int(is_whole.sum()), len(units_of(checkpoint))), np.float32)
     rows, wholes = iter(states_NU), iter(is_whole.tolist())
-    # A second thread gains little on one row, and costs much where the machine is busy.
+    # Two threads wait for each other at every step where the machine is busy: four times as long.
     with Threads(1):
         for passage in passages:
             state = None
