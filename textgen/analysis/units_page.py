@@ -11,7 +11,7 @@ Shapes: N places on the page, U units on the page, P properties.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,20 +141,25 @@ def _choose_units(activity: UnitActivity, ranked: list[Finding], places: int) ->
 
 def _numbers(activity: UnitActivity, ranked: list[Finding], units: list[int]) -> dict[str, Any]:
     """Return of each unit its name, mean, deviation and range, to which bytes are scaled."""
-    states_NU = activity.states_NU[:, units]
+    # One by one, since all of them in float64 would take more memory than anything else.
+    figures = [
+        (states_N.mean(), states_N.std(), states_N.min(), states_N.max())
+        for states_N in (activity.states_NU[:, unit].astype(np.float64) for unit in units)
+    ]
+    means, deviations, lowest, highest = map(_rounded, zip(*figures, strict=True))
     return {
         "names": [activity.units[unit].name for unit in units],
-        "means": _rounded(states_NU.mean(axis=0, dtype=np.float64)),
-        "deviations": _rounded(states_NU.std(axis=0, dtype=np.float64)),
-        "lowest": _rounded(states_NU.min(axis=0)),
-        "highest": _rounded(states_NU.max(axis=0)),
+        "means": means,
+        "deviations": deviations,
+        "lowest": lowest,
+        "highest": highest,
         "properties": [finding.subject.name for finding in ranked],
-        "property_highest": _rounded(np.array([f.values_N.max() for f in ranked])),
+        "property_highest": _rounded(finding.values_N.max() for finding in ranked),
     }
 
 
-def _rounded(numbers: np.ndarray) -> list[float]:
-    return [float(f"{number:.6g}") for number in numbers.tolist()]
+def _rounded(numbers: Iterable[float]) -> list[float]:
+    return [float(f"{number:.6g}") for number in numbers]
 
 
 def _columns(
