@@ -45,7 +45,7 @@ WINDOW_BATCHES = 8
 # Characters of context of the n-grams that are shown.
 SHOWN_ORDERS = (1, 3, 5)
 # Characters of that part which are shown, coloured.
-SHOWN_CHARS = 1500
+EXCERPT_CHARS = 1500
 # Characters of the training part in which copies are looked for.
 MOST_SEARCHED = 10_000_000
 
@@ -152,7 +152,7 @@ def report_on_run(
         ],
         curves=read_curves(path.parent) if (path.parent / "metrics.jsonl").exists() else None,
         samples=samples,
-        surprise=surprise.head(SHOWN_CHARS),
+        surprise=surprise.head(EXCERPT_CHARS),
         novelty=novelty,
         calibration=measure_calibration(surprise),
     )

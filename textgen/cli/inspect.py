@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textgen.cli.parser import ENCODING_HELP, Parser
-from textgen.cli.terminal import show
+from textgen.cli.terminal import show, title_of
 from textgen.errors import counted, visible
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def add_units(actions: Any) -> None:
 def run_units(arguments: Namespace) -> None:
     """Print what units track, and write the page that shows it."""
     from textgen.analysis import inspect_units, render_units
-    from textgen.checkpoint import Checkpoint, find_checkpoint, read_foreign
+    from textgen.checkpoint import Checkpoint, find_checkpoint, model_name, read_foreign
     from textgen.files import check_name, write_output
 
     out = arguments.out or (None if arguments.json else UNITS_PAGE)
@@ -91,7 +91,7 @@ def run_units(arguments: Namespace) -> None:
     text = read_foreign(checkpoint.metadata, arguments.file, arguments.encoding)
     activity = inspect_units(checkpoint, text.slice(0, max(0, chars)), chars, arguments.file)
     if out:
-        page = render_units(activity, arguments.file, str(path))
+        page = render_units(activity, title_of(arguments.file), model_name(path))
         write_output(Path(out), [page.encode()])
     if arguments.json:
         print(json.dumps(activity.to_json(), ensure_ascii=False))

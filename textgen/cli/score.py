@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textgen.cli.parser import ENCODING_HELP, Parser
-from textgen.cli.terminal import show
+from textgen.cli.terminal import show, title_of
 from textgen.config import check_choice
 from textgen.errors import UsageError, visible
 
@@ -68,8 +68,7 @@ def run(arguments: Namespace) -> None:
     text = read_foreign(checkpoint.metadata, file, arguments.encoding).text
     surprise = measure_surprise(checkpoint, text)
     if arguments.html:
-        title = "standard input" if file == "-" else Path(file).name
-        page = render_surprise(surprise, checkpoint.tokenizer, title, model_name(path))
+        page = render_surprise(surprise, checkpoint.tokenizer, title_of(file), model_name(path))
         write_output(Path(arguments.html), [page.encode("utf-8", "surrogatepass")])
     if arguments.json:
         print(json.dumps(as_json(surprise, checkpoint), ensure_ascii=False))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from textgen.errors import MachineError, visible
 
@@ -35,6 +36,11 @@ def show(pieces: Iterator[str], end_line: bool = True, is_clean: bool = False) -
             sys.stdout.write("\n")
     except OSError as error:
         raise stdout_error(error) from error
+
+
+def title_of(file: str) -> str:
+    """Return what a text is called on a page, which is not to say where it lies."""
+    return "standard input" if file == "-" else Path(file).name
 
 
 def stdout_error(error: OSError) -> OSError | MachineError:
