@@ -28,7 +28,6 @@ from textgen.engine import (
     Threads,
     blocks,
     first_distribution,
-    sampling_threads,
     take_apart,
 )
 from textgen.errors import NumericsError, TextError
@@ -216,7 +215,8 @@ def measure_surprise(checkpoint: Checkpoint, text: str, likeliest: int = LIKELIE
         raise TextError("text", "holds no records", "give at least one")
     policy = "replace" if tokenizer.unknown_nats else "error"
     passages = [tokenizer.encode(passage, policy) for passage in encoded]
-    with Threads(sampling_threads(checkpoint.model.parameters())):
+    # As in evaluation: a second thread gains little at one row, and loses much on a busy machine.
+    with Threads(1):
         for ids in passages:
             parts += _read(model, ids, tokenizer, likeliest)
     ids_N = np.concatenate(passages if boundary is None else _ended(passages, boundary))

@@ -14,7 +14,8 @@ PAGE = "report.html"
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of `textgen report`."""
-    parser.add_argument("run", metavar="RUN", help="a run folder or checkpoint file")
+    help = "a run folder or checkpoint file (default: the newest run)"
+    parser.add_argument("run", metavar="RUN", nargs="?", help=help)
     help = "the text that it was trained on, if it has moved"
     parser.add_argument("--text", metavar="FILE", help=help)
     help = f"write the page there (default: {PAGE})"
@@ -24,12 +25,14 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: Namespace) -> None:
     """Write the page of the run, and say where it is."""
     from textgen.analysis import render_report, report_on_run
+    from textgen.checkpoint import newest_checkpoint
     from textgen.files import check_name, write_output
 
     out = Path(arguments.out)
     # Before the work, not after it.
     check_name(out)
-    report = report_on_run(arguments.run, arguments.text, lambda stage: say(f"{stage} ..."))
+    run = arguments.run or newest_checkpoint()
+    report = report_on_run(run, arguments.text, lambda stage: say(f"{stage} ..."))
     write_output(out, [render_report(report).encode("utf-8", "surrogatepass")])
     best = report.figures[0]
     print(f"{visible(arguments.out)}: {best.nats:.3f} nats, {best.bits:.3f} bits a character")
