@@ -1,7 +1,9 @@
-"""Pictures: files of the right size, what they show, and what keeps one from being made."""
+"""Pictures: files of the right size, elements of pages, and what keeps one from being made."""
 
+import re
 import sys
-from xml.etree import ElementTree
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,9 +27,13 @@ def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
         plots.check_picture(tmp_path / "p.png")
     with pytest.raises(MachineError):
         plots.plot_gradients([], tmp_path / "p.png")
+    with pytest.raises(MachineError):
+        plots.plot_curves([], tmp_path / "p.png")
+    with pytest.raises(MachineError):
+        plots.curves_svg([])
 
 
-@pytest.mark.parametrize("name", ["picture.jpg", "picture", "a\0b.png"])
+@pytest.mark.parametrize("name", ["picture.pdf", "picture", "a\0b.png"])
 def test_a_name_that_no_picture_can_have_is_a_usage_error(name, tmp_path):
     with pytest.raises(UsageError):
         plots.check_picture(tmp_path / name)
@@ -57,35 +63,102 @@ def test_zeros_and_names_that_look_like_formulas_can_be_drawn(tmp_path):
     assert (tmp_path / "p.png").exists()
 
 
-def curves(name="runs/demo", val=(2.0, 1.5)):
-    """The learning curves of a run of two validations."""
-    figures = np.array([[10, 20], [640, 1280], [2.5, 2.0], val, val, [1e-3, 0], [0.5, 50], [9, 8]])
-    return LearningCurves(name, *figures.astype(float))
+def curves(name="demo", points=3, scale=1.0):
+    """Learning curves that fall."""
+    steps = np.arange(1, points + 1)
+    nats = 1 + scale / (1 + steps)
+    speed = 1e4 * np.ones(points)
+    return LearningCurves(
+        name, steps, 64.0 * steps, nats, nats - 0.3, nats, nats / 1e3, nats, speed
+    )
 
 
-def texts_of(svg):
-    return {"".join(node.itertext()).strip() for node in ElementTree.fromstring(svg).iter()}
-
-
-@pytest.mark.slow
-def test_curves_of_several_runs_are_named_and_the_best_is_marked(tmp_path):
-    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
-    plots.plot_curves([curves("one"), curves("two", (1.75, 1.25))], tmp_path / "c.svg")
-    shown = texts_of((tmp_path / "c.svg").read_bytes())
-    assert {"one: validation", "two: network, training", "1.500", "1.250"} <= shown
-    assert {"learning rate", "gradient norm", "characters a second", "characters read"} <= shown
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("val", [(np.nan, np.nan), (np.nan, 1.5)])
-def test_curves_without_figures_and_with_odd_names_can_be_drawn(val):
-    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
-    svg = plots.curves_svg([curves("_$\\x$<b>\x1b", val)] * 8)
-    assert svg.startswith("<svg") and "<b>" not in svg and "\x1b" not in svg
-    assert any("$" in text for text in texts_of(svg))
+def blank(run):
+    """The same run with no figure that is a number."""
+    nan = np.full(len(run.steps_N), np.nan)
+    names = ("train_nats_N", "val_nats_N", "network_nats_N", "learning_rate_N", "grad_norm_N")
+    return replace(run, **dict.fromkeys(names, nan), chars_per_second_N=nan + np.inf)
 
 
 @pytest.mark.slow
-def test_a_drawing_is_the_same_whenever_it_is_made():
+@pytest.mark.parametrize("number", [1, 2, 3, 8, 9])
+def test_curves_of_any_number_of_runs_are_as_wide_as_a_page(tmp_path, number):
     pytest.importorskip("matplotlib", reason="pictures need the extra plot")
-    assert plots.curves_svg([curves()]) == plots.curves_svg([curves()])
+    runs = [curves(f"run {n}", points=3 + 20 * n, scale=10.0**n) for n in range(number)]
+    plots.plot_curves(runs, tmp_path / "p.png")
+    data = (tmp_path / "p.png").read_bytes()
+    assert data.startswith(b"\x89PNG") and np.frombuffer(data[16:20], ">u4") == 900
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "runs",
+    [[], [curves(points=0)], [curves(points=1)], [blank(curves())], [curves(points=0), curves()]],
+    ids=["none", "empty", "one-point", "nan", "empty-and-full"],
+)
+def test_curves_with_little_or_nothing_in_them_can_be_drawn(runs):
+    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    assert ElementTree.fromstring(plots.curves_svg(runs)).tag.endswith("svg")
+
+
+@pytest.mark.slow
+def test_a_picture_can_be_svg(tmp_path):
+    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    plots.plot_curves([curves()], tmp_path / "p.SVG")
+    plots.plot_gradients([result()], tmp_path / "g.svg")
+    for name in ("p.SVG", "g.svg"):
+        assert (tmp_path / name).read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.slow
+def test_an_element_of_a_page_is_the_same_for_equal_curves_and_clashes_with_no_other():
+    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    first, again, other = (plots.curves_svg([curves(n)]) for n in ("a", "a", "b"))
+    assert first == again and first.startswith("<svg ")
+    assert "<!" not in first and "<?" not in first and "date" not in first
+    ids = [set(re.findall(r'\bid="([^"]*)"', svg)) for svg in (first, other)]
+    assert not ids[0] & ids[1]
+    assert len(re.findall(r'\bid="', first)) == len(ids[0])
+    links = re.findall(r'href="#([^"]*)"', first) + re.findall(r"url\(#([^)]*)\)", first)
+    assert links and set(links) <= ids[0]
+    # Its style is not the page's.
+    (style,) = re.findall(r"<style[^>]*>([^<]*)</style>", first)
+    assert re.fullmatch(r"#(\S+) \*\{[^{}]*\}", style.strip())[1] in ids[0]
+
+
+@pytest.mark.slow
+def test_hostile_names_are_only_names():
+    """No formula, no comment, no script, no characters that steer, no glyph that is missing."""
+    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    names = ["$\\frac{$", "_x", "--><script>alert(1)</script>", '"onload="x', "\x1b[2J\u202e\ud800"]
+    svg = plots.curves_svg([curves(name) for name in [*names, "\u7ea2\u697c", "", "x" * 1000]])
+    root = ElementTree.fromstring(svg)
+    assert not [element for element in root.iter() if element.tag.endswith("script")]
+    assert not [element for element in root.iter() if "onload" in element.attrib]
+    assert "\x1b" not in svg and "\u202e" not in svg
+    assert "\\u202e" in root.get("aria-label")
+    plots.curves_svg([curves("$")])
+
+
+@pytest.mark.slow
+def test_a_name_is_drawn_as_it_is_spelled():
+    """Text is drawn as shapes, each character by its own; a formula would be in italics."""
+    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    drawn = {name: plots.curves_svg([curves(name)]) for name in ("x", "$x$", "\u7ea2", r"\u7ea2")}
+    plain, dollars = (set(re.findall(r"#[\w-]*DejaVu[\w-]+", drawn[name])) for name in ("x", "$x$"))
+    assert not [shape for shape in dollars if "Oblique" in shape]
+    assert len({shape.rpartition("-")[2] for shape in dollars}) == 1 + len(
+        {shape.rpartition("-")[2] for shape in plain}
+    )
+    # What the font lacks is spelled out.
+    spelled, named = (re.sub('aria-label="[^"]*"', "", drawn[n]) for n in ("\u7ea2", r"\u7ea2"))
+    assert spelled == named
+
+
+@pytest.mark.slow
+def test_the_users_own_style_is_left_alone_and_not_used():
+    matplotlib = pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    usual = plots.curves_svg([curves()])
+    with matplotlib.rc_context({"axes.facecolor": "black", "font.size": 30}):
+        assert plots.curves_svg([curves()]) == usual
+        assert matplotlib.rcParams["font.size"] == 30

@@ -1,6 +1,7 @@
 """The page of a run, in a browser."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from browser import SCHEMES, WIDTHS
 from factories import call
 
 import textgen
-from textgen.analysis import plots, run_report
+from textgen.analysis import run_report
 from textgen.analysis.report_page import render_report
 from textgen.analysis.run_report import Sample, report_on_run
 
@@ -43,7 +44,7 @@ def test_what_was_found_stands_on_the_page_and_is_inert(report):
 
 @pytest.mark.slow
 def test_without_matplotlib_there_are_no_curves_but_all_else(report, monkeypatch):
-    monkeypatch.setattr(plots, "is_installed", lambda: False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     page = render_report(report)
     assert "textgen-rnn[plot]" in page and "calibration" in page
 

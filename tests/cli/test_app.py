@@ -228,6 +228,37 @@ class TestInfo:
         assert f"{len(TEXT):,} in 30 lines" in out and "alphabet" in out
 
 
+class TestPlot:
+    @pytest.mark.slow
+    def test_the_picture_is_in_the_current_folder_and_named(self, home, capsys):
+        pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+        code, out, err = call(capsys, "plot", "checkpoints/corpus")
+        assert (code, out, err) == (0, "", "textgen: the picture is in curves.png\n")
+        assert (home / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+    @pytest.mark.slow
+    def test_several_runs_go_into_the_file_that_is_named(self, home, run, capsys):
+        pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+        words = ["plot", run, run / "best.safetensors", "--out", "both.svg"]
+        assert call(capsys, *words) == (0, "", "")
+        assert b"<svg" in (home / "both.svg").read_bytes()
+
+    @pytest.mark.parametrize(
+        ("words", "expected", "message"),
+        [
+            (["no-run", "--out", "p.gif"], 2, "--out: 'p.gif' does not end in .png or .svg"),
+            (["no-run", "--out", ""], 2, "does not end in"),
+            (["no-run"], 4, "no-run: no such run"),
+            (["corpus.txt"], 4, "corpus.txt: is no run"),
+            (["demo"], 4, "demo: no such run"),
+        ],
+    )
+    def test_what_cannot_be_drawn_is_an_error(self, home, capsys, words, expected, message):
+        pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+        code, out, err = call(capsys, "plot", *words)
+        assert (code, out) == (expected, "") and message in err and err.count("\n") == 1
+
+
 class TestTrain:
     def test_what_is_said_before_and_after(self, home, capsys):
         words = ["train", "corpus.txt", "--steps", 10, "--hidden", 8, "--threads", 1]

@@ -46,6 +46,12 @@ def test_a_number_out_of_its_range_is_refused(value):
         JsonObject({"threads": value}, "resume").integer("threads", 1, 10)
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400), math.inf, math.nan, True, "1"])
+def test_what_no_float_can_hold_is_no_number(value):
+    with pytest.raises(ValueError, match=r"resume\.lr is "):
+        JsonObject({"lr": value}, "resume").number("lr")
+
+
 def test_an_object_inside_is_called_by_its_place():
     plan = JsonObject({"plan": {"every": 0}}, "resume").object("plan")
     with pytest.raises(ValueError, match=r"resume\.plan\.every is 0"):

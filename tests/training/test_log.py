@@ -103,7 +103,7 @@ def test_quiet_writes_files_and_says_nothing(tmp_path, capsys):
     log = RunLog(tmp_path, quiet=True)
     log.report([("text", "corpus.txt")], ["a note"])
     log.start(0, 10)
-    log.step(1, 1.0, 1e-3, 100.0)
+    log.step(1.0, 100.0)
     log.validation(RECORD, SAMPLE)
     log.summary(tmp_path / "best.safetensors", 1.0, 100, 2.0)
     log.close()
@@ -113,7 +113,7 @@ def test_quiet_writes_files_and_says_nothing(tmp_path, capsys):
 
 def test_the_progress_line_stays_out_of_files_and_pipes(log, capsys):
     log.start(0, 10)
-    log.step(1, 1.0, 1e-3, 100.0)
+    log.step(1.0, 100.0)
     log.close()
     assert capsys.readouterr() == ("", "")
 
@@ -142,8 +142,8 @@ def test_on_a_terminal_the_progress_line_shows_where_training_is(log, monkeypatc
     assert "training" in screen.getvalue()
     log.validation(RECORD, "x")
     draw_at_each_step(log)
-    log.step(1, 1.0, 1e-3, 1234.0)
-    log.step(1, 2.0, 1e-3, 2345.0)
+    log.step(1.0, 1234.0)
+    log.step(2.0, 2345.0)
     shown = screen.getvalue()
     assert "42/100" in shown
     assert "train 2.0000" in shown
@@ -156,7 +156,7 @@ def test_before_the_first_validation_the_progress_line_has_no_figure_for_it(log,
     screen = on_a_terminal(monkeypatch)
     log.start(0, None)
     draw_at_each_step(log)
-    log.step(1, 2.0, 1e-3, 1234.0)
+    log.step(2.0, 1234.0)
     assert "train 2.0000" in screen.getvalue()
     assert "val" not in screen.getvalue()
     log.close()
@@ -179,7 +179,7 @@ def test_quiet_shows_no_progress_line_on_a_terminal_either(tmp_path, monkeypatch
     screen = on_a_terminal(monkeypatch)
     log = RunLog(tmp_path, quiet=True)
     log.start(0, 10)
-    log.step(1, 1.0, 1e-3, 1.0)
+    log.step(1.0, 1.0)
     log.close()
     assert screen.getvalue() == ""
 

@@ -5,7 +5,6 @@ checkpoint, text -> surprise, units (text_properties) -> pages
 """
 
 from textgen.analysis.corpus_report import report_on_corpus as report_on_corpus
-from textgen.analysis.curves import read_curves as read_curves
 from textgen.analysis.novelty import Novelty as Novelty
 from textgen.analysis.novelty import measure_novelty as measure_novelty
 from textgen.analysis.pages import names_of_ids as names_of_ids
@@ -34,7 +33,6 @@ __all__ = [
     "measure_surprise",
     "names_of_ids",
     "predict",
-    "read_curves",
     "render_report",
     "render_surprise",
     "render_units",

@@ -1,51 +1,54 @@
-"""How a run was trained: its figures, validation by validation, as the run noted them.
+"""The learning curves of a run, read from its metrics.jsonl.
 
-    >>> read_curves("checkpoints/corpus").val_nats_N.min()
+Shapes: N validations, in the order of their steps.
 
-Shapes: N validations.
+    >>> curves = read_curves(Path("checkpoints/corpus"))
+    >>> curves.chars_N[curves.best()], curves.val_nats_N.min()
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from textgen.checkpoint import runs
 from textgen.errors import CheckpointError
 from textgen.files import JsonObject
 
-METRICS = "metrics.jsonl"
-# The figures of a line, and what they are called there; where one is null it is nan here.
-COLUMNS = {
-    "steps_N": "step",
+# A field of LearningCurves for each figure of a line; "step" and "chars_seen" are whole numbers.
+METRICS_COLUMNS = {
     "chars_N": "chars_seen",
     "train_nats_N": "train_nats",
     "val_nats_N": "val_nats",
     "network_nats_N": "network_nats",
-    "rates_N": "lr",
-    "gradients_N": "grad_norm",
-    "speeds_N": "chars_per_second",
+    "learning_rate_N": "lr",
+    "grad_norm_N": "grad_norm",
+    "chars_per_second_N": "chars_per_second",
 }
 
 
 @dataclass(frozen=True)
 class LearningCurves:
-    """The figures of a run at each of its N validations, in the order of its steps.
+    """The figures of a run at each of its validations; NaN where there is none.
 
     Attributes:
         name: of the run.
-        steps_N: updates so far.
-        chars_N: characters read so far, those of all passes.
-        train_nats_N: nats a character of the network since the validation before, under dropout.
-        val_nats_N: of the model on the validation part; nan without one.
-        network_nats_N: of its network alone.
-        rates_N: the learning rate of the last update.
-        gradients_N: the norm of its gradient, before it was clipped.
-        speeds_N: characters a second.
+        steps_N: updates made, rising.
+        chars_N: characters read in them, some more than once.
+        train_nats_N: nats per character of the network under dropout, since the validation before.
+        val_nats_N: nats per character of the model on the validation part.
+        network_nats_N: the same of its network alone.
+        learning_rate_N: of the last update.
+        grad_norm_N: of the last gradient, before it was clipped.
+        chars_per_second_N: how fast it read.
     """
 
     name: str
@@ -54,53 +57,95 @@ class LearningCurves:
     train_nats_N: np.ndarray
     val_nats_N: np.ndarray
     network_nats_N: np.ndarray
-    rates_N: np.ndarray
-    gradients_N: np.ndarray
-    speeds_N: np.ndarray
+    learning_rate_N: np.ndarray
+    grad_norm_N: np.ndarray
+    chars_per_second_N: np.ndarray
 
-    @property
     def best(self) -> int | None:
-        """Which validation was the best; None without any."""
-        return None if np.isnan(self.val_nats_N).all() else int(np.nanargmin(self.val_nats_N))
+        """Return the index of the best validation, the first of equals; None without any."""
+        measured = np.flatnonzero(np.isfinite(self.val_nats_N))
+        if not len(measured):
+            return None
+        return int(measured[self.val_nats_N[measured].argmin()])
 
 
-def read_curves(run: str | Path) -> LearningCurves:
+def read_curves(run: Path) -> LearningCurves:
     """Return the learning curves of a run.
 
+    A last line that was cut off by a crash does not count. A line takes the place of those before
+    it that are of the same step or a later one, which were made again.
+
     Args:
-        run: its folder, or a checkpoint in it.
+        run: a run folder, or a file in it.
+
+    Returns:
+        The curves; without any point for a run that was not validated yet.
 
     Raises:
-        CheckpointError: if there is no metrics.jsonl, or a line of it cannot be read.
+        CheckpointError: there is no such run, or a line is damaged.
     """
-    folder = Path(run)
-    # Unlike Path.is_dir, it never raises.
-    if not os.path.isdir(folder):
-        folder = folder.parent
-    path = folder / METRICS
+    folder = runs.folder_of(run)
+    lines: list[JsonObject] = []
+    for line in _read_lines(folder / runs.METRICS):
+        while lines and lines[-1].integer("step") >= line.integer("step"):
+            lines.pop()
+        lines.append(line)
+    # Path(".") has no name.
+    name = os.path.basename(os.path.abspath(folder)) or str(folder)
+    steps_N = np.array([line.integer("step") for line in lines], np.int64)
+    columns = {
+        field: [_number(line, key) for line in lines] for field, key in METRICS_COLUMNS.items()
+    }
+    arrays = {field: np.array(column, np.float64) for field, column in columns.items()}
+    return LearningCurves(name, steps_N, **arrays)
+
+
+def compare_curves(paths: Sequence[Path]) -> list[LearningCurves]:
+    """Return the curves of several runs; those of the same name are told apart by their paths."""
+    curves = [read_curves(path) for path in paths]
+    times = Counter(run.name for run in curves)
+    return [
+        replace(run, name=str(path)) if times[run.name] > 1 else run
+        for run, path in zip(curves, paths, strict=True)
+    ]
+
+
+def _read_lines(path: Path) -> Iterator[JsonObject]:
+    """Yield the lines of metrics.jsonl, but a last one that was cut off."""
     try:
-        lines = path.read_text("utf-8").splitlines(keepends=True)
-    except (OSError, ValueError):
-        problem = f"holds no {METRICS} that can be read"
-        raise CheckpointError(str(run), problem, "name the folder of a run") from None
-    rows = list(_rows(path, lines))
-    if not rows:
-        raise CheckpointError(str(path), "holds no validation yet", "wait for the first one")
-    columns = np.array(rows, dtype=np.float64).T
-    return LearningCurves(str(run), *columns)
-
-
-def _rows(path: Path, lines: list[str]) -> Iterator[list[float]]:
-    """Yield the figures of each line, in the order of COLUMNS.
-
-    A last line that was cut off, as by a power cut, is left out.
-    """
-    for number, line in enumerate(lines, 1):
-        if number == len(lines) and not line.endswith("\n"):
-            return
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CheckpointError(str(path), f"cannot be read: {reason}", "check the path") from error
+    # Behind the last newline.
+    rest = lines.pop()
+    for number, line in enumerate([*lines, rest] if rest else lines, 1):
         try:
-            figures = JsonObject(json.loads(line), "line")
-            yield [figures.number(key) if figures.has(key) else np.nan for key in COLUMNS.values()]
+            yield _checked(line, f"line {number}")
         except ValueError as error:
-            fix = "delete that line"
-            raise CheckpointError(str(path), f"line {number}: {error}", fix) from None
+            if number > len(lines):
+                return
+            raise CheckpointError(str(path), str(error), "remove that line") from None
+
+
+def _checked(line: bytes, name: str) -> JsonObject:
+    """Return a line whose figures can all be read; raise ValueError naming what is wrong."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{name} is not JSON") from None
+    checked = JsonObject(values, name)
+    checked.integer("step")
+    for key in METRICS_COLUMNS.values():
+        _number(checked, key)
+    return checked
+
+
+def _number(line: JsonObject, key: str) -> float:
+    """Return a figure of a line, NaN if it has none or one that is not finite."""
+    value: Any = line.values.get(key)
+    if isinstance(value, float) and not math.isfinite(value):
+        return math.nan
+    return line.number(key) if line.has(key) else math.nan

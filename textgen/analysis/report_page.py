@@ -14,6 +14,7 @@ from textgen.analysis import plots
 from textgen.analysis.pages import displayed, render
 from textgen.analysis.run_report import Figure, RunReport
 from textgen.analysis.surprise_page import surprise_values
+from textgen.errors import MachineError
 
 # Characters of the settings that are shown of a text.
 SHOWN_TEXT = 200
@@ -48,9 +49,12 @@ def _bars(figures: list[Figure]) -> Iterator[dict[str, Any]]:
 
 def _draw_curves(report: RunReport) -> Markup | None:
     """Return the learning curves as SVG; None where there are none, or nothing to draw with."""
-    if report.curves is None or not plots.is_installed():
+    if report.curves is None:
         return None
-    return Markup(plots.curves_svg([report.curves]))
+    try:
+        return Markup(plots.curves_svg([report.curves]))
+    except MachineError:
+        return None
 
 
 def _displayed_lines(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ from textgen.checkpoint import (
     find_checkpoint,
     make_engine,
     model_name,
+    runs,
     training_text,
 )
 from textgen.data import PARTS
@@ -150,7 +151,7 @@ def report_on_run(
             *_figures_of_parts(surprise),
             *_figures_to_beat(corpus.baselines),
         ],
-        curves=read_curves(path.parent) if (path.parent / "metrics.jsonl").exists() else None,
+        curves=read_curves(path.parent) if (path.parent / runs.METRICS).exists() else None,
         samples=samples,
         surprise=surprise.head(EXCERPT_CHARS),
         novelty=novelty,

@@ -25,6 +25,7 @@ DEMO = "demo.safetensors"
 # The names of models that come with textgen.
 SHIPPED = ("demo", "base-en")
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
+METRICS = "metrics.jsonl"
 
 
 def new_folder(text: Path, out: str | None) -> Path:
@@ -55,6 +56,18 @@ def existing_folder(name: str | Path) -> Path:
     # Unlike Path.is_dir, it never raises.
     if not os.path.isdir(folder):
         raise CheckpointError(str(folder), "no such run", "name a folder below checkpoints")
+    return folder
+
+
+def folder_of(name: str | Path) -> Path:
+    """Return the folder of a run that is named itself, or by a file in it.
+
+    Raises CheckpointError where no run is.
+    """
+    path = Path(name)
+    folder = path.parent if os.path.isfile(path) else existing_folder(path)
+    if not any((folder / file).exists() for file in (METRICS, BEST, LAST, PREVIOUS)):
+        raise CheckpointError(str(path), "is no run, nor in the folder of one", "name a run folder")
     return folder
 
 

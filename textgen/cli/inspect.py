@@ -39,8 +39,8 @@ def add_gradients(actions: Any) -> None:
     gradients.add_argument("file", metavar="FILE", help="text to measure on, in UTF-8")
     help = "measure up to N characters back (default: 200)"
     gradients.add_argument("--lags", type=int, default=200, metavar="N", help=help)
-    help = "also draw it (needs matplotlib)"
-    gradients.add_argument("--out", metavar="PNG", help=help)
+    help = "also draw it, into a .png or .svg file (needs matplotlib)"
+    gradients.add_argument("--out", metavar="FILE", help=help)
     gradients.add_argument("--json", action="store_true", help="print JSON")
 
 

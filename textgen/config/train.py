@@ -32,7 +32,6 @@ class TrainOptions(TypedDict, total=False):
     """The fields of TrainConfig as keywords."""
 
     out: str | None
-    tensorboard: str | None
     cell: str | None
     layers: int | None
     hidden: int | None
@@ -53,6 +52,7 @@ class TrainOptions(TypedDict, total=False):
     device: str
     precision: str | None
     init: str | None
+    tensorboard: str | None
     split: str
     val: str | None
     test: str | None
@@ -76,9 +76,6 @@ class TrainConfig:
 
     out: str | None = option(
         None, "run folder (default: checkpoints/NAME, else NAME-2 and so on)", metavar="RUN"
-    )
-    tensorboard: str | None = option(
-        None, "also write the curves below DIR, where TensorBoard shows them live", metavar="DIR"
     )
     cell: str | None = option(None, "recurrent cell", choices=CELLS)
     layers: int | None = option(None, "recurrent layers", low=1, high=64)
@@ -116,6 +113,11 @@ class TrainConfig:
         None,
         "start from this checkpoint's weights; none: from nothing (default: base-en, if it helps)",
         metavar="FILE",
+    )
+    tensorboard: str | None = option(
+        None,
+        "also write curves for TensorBoard, in a subfolder named after the run",
+        metavar="DIR",
     )
 
     split: str = option(

@@ -126,11 +126,11 @@ def measure_text(
     tokenizer: Tokenizer,
     text: str,
     protocol: str,
-    batches: int = NANOGPT_BATCHES,
+    batches: int | None = None,
 ) -> Result:
     """Return how well a model predicts a text (at least 1 character) under one of PROTOCOLS.
 
-    batches: of the protocol nanogpt; fewer take less time, and do not quite compare.
+    batches: of the protocol nanogpt; fewer than its 200 take less time, and do not quite compare.
     """
     ids = ids_of(tokenizer, text)
     if protocol == "nanogpt" and len(ids) <= NANOGPT_WINDOW:
@@ -286,7 +286,7 @@ def nanogpt(
     ids: np.ndarray,
     counts: np.ndarray,
     unknown_nats: float = NATS_PER_CODE_POINT,
-    batches: int = NANOGPT_BATCHES,
+    batches: int | None = None,
 ) -> np.ndarray:
     """Return the nats of 200 batches of 64 windows of 256 ids, each from an empty state.
 
@@ -300,10 +300,10 @@ def nanogpt(
     return np.concatenate(nats)
 
 
-def nanogpt_windows(ids: np.ndarray, batches: int = NANOGPT_BATCHES) -> Iterator[np.ndarray]:
+def nanogpt_windows(ids: np.ndarray, batches: int | None = None) -> Iterator[np.ndarray]:
     """Yield what `nanogpt` reads: blocks (257, 64), at random starts, the same at every call."""
     draws = np.random.Generator(np.random.Philox(key=NANOGPT_WINDOW))
-    for _ in range(batches):
+    for _ in range(batches or NANOGPT_BATCHES):
         starts_B = draws.integers(0, len(ids) - NANOGPT_WINDOW, NANOGPT_BATCH)
         yield ids[starts_B + np.arange(NANOGPT_WINDOW + 1)[:, None]].astype(np.int64)
 

@@ -10,6 +10,7 @@ Every method raises ValueError, which names the value and says what it should be
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +51,8 @@ class JsonObject:
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._error(key, "a number")
-        if not (math.isfinite(value) and low <= value <= high):
+        # Compared as it is: a whole number may be larger than any float.
+        if not (abs(value) <= sys.float_info.max and low <= value <= high):
             raise self._error(key, f"a finite number from {low:g} to {high:g}")
         return float(value)
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from textgen.checkpoint import runs
 from textgen.errors import counted, visible
 from textgen.files import write_atomically, write_error
-from textgen.training.board import Board
+from textgen.training.events import EventLog
 
 # Bits in a nat.
 BITS = 1 / math.log(2)
@@ -52,14 +53,14 @@ class ValidationRecord:
 class RunLog:
     """Writes a run's files, and speaks on stdout and stderr unless quiet.
 
-    The progress line goes to stderr and is shown on a terminal only. board: where TensorBoard shows
-    the same figures, if that is wanted.
+    The progress line goes to stderr and is shown on a terminal only. events: where the figures go
+    too.
     """
 
-    def __init__(self, folder: Path, quiet: bool, board: Board | None = None) -> None:
+    def __init__(self, folder: Path, quiet: bool, events: EventLog | None = None) -> None:
         self.folder = folder
         self.quiet = quiet
-        self.board = board
+        self.events = events
         self.bar: tqdm[Any] | None = None
         self._val_nats: float | None = None
 
@@ -80,17 +81,15 @@ class RunLog:
         """Begin the progress line at step `done` of `total` (None: not known yet)."""
         if self.quiet:
             return
-        self._close_bar()
+        self._end_bar()
         self.bar = tqdm(
             desc="training", initial=done, total=total, unit="step", disable=None, leave=False,
             dynamic_ncols=True, file=sys.stderr,
             bar_format="{desc} {n_fmt}/{total_fmt} |{bar:20}| {remaining} left{postfix}",
         )  # fmt: skip
 
-    def step(self, step: int, train_nats: float, rate: float, chars_per_second: float) -> None:
-        """Advance the progress line by one step, and TensorBoard's curves."""
-        if self.board:
-            self.board.write(step, {"nats/training": train_nats, "learning rate": rate})
+    def step(self, train_nats: float, chars_per_second: float) -> None:
+        """Advance the progress line by one step."""
         if self.bar is None or self.bar.disable:
             return
         figures = f"network train {_figures(train_nats)}"
@@ -105,16 +104,10 @@ class RunLog:
         Training's figure is the network's, under dropout; where validation's is that of a mixture
         with n-grams, the network's own stands beside it.
         """
-        self._append("metrics.jsonl", json.dumps(record.to_json(), allow_nan=False) + "\n")
+        self._append(runs.METRICS, json.dumps(record.to_json(), allow_nan=False) + "\n")
         self._append("samples.txt", f"--- step {record.step} ---\n{sample}\n")
-        if self.board:
-            figures = {
-                "nats/validation": record.val_nats,
-                "nats/validation of the network": record.network_nats,
-                "gradient norm": record.grad_norm,
-                "characters a second": record.chars_per_second,
-            }
-            self.board.write(record.step, figures)
+        if self.events:
+            self.events.write(record.step, record.to_json())
         self._val_nats = record.val_nats
         line = f"step {record.step:,}: network train {_figures(record.train_nats)}"
         if self._val_nats is not None:
@@ -134,7 +127,7 @@ class RunLog:
 
     def forget_after(self, step: int) -> None:
         """Drop what metrics.jsonl says of later steps, which are about to be done again."""
-        path = self.folder / "metrics.jsonl"
+        path = self.folder / runs.METRICS
         if not path.exists():
             return
         lines = path.read_text("utf-8").splitlines(keepends=True)
@@ -143,12 +136,12 @@ class RunLog:
             write_atomically(path, [line.encode() for line in kept])
 
     def close(self) -> None:
-        """Take the progress line away, and leave TensorBoard with all that there is."""
-        self._close_bar()
-        if self.board:
-            self.board.close()
+        """Take the progress line away, and close what is written as events."""
+        self._end_bar()
+        if self.events:
+            self.events.close()
 
-    def _close_bar(self) -> None:
+    def _end_bar(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None

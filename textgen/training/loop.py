@@ -26,7 +26,7 @@ from textgen.errors import Interrupted, counted
 from textgen.files import locked
 from textgen.nn import TorchStepper, cpu_settings, memory_checked
 from textgen.sampling import write_texts
-from textgen.training.board import Board, check_board
+from textgen.training.events import EventLog
 from textgen.training.log import RunLog, ValidationRecord
 from textgen.training.optim import scheduled_rate, warmup_rate
 from textgen.training.partner import MOST_KEPT_IDS, QUICK_IDS
@@ -100,8 +100,6 @@ def train(
     started = time.monotonic() if started is None else started
     config = TrainConfig.of(config, **options)
     paths = [text] if isinstance(text, str | Path) else text
-    if config.tensorboard:
-        check_board()
     with memory_checked():
         if resume is not None:
             folder = runs.existing_folder(resume)
@@ -141,10 +139,7 @@ class Run:
     ) -> None:
         self.setup, self.folder, self.stop, self.started = setup, folder, stop, started
         self.trainer, self.tokenizer = setup.trainer, setup.dataset.tokenizer
-        board = setup.config.tensorboard
-        self.log = RunLog(
-            folder, quiet, Board(board, folder.name, self.trainer.step) if board else None
-        )
+        self.log = RunLog(folder, quiet, self._event_log())
         self.characters_per_id = setup.dataset.characters_per_id()
         self.partner = setup.partner
         self.held_out = Validation(setup.dataset, setup.partner)
@@ -162,14 +157,22 @@ class Run:
     def finish(self) -> TrainResult:
         """Train to the end of the plan, or raise Interrupted; what is planned is saved."""
         runs.remove_leftovers(self.folder)
-        self.log.forget_after(self.trainer.step)
         with cpu_settings(self.setup.threads):
             try:
+                self.log.forget_after(self.trainer.step)
                 self.log.report(self.setup.describe(), self.setup.notes)
                 plan = self._loop(self.setup.plan or self._warm_up())
             finally:
                 self.log.close()
             return self._conclude(plan)
+
+    def _event_log(self) -> EventLog | None:
+        """Return what writes the figures for TensorBoard, if that is wanted."""
+        parent = self.setup.config.tensorboard
+        if not parent:
+            return None
+        resumed_at = self.trainer.step if self.setup.is_resumed else None
+        return EventLog(Path(parent), self.folder.resolve().name, resumed_at)
 
     def _warm_up(self) -> Plan:
         """Take the first steps, time them, and fix the number of threads and the plan."""
@@ -276,7 +279,7 @@ class Run:
         self.progress.train_nats += self.trainer.update(learning_rate)
         self.progress.train_steps += 1
         self.progress.learning_rate = learning_rate
-        self.log.step(self.trainer.step, self._train_nats(), learning_rate, self._speed())
+        self.log.step(self._train_nats(), self._speed())
 
     def _train_nats(self) -> float:
         """Return the network's nats per character since the last validation, under dropout."""

@@ -23,7 +23,14 @@ from textgen.checkpoint import Checkpoint, Metadata, Plan, Progress, ResumeState
 from textgen.config import ModelConfig, TrainConfig, option_name, to_json
 from textgen.data import Dataset, IdSource, RecordStreams, Streams, TextIdentity, load_dataset
 from textgen.engine import usual_weights
-from textgen.errors import CheckpointError, MachineError, TextError, UsageError, counted
+from textgen.errors import (
+    CheckpointError,
+    MachineError,
+    TextError,
+    TextgenError,
+    UsageError,
+    counted,
+)
 from textgen.files import RETRAIN
 from textgen.nn import (
     CharRNN,
@@ -35,6 +42,7 @@ from textgen.nn import (
     multiplies_bfloat16,
 )
 from textgen.training import sizing
+from textgen.training.events import check_events
 from textgen.training.partner import Partner, make_partner
 from textgen.training.plan import WARMUP, by_seconds, by_steps
 from textgen.training.sizing import Recipe
@@ -52,7 +60,7 @@ from textgen.version import __version__
 
 DEFAULT_MINUTES = 10.0
 # Settings that speak of this machine: a shared file leaks none of them.
-PATHS = ("out", "tensorboard", "val", "test", "init", "glob")
+PATHS = ("out", "val", "test", "init", "glob", "tensorboard")
 VERSIONS = {
     "textgen": __version__,
     "torch": torch.__version__,
@@ -93,7 +101,8 @@ class Setup:
     plan: Plan | None = None
     progress: Progress = field(default_factory=Progress)
 
-    # Where this process begins: the steps and the seconds of earlier ones.
+    # Where this process begins: the steps and the seconds of earlier ones, if there were any.
+    is_resumed: bool = False
     first_step: int = 0
     earlier_seconds: float = 0.0
 
@@ -105,6 +114,7 @@ class Setup:
     def continue_from(self, state: ResumeState) -> None:
         """Take over the plan and the progress of a run that was stopped."""
         self.plan, self.progress = state.plan, state.progress
+        self.is_resumed = True
         self.first_step, self.earlier_seconds = state.step, state.progress.seconds
 
     def metadata(self, metrics: Mapping[str, Any]) -> Metadata:
@@ -168,6 +178,8 @@ def start_setup(
     """Return the setup of a new run on the texts at paths."""
     if not paths:
         raise UsageError("FILE", "no text to train on", "name a text file")
+    if config.tensorboard:
+        check_events(Path(config.tensorboard))
     dataset, first = _load_and_choose_start(paths, config, quiet, verify)
     config = _with_defaults(config, first)
     device = choose_device(config.device)
@@ -223,8 +235,11 @@ def _with_defaults(config: TrainConfig, first: Checkpoint | None) -> TrainConfig
     if config.minutes is config.epochs is config.steps is None:
         config = replace(config, minutes=DEFAULT_MINUTES)
     # A run may be resumed from another folder.
-    val, test = (path and str(Path(path).resolve()) for path in (config.val, config.test))
-    config = replace(config, val=val, test=test)
+    paths = {name: getattr(config, name) for name in ("val", "test", "tensorboard")}
+    whole: dict[str, Any] = {
+        name: path and str(Path(path).resolve()) for name, path in paths.items()
+    }
+    config = replace(config, **whole)
     settled: dict[str, Any] = settled_by(first) if first else {}
     return replace(config, **{"tokenizer": config.tokenizer or "char", **settled})
 
@@ -337,14 +352,14 @@ def resume_setup(
     """Return the setup of the run in folder, exactly as it was when it was saved.
 
     paths: where its text is now, if it moved. wanted: a new budget or another number of threads,
-    which give up that exactness, or another folder for TensorBoard.
+    which give up that exactness; another folder for TensorBoard, or "" for none.
     """
     _refuse_changes(wanted)
     checkpoint, state, note = runs.load_last(folder)
     notes = [note] if note else []
     device = choose_device(state.config.device)
     config = _with_possible_precision(state.config, device, notes)
-    config = replace(config, tensorboard=wanted.tensorboard or config.tensorboard)
+    config = _with_possible_events(config, wanted.tensorboard, notes)
     recipe = _saved_recipe(folder, config)
     dataset = load_dataset(
         paths or state.texts, config, checkpoint.tokenizer, quiet=quiet, verify=verify
@@ -388,6 +403,24 @@ def _with_possible_precision(
     if config.precision == "bfloat16" and not _has_bfloat16(device):
         notes.append("products in float32, as this CPU has none in bfloat16: no longer exact")
         return replace(config, precision="float32")
+    return config
+
+
+def _with_possible_events(config: TrainConfig, wanted: str | None, notes: list[str]) -> TrainConfig:
+    """Return config with the folder that is wanted for TensorBoard, else the one of before.
+
+    Note where that one cannot be used any more: it keeps no run from being resumed.
+    """
+    if wanted:
+        check_events(Path(wanted))
+        return replace(config, tensorboard=str(Path(wanted).resolve()))
+    if wanted is not None or not config.tensorboard:
+        return replace(config, tensorboard=None)
+    try:
+        check_events(Path(config.tensorboard))
+    except TextgenError as error:
+        notes.append(f"no curves for TensorBoard: {error}")
+        return replace(config, tensorboard=None)
     return config
 
 
