@@ -45,6 +45,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(installed):
     assert (installed / "textgen/assets/corpora.toml").exists()
     assert (installed / "textgen/py.typed").exists()
     assert (installed / "textgen/analysis/templates/page.html").exists()
+    assert (installed / "textgen/export/templates/modeling_textgen.py").exists()
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from textgen.cli import (
     corpus,
     eval,
+    export,
     info,
     inspect,
     novelty,
@@ -51,6 +52,7 @@ COMMANDS = {
     "plot": (plot, "draw the learning curves of runs"),
     "report": (report, "put everything about a run on one page"),
     "info": (info, "describe a checkpoint or a text file"),
+    "export": (export, "write a model for other programs"),
     "inspect": (inspect, "look into a trained model"),
     "corpus": (corpus, "list, build and describe texts to train on"),
 }

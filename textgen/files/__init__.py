@@ -14,6 +14,7 @@ from textgen.files.tensorfile import FORMAT_VERSION as FORMAT_VERSION
 from textgen.files.tensorfile import RETRAIN as RETRAIN
 from textgen.files.tensorfile import Tensors as Tensors
 from textgen.files.tensorfile import read_tensors as read_tensors
+from textgen.files.tensorfile import write_plain_tensors as write_plain_tensors
 from textgen.files.tensorfile import write_tensors as write_tensors
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "write_atomically",
     "write_error",
     "write_output",
+    "write_plain_tensors",
     "write_tensors",
 ]

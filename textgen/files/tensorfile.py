@@ -78,12 +78,35 @@ def write_tensors(
         ValueError: a number in the settings is not one of JSON.
     """
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    arrays = {name: _as_stored(tensors[name]) for name in _sort_by_width(tensors)}
-    bodies = [array.data.cast("B") for array in arrays.values() if array.size]
-    digest = hashlib.sha256(_header(arrays, text, NO_DIGEST))
+    arrays, bodies = _lay_out(tensors)
+    digest = hashlib.sha256(_header(arrays, {"sha256": NO_DIGEST, "textgen": text}))
     for body in bodies:
         digest.update(body)
-    write_output(path, [_header(arrays, text, digest.hexdigest()), *bodies])
+    metadata = {"sha256": digest.hexdigest(), "textgen": text}
+    write_output(path, [_header(arrays, metadata), *bodies])
+
+
+def write_plain_tensors(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Write tensors as other programs expect them, without settings and digest.
+
+    Args:
+        path: of the file.
+        tensors: arrays of the types in DTYPES by name.
+        metadata: what the file says of itself.
+
+    Raises:
+        MachineError: the file cannot be written.
+    """
+    arrays, bodies = _lay_out(tensors)
+    write_output(path, [_header(arrays, metadata), *bodies])
+
+
+def _lay_out(tensors: Mapping[str, np.ndarray]) -> tuple[Tensors, list[memoryview]]:
+    """Return tensors in the order in which they lie in a file, and the bytes of each."""
+    arrays = {name: _as_stored(tensors[name]) for name in _sort_by_width(tensors)}
+    return arrays, [array.data.cast("B") for array in arrays.values() if array.size]
 
 
 def _as_stored(array: np.ndarray) -> np.ndarray:
@@ -99,8 +122,8 @@ def _sort_by_width(tensors: Mapping[str, np.ndarray]) -> list[str]:
     return sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
 
 
-def _header(arrays: Tensors, text: str, digest: str) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": {"sha256": digest, "textgen": text}}
+def _header(arrays: Tensors, metadata: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, array in arrays.items():
         start, end = end, end + array.nbytes
