@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 # Small products are slower with threads, and the suite must not depend on what else runs here.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -49,3 +50,15 @@ def browser():
     browser = start_browser()
     yield browser
     browser.quit()
+
+
+@pytest.fixture(scope="session")
+def transformers(tmp_path_factory):
+    """Hugging Face's library, with a folder of the tests for the code that models bring along."""
+    library = pytest.importorskip("transformers", reason="transformers is in the extra oracle")
+    with pytest.MonkeyPatch.context() as patch:
+        folder = str(tmp_path_factory.mktemp("modules"))
+        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", folder)
+        # It adds the folder.
+        patch.setattr(sys, "path", [*sys.path])
+        yield library

@@ -30,7 +30,10 @@ def run(arguments: Namespace) -> None:
     check_choice("--to", arguments.to, TARGETS)
     named, out = arguments.checkpoint, Path(arguments.out)
     path = find_checkpoint(named) if named else newest_checkpoint()
-    write = write_onnx if arguments.to == "onnx" else write_hugging_face
-    description = write(Checkpoint.load(path), out)
-    print(f"{visible(str(path))} -> {visible(str(out))}")
+    checkpoint, also = Checkpoint.load(path), ""
+    if arguments.to == "onnx":
+        description, also = write_onnx(checkpoint, out), f" and {out.name}.json"
+    else:
+        description = write_hugging_face(checkpoint, out)
+    print(visible(f"{path} written to {out}{also}"))
     print(description.summary())

@@ -4,7 +4,7 @@ N-grams are not part of an exported network, so the figures tell what it is wort
 
     >>> description = Description.of(Checkpoint.load(path))
     >>> description.summary()
-    'recorded: 1.3833 nats a character by the network, 1.3488 with its n-grams, which stay here'
+    'validation: 1.2824 nats a character by the network'
 """
 
 from __future__ import annotations
@@ -103,14 +103,11 @@ class Description:
         )
 
     def summary(self) -> str:
-        """Return in a line what the network is worth, without and with its n-grams."""
-        shown = [
-            "no figure" if nats is None else f"{nats:.4f} nats a character"
-            for nats in (self.network_nats, self.model_nats)
-        ]
+        """Return in a line what was recorded of the network, without and with its n-grams."""
+        shown = f"validation: {_nats(self.network_nats)} by the network"
         if not self.has_ngrams:
-            return f"recorded: {shown[0]}"
-        return f"recorded: {shown[0]} by the network, {shown[1]} with its n-grams, which stay here"
+            return shown
+        return f"{shown}, {_nats(self.model_nats)} with its n-grams, which are not exported"
 
     def to_json(self) -> str:
         """Return the description as text of JSON, the same whenever it is made."""
@@ -124,6 +121,10 @@ class Description:
             "textgen": __version__,
         }
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def _nats(nats: float | None) -> str:
+    return "an unrecorded figure" if nats is None else f"{nats:.4f} nats a character"
 
 
 def _figure(value: object) -> float | None:

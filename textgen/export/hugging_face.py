@@ -24,7 +24,8 @@ from textgen.errors import UsageError, counted, visible
 from textgen.export.description import Description, Vocabulary
 from textgen.files import check_name, write_error, write_output, write_plain_tensors
 
-TEMPLATES = Path(__file__).parent / "templates"
+# What a folder brings along: the code, and the card with gaps.
+COMPANIONS = Path(__file__).parent / "templates"
 CODE = ("configuration_textgen.py", "modeling_textgen.py", "tokenization_textgen.py")
 CARD = "README.md"
 # Characters of a text that the model writes where nobody says how many.
@@ -117,8 +118,8 @@ def _files(description: Description) -> dict[str, bytes]:
     }
     files = {name: _json(values) for name, values in parts.items()}
     if vocabulary.sentencepiece is not None:
-        files["tokenizer.model"] = vocabulary.sentencepiece
-    files |= {name: (TEMPLATES / name).read_bytes() for name in CODE}
+        files["pieces.model"] = vocabulary.sentencepiece
+    files |= {name: (COMPANIONS / name).read_bytes() for name in CODE}
     return files | {CARD: _card(description).encode()}
 
 
@@ -178,12 +179,12 @@ def _card(description: Description) -> str:
         f"{model.parameters():,} parameters, {model.vocab:,} ids",
         "kind": description.vocabulary.kind,
         "text": trained,
-        "digest": f"sha256 `{visible(text.sha256)}`" if text else "not recorded",
+        "digest": f"sha256 {_quoted(text.sha256)}" if text else "not recorded",
         "network_nats": _nats(description.network_nats),
         "model_nats": _nats(description.model_nats) if description.has_ngrams else "has none",
         "prompt": json.dumps(_prompt(description.vocabulary)),
     }
-    return Template((TEMPLATES / CARD).read_text("utf-8")).substitute(values)
+    return Template((COMPANIONS / CARD).read_text("utf-8")).substitute(values)
 
 
 def _prompt(vocabulary: Vocabulary) -> str:

@@ -21,7 +21,7 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 class TextgenTokenizer(PreTrainedTokenizer):
     """One token a character, a byte or a piece; a record begins with the token <boundary>."""
 
-    vocab_files_names: ClassVar = {"vocab_file": "vocab.json", "model_file": "tokenizer.model"}
+    vocab_files_names: ClassVar = {"vocab_file": "vocab.json", "model_file": "pieces.model"}
     model_input_names: ClassVar = ["input_ids", "attention_mask"]
 
     def __init__(self, vocab_file, model_file=None, **others):
