@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import textgen
-from textgen.cli.app import make_parser
+from textgen.cli.app import main, make_parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("corpora/*.md")])
@@ -103,13 +103,26 @@ def folder_with_a_run(tmp_path_factory):
     text = "The quick brown fox jumps over the lazy dog.\nROMEO: and JULIET:\n" * 40
     (folder / "corpus.txt").write_text(text)
     options = {"steps": 3, "hidden": 8, "batch": 2, "window": 8, "threads": 1}
-    textgen.train(folder / "corpus.txt", out=str(folder / "checkpoints" / "corpus"), **options)
+    run = str(folder / "checkpoints" / "corpus")
+    textgen.train(folder / "corpus.txt", out=run, **options)
     return folder
+
+
+@pytest.fixture
+def exported(folder_with_a_run, transformers):
+    """The run exported as docs/export.md says."""
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package, reason="exported models are run with the extra dev")
+    run = str(folder_with_a_run / "checkpoints" / "corpus")
+    for target, name in (("onnx", "model.onnx"), ("huggingface", "model")):
+        assert main(["export", run, "--to", target, "--out", str(folder_with_a_run / name)]) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("python"), ids=lambda page: page.name)
-def test_python_of_a_page_runs(page, folder_with_a_run, monkeypatch):
+def test_python_of_a_page_runs(page, folder_with_a_run, monkeypatch, request):
+    if page.name == "export.md":
+        request.getfixturevalue("exported")
     monkeypatch.chdir(folder_with_a_run)
     for block in blocks(page, "python"):
         quick = re.sub(r"minutes=\d+", "steps=2, hidden=8, threads=1", block)

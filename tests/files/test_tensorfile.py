@@ -89,6 +89,15 @@ def test_tensors_come_back_and_the_safetensors_library_agrees(tmp_path_factory, 
     assert_equal_tensors(safetensors.numpy.load_file(path), tensors)
 
 
+@given(TENSORS)
+def test_plain_tensors_are_read_by_the_safetensors_library(tmp_path_factory, tensors):
+    path = tmp_path_factory.getbasetemp() / "plain.safetensors"
+    tensorfile.write_plain_tensors(path, tensors, {"format": "pt"})
+    assert_equal_tensors(safetensors.numpy.load_file(path), tensors)
+    with safetensors.safe_open(path, "numpy") as file:
+        assert file.metadata() == {"format": "pt"}
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
