@@ -31,10 +31,10 @@ HIDDEN = "\N{REPLACEMENT CHARACTER}"
 
 
 @cache
-def environment() -> Environment:
+def environment(folder: Path) -> Environment:
     """Return what fills templates in: it escapes every value, and a missing one is an error."""
     return Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -42,9 +42,9 @@ def environment() -> Environment:
     )
 
 
-def render(template: str, **values: Any) -> str:
-    """Return a page: a template of the folder `templates`, filled with values."""
-    return environment().get_template(template).render(**values)
+def render(template: str, folder: Path = TEMPLATES, **values: Any) -> str:
+    """Return a page: a template of a folder, or of `templates` here, filled with values."""
+    return environment(folder).get_template(template).render(**values)
 
 
 def embed(values: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> Markup:

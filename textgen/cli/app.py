@@ -25,6 +25,7 @@ from textgen.cli import (
     report,
     sample,
     score,
+    share,
     train,
 )
 from textgen.cli.parser import Parser
@@ -51,6 +52,7 @@ COMMANDS = {
     "novelty": (novelty, "tell whether samples copy the text that a model was trained on"),
     "plot": (plot, "draw the learning curves of runs"),
     "report": (report, "put everything about a run on one page"),
+    "share": (share, "put a model into one page of HTML that writes in any browser"),
     "info": (info, "describe a checkpoint or a text file"),
     "export": (export, "write a model for other programs"),
     "inspect": (inspect, "look into a trained model"),

@@ -41,10 +41,14 @@ CLASSES = 8
 
 _KIND_C111 = np.array([0, 4])[:, None, None, None]
 # The class of a number of distinct ids, and of all ids; larger numbers are of the last.
-_DISTINCT = np.minimum(np.log2(np.maximum(np.arange(64), 1)) * 1.5, CLASSES - 1).astype(np.int64)
-_TOTAL = np.minimum(np.log2(np.maximum(np.arange(128), 1)), CLASSES - 1).astype(np.int64)
+DISTINCT_CLASSES = np.minimum(np.log2(np.maximum(np.arange(64), 1)) * 1.5, CLASSES - 1).astype(
+    np.int64
+)
+TOTAL_CLASSES = np.minimum(np.log2(np.maximum(np.arange(128), 1)), CLASSES - 1).astype(np.int64)
 # The same as plain numbers.
-_DISCOUNTS, _DISTINCT_LIST, _TOTAL_LIST = DISCOUNTS_C4.tolist(), _DISTINCT.tolist(), _TOTAL.tolist()
+_DISCOUNTS, _DISTINCT_LIST, _TOTAL_LIST = (
+    numbers.tolist() for numbers in (DISCOUNTS_C4, DISTINCT_CLASSES, TOTAL_CLASSES)
+)
 
 
 def smooth(
@@ -91,7 +95,7 @@ def discount(counts_CLBV: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def classify(distinct: np.ndarray, total: np.ndarray) -> np.ndarray:
     """Return the class, 0 to CLASSES ** 2 - 1, of contexts by what follows them."""
     return np.asarray(
-        _DISTINCT[np.minimum(distinct, 63)] * CLASSES + _TOTAL[np.minimum(total, 127)]
+        DISTINCT_CLASSES[np.minimum(distinct, 63)] * CLASSES + TOTAL_CLASSES[np.minimum(total, 127)]
     )
 
 
