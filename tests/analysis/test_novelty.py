@@ -8,7 +8,7 @@ from factories import call, usage_error
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.analysis.novelty import RUN_LENGTHS, is_one_edit, measure_novelty
+from textgen.analysis.novelty import SPAN_LENGTHS, is_one_edit, measure_novelty
 from textgen.errors import TextError
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "ran", "out", "red", "big", "it"]
@@ -86,6 +86,16 @@ def test_records_are_copied_near_or_repeated():
     ]
 
 
+def test_records_are_held_out_from_all_over_the_corpus():
+    """The end of a sorted list is unlike its beginning."""
+    corpus = "".join(f"{letter}{number:05}\n" for letter in "ab" for number in range(200))
+    held = measure_novelty("a00001\n" * 3, corpus, records="lines")
+    assert held.held_out.startswith("a tenth of the records")
+    plain = measure_novelty("a00001\n" * 3, corpus)
+    assert plain.held_out.startswith("the last tenth")
+    assert held.shares[0].of_held_out != plain.shares[0].of_held_out
+
+
 def edits(one, other):
     """The edit distance, by the table that defines it."""
     row = list(range(len(other) + 1))
@@ -132,7 +142,7 @@ class TestCommand:
         code, out, _ = call(capsys, "novelty", *files)
         assert code == 0
         assert out.splitlines()[2].split()[:2] == ["200", "2"]
-        assert f"{RUN_LENGTHS[-1]:>7}" in out and out.splitlines()[-1].startswith("copies: ")
+        assert f"{SPAN_LENGTHS[-1]:>7}" in out and out.splitlines()[-1].startswith("copies: ")
 
     def test_json_is_what_the_library_says(self, files, capsys):
         _, out, _ = call(capsys, "novelty", *files, "--json", "--records", "lines", "--top", 1)

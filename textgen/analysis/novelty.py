@@ -4,7 +4,7 @@
     >>> novelty.spans[0].chars, novelty.shares[-1].of_samples
 
 Spans are found by their hashes, those of `spans`, and compared character by character. Any text
-shares short runs of characters with any other of its kind, so shares are measured of held-out text
+shares short spans of characters with any other of its kind, so shares are measured of held-out text
 too: what a model copies is what exceeds them.
 """
 
@@ -16,18 +16,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from textgen.data import longest_copies, mark_copied, split_records
+from textgen.data import longest_copies, mark_copied, shuffle_records, split_records
 from textgen.errors import TextError, UsageError, counted
 from textgen.tokenizers import CODE_POINTS, code_points
 
-# Characters of the runs whose shares are measured.
-RUN_LENGTHS = (5, 10, 15, 20, 30, 50, 75, 100)
+# Characters of the spans whose shares are measured.
+SPAN_LENGTHS = (5, 10, 15, 20, 30, 50, 75, 100)
 # Characters of a copied span that is listed.
 SHORTEST_COPY = 20
 # Of a corpus without held-out text, the last tenth stands for it.
 HELD_OUT_SHARE = 0.1
-# A run of this length is copied when it is shared, not a phrase of the language.
-COPIED_RUN = 50
+# A span of this length is copied when it is shared, not a phrase of the language.
+COPIED_SPAN = 50
 # Beyond twice the share of held-out text and this much, a text copies.
 COPYING_SHARE = 0.01
 # Characters of records that are compared one edit apart: longer ones are hardly ever.
@@ -45,9 +45,9 @@ class CopiedSpan(NamedTuple):
 
 
 class CopiedShare(NamedTuple):
-    """The share of the runs of so many characters that stand in the training text.
+    """The share of the spans of so many characters that stand in the training text.
 
-    None where a text is shorter than a run.
+    None where a text is shorter than a span.
     """
 
     chars: int
@@ -88,7 +88,7 @@ class Novelty:
         corpus_chars: of the corpus.
         held_out: what the held-out text is, in words.
         spans: the longest copied ones, of which none overlaps a longer one.
-        shares: of the runs of each length in RUN_LENGTHS.
+        shares: of the spans of each length in SPAN_LENGTHS.
         records: None unless samples and corpus are records.
     """
 
@@ -101,8 +101,8 @@ class Novelty:
 
     @property
     def telling(self) -> CopiedShare:
-        """The shares that tell whether a text copies: of the longest runs up to COPIED_RUN."""
-        known = [s for s in self.shares if s.chars <= COPIED_RUN and s.of_samples is not None]
+        """The shares that tell whether a text copies: of the longest spans up to COPIED_SPAN."""
+        known = [s for s in self.shares if s.chars <= COPIED_SPAN and s.of_samples is not None]
         return known[-1]
 
     @property
@@ -114,7 +114,7 @@ class Novelty:
     def verdict(self) -> str:
         """Return a sentence on whether the samples copy."""
         chars, samples, held_out = self.telling
-        share = f"{100 * (samples or 0.0):.1f} % of the runs of {chars} characters"
+        share = f"{100 * (samples or 0.0):.1f} % of the spans of {chars} characters"
         beside = "" if held_out is None else f", of held-out text {100 * held_out:.1f} %"
         begin = "copies" if self.copies else "copies no more than text that it has not seen"
         return f"{begin}: {share} stand in the training text{beside}"
@@ -143,7 +143,7 @@ def measure_novelty(
     """Return what samples have in common with the text that a model was trained on.
 
     Args:
-        samples: what the model wrote, at least as long as the shortest of RUN_LENGTHS.
+        samples: what the model wrote, at least as long as the shortest of SPAN_LENGTHS.
         corpus: the training text.
         held_out: text of its kind that it does not hold. Without it the last tenth of the corpus is
             compared with what stands before it, and so are the samples.
@@ -157,25 +157,23 @@ def measure_novelty(
     if top < 1:
         raise UsageError("--top", f"{top} is below 1", "give at least 1")
     for name, text in (("samples", samples), ("corpus", corpus)):
-        if len(text) < RUN_LENGTHS[0]:
+        if len(text) < SPAN_LENGTHS[0]:
             problem = (
-                f"{counted(len(text), 'character')}, and {RUN_LENGTHS[0]} are compared at least"
+                f"{counted(len(text), 'character')}, and {SPAN_LENGTHS[0]} are compared at least"
             )
             raise TextError(name, problem, "give a longer text")
-    codes = code_points(corpus).astype(np.uint32)
-    sample_codes = code_points(samples).astype(np.uint32)
-    train, held_out_codes, how = codes, None, "the text given"
-    if held_out is not None:
-        held_out_codes = code_points(held_out).astype(np.uint32)
-    elif (cut := len(codes) - int(HELD_OUT_SHARE * len(codes))) < len(codes):
-        train, held_out_codes = codes[:cut], codes[cut:]
-        how = "the last tenth of the corpus, both against what stands before it"
+    train, how = corpus, "the text given"
+    if held_out is None:
+        train, held_out, how = _hold_out(corpus, records)
+    codes, sample_codes, train_codes, held_out_codes = (
+        code_points(text).astype(np.uint32) for text in (corpus, samples, train, held_out)
+    )
     return Novelty(
         chars=len(samples),
         corpus_chars=len(corpus),
         held_out=how,
         spans=list(_find_spans(codes, sample_codes, corpus, samples, top)),
-        shares=list(_measure_shares(train, sample_codes, held_out_codes)),
+        shares=list(_measure_shares(train_codes, sample_codes, held_out_codes)),
         records=_compare_records(samples, corpus, records) if records else None,
     )
 
@@ -196,14 +194,29 @@ def _find_spans(
         )
 
 
+def _hold_out(corpus: str, separator: str | None) -> tuple[str, str, str]:
+    """Return a corpus without a tenth, that tenth, and how it was chosen.
+
+    Of records they are drawn from all of them: the end of a sorted list is unlike its beginning.
+    """
+    if separator is None:
+        cut = len(corpus) - int(HELD_OUT_SHARE * len(corpus))
+        how = "the last tenth of the corpus, both against what stands before it"
+        return corpus[:cut], corpus[cut:], how
+    records = shuffle_records(split_records(corpus, separator))
+    cut = len(records) - int(HELD_OUT_SHARE * len(records))
+    train, held_out = ("".join(f"{r}\n" for r in part) for part in (records[:cut], records[cut:]))
+    return train, held_out, "a tenth of the records, both against the others"
+
+
 def _measure_shares(
-    train: np.ndarray, samples: np.ndarray, held_out: np.ndarray | None
+    train: np.ndarray, samples: np.ndarray, held_out: np.ndarray
 ) -> Iterator[CopiedShare]:
     """Yield the shares of each length; of held-out text as much is read as there are samples."""
-    held_out = samples[:0] if held_out is None else held_out[: len(samples)]
+    held_out = held_out[: len(samples)]
     # One text, so that the training text is read once a length. The number between is no character.
     both = np.concatenate([samples, np.array([CODE_POINTS], np.uint32), held_out])
-    for length in RUN_LENGTHS:
+    for length in SPAN_LENGTHS:
         is_copied = mark_copied(train, both, length)
         of_samples = is_copied[: max(0, len(samples) - length + 1)]
         of_held_out = is_copied[len(samples) + 1 :]

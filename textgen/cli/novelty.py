@@ -62,7 +62,7 @@ def lines_of_novelty(novelty: Novelty) -> Iterator[str]:
         yield f"{span.chars:>7,} {span.sample_line:>7,} {span.corpus_line:>10,}  {shown}\n"
     if not novelty.spans:
         yield "        none\n"
-    yield "\nshare of runs of so many characters that stand in the training text\n"
+    yield "\nshare of spans of so many characters that stand in the training text\n"
     yield f"{'chars':>7} {'samples':>9} {'held out':>9}   held out: {novelty.held_out}\n"
     for chars, of_samples, of_held_out in novelty.shares:
         yield f"{chars:>7} {_percent(of_samples)} {_percent(of_held_out)}\n"

@@ -16,6 +16,7 @@ from textgen.data.fingerprints import find_overlap as find_overlap
 from textgen.data.records import IGNORED as IGNORED
 from textgen.data.records import Records as Records
 from textgen.data.records import frame_records as frame_records
+from textgen.data.records import shuffle_records as shuffle_records
 from textgen.data.records import split_records as split_records
 from textgen.data.source import Source as Source
 from textgen.data.spans import BASE as BASE
@@ -60,5 +61,6 @@ __all__ = [
     "longest_shared",
     "mark_copied",
     "read",
+    "shuffle_records",
     "split_records",
 ]
