@@ -181,7 +181,8 @@ def test_pieces_are_refused_with_another_way():
 def test_the_command_says_how_large_the_page_is(tmp_path, capsys):
     path, out = tmp_path / "model.safetensors", tmp_path / "page.html"
     checkpoint_of("gru", "char").save(path)
-    code, said, _ = call(capsys, "share", path, "--out", out, "--int8", "--title", "Cats")
+    code, said, noted = call(capsys, "share", path, "--out", out, "--int8", "--title", "Cats")
     assert code == 0 and "MB" in said and "rounding costs" in said
+    assert "read that text back" in noted
     assert "<title>Cats</title>" in out.read_text("utf-8")
     assert call(capsys, "share", path, "--out", "a\0b")[0] == 2

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from textgen.cli.parser import Parser
+from textgen.cli.terminal import say
 from textgen.errors import visible
 
 # Characters that the cost of rounding is measured on.
@@ -40,6 +41,8 @@ def run(arguments: Namespace) -> None:
     content = page.html.encode("utf-8", "surrogatepass")
     write_output(out, [content])
     print(f"{visible(arguments.out)}: {len(content) / 1e6:.1f} MB")
+    if checkpoint.ngrams is not None:
+        say("its n-grams are the training text, sorted: who has the page can read that text back")
     if arguments.int8:
         text = TextModel(checkpoint).sample(length=MEASURED, temperature=1.0, seed=1)
         before, after = rounding_cost(page, checkpoint, text)
