@@ -46,6 +46,7 @@ VALUES: dict[str, Any] = {
     "bias": ("a-e:-1",),
     "repetition_penalty": 1.1,
     "frequency_penalty": 0.01,
+    "presence_penalty": 0.01,
     "dry_multiplier": 0.8,
     "no_repeat_ngram": 12,
     "temperature": 0.8,

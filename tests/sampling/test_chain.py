@@ -30,7 +30,8 @@ OFF = SampleConfig(temperature=1.0)
 FIELDS = {field.name: field for field in dataclasses.fields(SampleConfig)}
 BY_OPTION = {one.option: one for one in FILTERS}
 ORDER = [
-    *("bias", "repetition_penalty", "frequency_penalty", "dry_multiplier", "no_repeat_ngram"),
+    *("bias", "repetition_penalty", "frequency_penalty", "presence_penalty"),
+    *("dry_multiplier", "no_repeat_ngram"),
     *("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
     "mirostat",
 ]
@@ -38,6 +39,7 @@ ON = {
     "bias": ("a-c:2",),
     "repetition_penalty": 1.5,
     "frequency_penalty": 0.7,
+    "presence_penalty": 0.6,
     "dry_multiplier": 0.8,
     "no_repeat_ngram": 2,
     "temperature": 0.5,
@@ -221,6 +223,8 @@ def one_after_the_other(logits_BV, config, past):
         found = filters.repetition_penalty(found, counts_BV, config.repetition_penalty)
     if config.frequency_penalty:
         found = filters.frequency_penalty(found, counts_BV, config.frequency_penalty)
+    if config.presence_penalty:
+        found = filters.presence_penalty(found, counts_BV, config.presence_penalty)
     if config.dry_multiplier:
         strength = config.dry_multiplier, config.dry_base
         found = filters.dry(found, ids_BL, *strength, config.dry_allowed_length)
@@ -241,6 +245,7 @@ penalties = {
     "bias": st.just(("a:1",)),
     "repetition_penalty": st.floats(0.1, 5),
     "frequency_penalty": st.floats(-5, 5),
+    "presence_penalty": st.floats(-5, 5),
     "dry_multiplier": st.floats(0, 5),
     "dry_base": st.floats(1, 4),
     "dry_allowed_length": st.integers(1, 4),
@@ -326,6 +331,7 @@ EXTREMES = {
     "bias": [("a:1e308",), ("a:-1e308",), ("a:1e308", "b:-1e308"), ("a:1e4", "b:-1e4")],
     "repetition_penalty": [sys.float_info.max, 1e100, 1000.0, 1e-300, 5e-324],
     "frequency_penalty": [100.0, -100.0],
+    "presence_penalty": [100.0, -100.0],
     "dry_multiplier": [100.0],
     "dry_base": [16.0],
     "dry_allowed_length": [1],

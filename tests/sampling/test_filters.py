@@ -25,6 +25,7 @@ from textgen.sampling.filters import (
     frequency_penalty,
     min_p,
     no_repeat_ngram,
+    presence_penalty,
     repeat_lengths,
     repetition_penalty,
     surprise_limit,
@@ -126,6 +127,9 @@ class TestVectorsByHand:
             frequency_penalty(scores, seen, 0.5), [-1.5, -2, -1, -1, -INF]
         )
         np.testing.assert_array_equal(frequency_penalty(scores, seen, -1.0), [0, -2, 3.5, 2, -INF])
+        np.testing.assert_array_equal(
+            presence_penalty(scores, seen, 0.5), [-1.5, -2, 0, -0.5, -INF]
+        )
 
 
 LLAMA_CPP = [
@@ -565,6 +569,7 @@ CALLS = {
     "bias": lambda x, s: bias(x, s.bias_V),
     "repetition_penalty": lambda x, s: repetition_penalty(x, s.counts_BV, s.penalty),
     "frequency_penalty": lambda x, s: frequency_penalty(x, s.counts_BV, s.penalty),
+    "presence_penalty": lambda x, s: presence_penalty(x, s.counts_BV, s.penalty),
     "dry": lambda x, s: dry(x, s.ids_BL, s.penalty, 1.5, 1),
     "no_repeat_ngram": lambda x, s: no_repeat_ngram(x, s.ids_BL, s.size),
     "temperature": lambda x, s: temperature(x, s.temperature),
@@ -578,7 +583,7 @@ CALLS = {
 }
 
 
-CUT_OFFS = [*CALLS][6:]
+CUT_OFFS = [*CALLS][7:]
 
 
 NOT_OF_RANK = {"typical_p", "no_repeat_ngram"}  # may leave out the likeliest
@@ -694,7 +699,8 @@ class TestAllScores:
     @given(settings(), st.integers(-20, 20))
     def test_adding_a_constant_to_the_scores_changes_nothing(self, s, constant):
         scores = np.round(s.logits_BV * 8) / 8  # so that the addition is exact
-        for name in CALLS.keys() - {"repetition_penalty", "frequency_penalty", "bias", "dry"}:
+        penalties = {"repetition_penalty", "frequency_penalty", "presence_penalty", "bias", "dry"}
+        for name in CALLS.keys() - penalties:
             expected, found = CALLS[name](scores, s), CALLS[name](scores + constant, s)
             assert np.array_equal(kept(found), kept(expected)), name
             assert np.array_equal(naive.softmax(found), naive.softmax(expected)), name
@@ -746,6 +752,7 @@ class TestMoreAndLess:
         assert np.array_equal(bias(x, np.zeros(x.shape[1])), x)
         assert np.array_equal(repetition_penalty(x, s.counts_BV, 1.0), x)
         assert np.array_equal(frequency_penalty(x, s.counts_BV, 0.0), x)
+        assert np.array_equal(presence_penalty(x, s.counts_BV, 0.0), x)
         assert np.array_equal(dry(x, s.ids_BL, 0.0, 1.75, 1), x)
         assert np.array_equal(no_repeat_ngram(x, s.ids_BL, s.ids_BL.shape[1] + 1), x)
         assert np.array_equal(top_k(x, x.shape[1]), x)

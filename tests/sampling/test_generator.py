@@ -270,6 +270,7 @@ class TestPrime:
 LOOKING_BACK = {
     "repetition_penalty": {"repetition_penalty": 1.8},
     "frequency_penalty": {"frequency_penalty": 0.4},
+    "presence_penalty": {"presence_penalty": 0.9},
     "no_repeat_ngram": {"no_repeat_ngram": 2},
     "dry": {"dry_multiplier": 2.0, "dry_allowed_length": 1},
     "mirostat": {"mirostat": 1.0, "mirostat_rate": 0.8, "temperature": 2.0},

@@ -55,6 +55,7 @@ class SampleOptions(TypedDict, total=False):
     match: str | None
     repetition_penalty: float
     frequency_penalty: float
+    presence_penalty: float
     no_repeat_ngram: int | None
     dry_multiplier: float
     dry_base: float
@@ -135,6 +136,13 @@ class SampleConfig:
     frequency_penalty: float = option(
         0.0,
         "subtract X for each time a character was written recently",
+        low=-100,
+        high=100,
+        group=REPETITION_OPTIONS,
+    )
+    presence_penalty: float = option(
+        0.0,
+        "subtract X once for characters that were written recently",
         low=-100,
         high=100,
         group=REPETITION_OPTIONS,

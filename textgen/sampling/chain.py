@@ -75,6 +75,15 @@ FILTERS = (
         shapes=True,
     ),
     Filter(
+        "presence_penalty",
+        0.0,
+        filters.presence_penalty,
+        lambda c, past: (past.history.counts_BV, c.presence_penalty),
+        "likewise",
+        counts=True,
+        shapes=True,
+    ),
+    Filter(
         "dry_multiplier",
         0.0,
         filters.dry,

@@ -52,6 +52,11 @@ def frequency_penalty(logits: np.ndarray, counts: np.ndarray, penalty: float) ->
     return np.asarray(logits - penalty * counts)
 
 
+def presence_penalty(logits: np.ndarray, counts: np.ndarray, penalty: float) -> np.ndarray:
+    """Subtract the penalty once from each character that stands in the look-back."""
+    return np.asarray(logits - penalty * (counts > 0))
+
+
 def dry(
     logits_BV: np.ndarray, ids_BL: np.ndarray, multiplier: float, base: float, allowed: int
 ) -> np.ndarray:
