@@ -28,6 +28,7 @@ from textgen.engine.stepper import Scorer as Scorer
 from textgen.engine.stepper import Stepper as Stepper
 from textgen.engine.stepper import StepperState as StepperState
 from textgen.engine.stepper import first_distribution as first_distribution
+from textgen.engine.stepper import ids_of_rows as ids_of_rows
 from textgen.engine.threads import Threads as Threads
 from textgen.engine.threads import sampling_threads as sampling_threads
 
@@ -50,6 +51,7 @@ __all__ = [
     "blocks",
     "first_distribution",
     "fit_weights",
+    "ids_of_rows",
     "ignore_overflow",
     "learn_odds",
     "likeliest",

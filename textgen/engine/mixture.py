@@ -106,7 +106,7 @@ class Mixture:
     def read(
         self, ids: np.ndarray, rows: int, state: MixtureState | None
     ) -> tuple[np.ndarray, MixtureState]:
-        """Feed ids (n,), n >= 1, to every row; return the last log-probabilities and the state."""
+        """Return the last log-probabilities and the state after ids; see `Stepper.read`."""
         network_state, ngram_state = _split(state)
         logits_BV, network_state = self.network.read(ids, rows, network_state)
         experts_BXV, ngram_state = self.ngrams.read(ids, rows, ngram_state)

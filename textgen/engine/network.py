@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from textgen.config import ModelConfig
+from textgen.engine.stepper import ids_of_rows
 
 LayerArrays = tuple[np.ndarray, ...]
 NetworkState = tuple[LayerArrays, ...]
@@ -76,10 +77,10 @@ class Engine:
     def read(
         self, ids: np.ndarray, rows: int, state: NetworkState | None = None
     ) -> tuple[np.ndarray, NetworkState]:
-        """Feed the same ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
+        """Return the last logits_BV and the state after ids (n,) or (n, B); see `Stepper.read`."""
         logits_BV = np.zeros((rows, self.model.vocab), dtype=self.dtype)
-        for next_id in ids:
-            logits_BV, state = self.step(np.full(rows, next_id), state)
+        for ids_B in ids_of_rows(ids, rows):
+            logits_BV, state = self.step(ids_B, state)
         return logits_BV, state or self.initial_state(rows)
 
     @ignore_overflow

@@ -32,6 +32,7 @@ from textgen.engine.smoothing import (
     smooth,
     smooth_one,
 )
+from textgen.engine.stepper import ids_of_rows
 
 NGramState = tuple[tuple[np.ndarray, ...], ...]
 
@@ -131,11 +132,11 @@ class NGrams:
     def read(
         self, ids: np.ndarray, rows: int, state: NGramState | None
     ) -> tuple[np.ndarray, NGramState]:
-        """Feed ids (n,), n >= 1, to every row; return the last log-probabilities and the state."""
+        """Return the last log-probabilities and the state after ids; see `Stepper.read`."""
         spans_B2K = (state or self.initial_state(rows))[0][0]
         # Whatever stands further back than the longest context is forgotten.
-        for next_id in ids[-max(1, self.longest) :]:
-            spans_B2K = self.contexts.extend(np.full(rows, next_id), spans_B2K)
+        for ids_B in ids_of_rows(ids[-max(1, self.longest) :], rows):
+            spans_B2K = self.contexts.extend(ids_B, spans_B2K)
         return self.log_probabilities(spans_B2K), ((spans_B2K,),)
 
     def along(

@@ -41,8 +41,19 @@ class Stepper(Scorer, Protocol):
     def read(
         self, ids: np.ndarray, rows: int, state: StepperState
     ) -> tuple[np.ndarray, StepperState]:
-        """Feed ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
+        """Return the last logits_BV and the state after reading.
+
+        Args:
+            ids: (n,), n >= 1, for every row; or (n, B), a column for each.
+            rows: B.
+            state: before.
+        """
         ...
+
+
+def ids_of_rows(ids: np.ndarray, rows: int) -> np.ndarray:
+    """Return ids_TB that rows read: what `Stepper.read` takes, a column for each row."""
+    return np.broadcast_to(ids[:, None] if ids.ndim == 1 else ids, (len(ids), rows))
 
 
 def first_distribution(counts: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from textgen.config import GATES, ModelConfig
+from textgen.engine import ids_of_rows
 from textgen.nn.cells import GRU, LayerState, make_layer
 
 State = tuple[LayerState, ...]
@@ -234,9 +235,9 @@ class TorchStepper:
         return logits_TBV[0].cpu().numpy(), state
 
     def read(self, ids: np.ndarray, rows: int, state: GivenState) -> tuple[np.ndarray, State]:
-        """Feed ids (n,), n >= 1, to every row; return the last logits_BV and the state."""
-        ids_TB = np.repeat(np.asarray(ids, dtype=np.int64)[:, None], rows, axis=1)
-        logits_TBV, state = self.forward(ids_TB, state)
+        """Return the last logits_BV and the state after ids (n,) or (n, B); see `Stepper.read`."""
+        ids_TB = ids_of_rows(np.asarray(ids, dtype=np.int64), rows)
+        logits_TBV, state = self.forward(ids_TB.copy(), state)
         return logits_TBV[-1].cpu().numpy(), state
 
     def logits(

@@ -137,7 +137,7 @@ def expand_beams(
     wanted takes the place of one that grows; one that has ended before counts only among the first
     `width` candidates.
     """
-    logs_BV = log_probabilities(state)
+    logs_BV = log_probabilities(state.logits_BV)
     if tokenizer.spelling is not None:
         spelling_states = [tokenizer.spelling.state(beam.row.pending) for beam in beams]
         logs_BV = np.where(tokenizer.spelling.allowed_SV[spelling_states], logs_BV, -np.inf)

@@ -13,7 +13,6 @@ Shapes: B rows of text, V vocabulary, L ids looked back on.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -21,7 +20,13 @@ from typing import NamedTuple
 import numpy as np
 
 from textgen.config import SampleConfig
-from textgen.engine import Stepper, first_distribution, ignore_overflow, log_softmax
+from textgen.engine import (
+    Stepper,
+    StepperState,
+    first_distribution,
+    ignore_overflow,
+    log_softmax,
+)
 from textgen.errors import NumericsError
 from textgen.sampling.chain import Context, apply_filters, select_filters
 from textgen.sampling.constraints import Constraints
@@ -52,10 +57,10 @@ class Step(NamedTuple):
     ids_B: np.ndarray
 
 
-def log_probabilities(state: SamplingState) -> np.ndarray:
+def log_probabilities(logits_BV: np.ndarray) -> np.ndarray:
     """Return the log-probabilities (B, V) of the next ids; raise NumericsError if broken."""
     # In C order, because sums round by the layout.
-    logs_BV = state.logits_BV.astype(np.float64, order="C")
+    logs_BV = logits_BV.astype(np.float64, order="C")
     # The sum of the squares is the quickest look at all scores: it is finite only if each of them
     # is. Finite scores beyond 1e154 make it overflow as well; only then each is looked at.
     if not (math.isfinite(np.vdot(logs_BV, logs_BV)) or np.isfinite(logs_BV).all()):
@@ -166,11 +171,8 @@ def generate(
     constraints = constraints or Constraints.of(tokenizer, config)
     start = start or begin(model, tokenizer, [config.prime] * config.num, config)
     generator = TextGenerator(model, tokenizer, config, start, row_numbers, constraints)
-    if config.length == 0:
-        yield generator.close_rows("length")
-        return
-    for step_index in itertools.count():
-        step = generator.step(step_index)
+    while True:
+        step = generator.step()
         yield step
         if None not in step.ends:
             return
@@ -179,8 +181,12 @@ def generate(
 class TextGenerator:
     """Rows of text that grow together by one id per step.
 
+    A step has two halves, `shape_scores` and `take_ids`: between them ids are drawn and the model
+    steps, which several generators can do together (module `together`).
+
     Attributes:
         rows: one per text.
+        steps: how many ids each row has drawn.
         frozen: which rows ended before a draw, because a constraint left nothing or because of what
             an earlier text had left unwritten; their state stays where it was.
         continuation: where the rows stand.
@@ -200,6 +206,7 @@ class TextGenerator:
         self.ids_are_chars = tokenizer.spelling is None
         count = len(start.logits_BV)
         self.row_indices = np.arange(count)
+        self.steps = 0
         self.rows = [Row(tokenizer, config) for _ in range(count)]
         unwritten = start.unwritten_bytes or (b"",) * count
         for row, unwritten_bytes in zip(self.rows, unwritten, strict=True):
@@ -214,6 +221,7 @@ class TextGenerator:
         history = History(start.ids_BL, config.look_back, tokenizer.size, counted)
         mu_B = np.full(count, 2 * (config.mirostat or 0)) if start.mu_B is None else start.mu_B
         self.context = Context(constraints.bias_V, history, mu_B)
+        self.logs_BV = self.scores_BV = np.zeros((count, 0))
         self.continuation = start._replace(seed=seed, ids_BL=history.ids_BL)
 
     def close_rows(self, reason: str) -> Step:
@@ -225,23 +233,49 @@ class TextGenerator:
         return self._make_step(np.zeros(count), continuation, np.full(count, NOTHING))
 
     @ignore_overflow
-    def step(self, step_index: int) -> Step:
-        """Draw one id for each row.
+    def step(self) -> Step:
+        """Draw one id for each row, or none where all rows have ended."""
+        if not self.shape_scores(log_probabilities(self.continuation.logits_BV)):
+            return self.close_rows("length")
+        ids_B = draw(self.scores_BV, next(self.draws))
+        return self.take_ids(ids_B, *self.model.step(ids_B, self.continuation.state))
+
+    def shape_scores(self, logs_BV: np.ndarray) -> bool:
+        """Make `scores_BV`, which ids are drawn by, and tell whether a row is left to draw for.
 
         Args:
-            step_index: the number of steps before.
+            logs_BV: log-probabilities of the next ids under the model itself.
+        """
+        if self.config.length == 0:
+            return False
+        self.logs_BV = logs_BV
+        scores_BV = self._apply_constraints(logs_BV, self.config.length - self.steps)
+        if None not in self._ends():
+            return False
+        if self.filters:
+            self.context.progress = self._progress()
+            scores_BV = apply_filters(scores_BV, self.config, self.context, self.filters)
+        self.scores_BV = scores_BV
+        return True
+
+    def take_ids(self, ids_B: np.ndarray, logits_BV: np.ndarray, state: StepperState) -> Step:
+        """Return what the rows write with the ids that were drawn for them.
+
+        Args:
+            ids_B: drawn by `scores_BV`.
+            logits_BV: of the ids after them.
+            state: the model's, after it has read ids_B.
         """
         before = self.continuation
-        logs_BV = log_probabilities(before)
-        logits_BV = self._apply_constraints(logs_BV, self.config.length - step_index)
-        if None not in self._ends():
-            return self.close_rows("length")
-        ids_B = self._draw_ids(logits_BV, step_index)
-        logits_BV, state = self.model.step(ids_B, before.state)
+        if self.config.mirostat:
+            self._move_surprise_limit(self.config.mirostat, ids_B)
+        for constraint in self.constraints:
+            constraint.add(ids_B)
         self.context.history.add(ids_B)
         for row, token_id in zip(self.rows, ids_B.tolist(), strict=True):
             if row.end is None:
                 row.feed(token_id)
+        self.steps += 1
         after = SamplingState(
             state,
             logits_BV,
@@ -254,7 +288,8 @@ class TextGenerator:
             state = before.state or self.model.initial_state(len(ids_B))
             after = after.with_rows_of(before._replace(state=state), np.array(self.frozen))
         self.continuation = self._with_unwritten_bytes(after)
-        return self._make_step(logs_BV[self.row_indices, ids_B], self.continuation, ids_B)
+        log_probs_B = self.logs_BV[self.row_indices, ids_B]
+        return self._make_step(log_probs_B, self.continuation, ids_B)
 
     def _make_step(
         self, log_probs_B: np.ndarray, continuation: SamplingState, ids_B: np.ndarray
@@ -287,24 +322,15 @@ class TextGenerator:
             logits_BV = np.where(empty_B[:, None], logits_BV, limited_BV)
         return logits_BV
 
-    def _draw_ids(self, logits_BV: np.ndarray, step_index: int) -> np.ndarray:
-        """Return the next ids (B,), after the filters."""
-        if self.filters:
-            self.context.progress = self._progress(step_index)
-            logits_BV = apply_filters(logits_BV, self.config, self.context, self.filters)
-        ids_B = draw(logits_BV, next(self.draws))
-        if self.config.mirostat:
-            surprise_B = -log_softmax(logits_BV)[self.row_indices, ids_B] / np.log(2)
-            error_B = surprise_B - self.config.mirostat
-            self.context.mu_B = self.context.mu_B - self.config.mirostat_rate * error_B
-        for constraint in self.constraints:
-            constraint.add(ids_B)
-        return ids_B
+    def _move_surprise_limit(self, target: float, ids_B: np.ndarray) -> None:
+        """Move mirostat's limit towards its target by what the ids surprised."""
+        surprise_B = -log_softmax(self.scores_BV)[self.row_indices, ids_B] / np.log(2)
+        self.context.mu_B = self.context.mu_B - self.config.mirostat_rate * (surprise_B - target)
 
-    def _progress(self, step_index: int) -> float | np.ndarray:
+    def _progress(self) -> float | np.ndarray:
         """Return how far the rows are, from 0 at the first character to 1 at the last one."""
         last = max(1, self.config.length - 1)
         if self.ids_are_chars:
-            return step_index / last
+            return self.steps / last
         written_B = np.array([self.config.length - row.left for row in self.rows])
         return np.minimum(written_B / last, 1.0)
