@@ -122,6 +122,13 @@ STARTS = {
     "seconds": "demo model: seconds to the first character|.2f",
     "peak_mb": "peak memory, MB|.0f",
 }
+SERVING = {
+    "clients": "clients",
+    "rate": "characters a second of all|,.0f",
+    "ratio": "over one client|.1f",
+    "median": "seconds to the first character, median|.3f",
+    "slow": "of 95 in 100 at most|.3f",
+}
 
 
 def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
@@ -195,6 +202,12 @@ def sections() -> Iterator[str]:
     if path.exists():
         data = json.loads(path.read_text())
         yield f"\n{table(data['filters'], FILTER_COSTS)}\n\n{table(data['start'], STARTS)}\n"
+    note = (
+        "Streams of 100 to 400 characters from the demo model by `textgen serve`, asked for one "
+        "after the other by so many clients on the same machine, with three settings and four "
+        "prompts.\n\n"
+    )
+    yield section("Serving", RESULTS / "serving.json", SERVING, note)
 
 
 def section(title: str, path: Path, columns: dict[str, str], note: str) -> str:

@@ -131,6 +131,12 @@ class Surprise:
             ngrams_nats_N=np.add.reduceat(self.ngrams_nats_N, starts),
         )
 
+    def texts(self) -> list[str]:
+        """Return the text of each id."""
+        ends = self.chars_N.cumsum().tolist()
+        starts = [0, *ends[:-1]]
+        return [self.text[start:end] for start, end in zip(starts, ends, strict=True)]
+
     def head(self, chars: int) -> Surprise:
         """Return what is known of the first so many characters, at least one id."""
         count = max(1, int(np.searchsorted(np.cumsum(self.chars_N), chars, side="right")))

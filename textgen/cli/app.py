@@ -25,6 +25,7 @@ from textgen.cli import (
     report,
     sample,
     score,
+    serve,
     share,
     train,
 )
@@ -53,8 +54,9 @@ COMMANDS = {
     "plot": (plot, "draw the learning curves of runs"),
     "report": (report, "put everything about a run on one page"),
     "share": (share, "put a model into one page of HTML that writes in any browser"),
-    "info": (info, "describe a checkpoint or a text file"),
+    "serve": (serve, "serve models to programs, in the shape of OpenAI's completions"),
     "export": (export, "write a model for other programs"),
+    "info": (info, "describe a checkpoint or a text file"),
     "inspect": (inspect, "look into a trained model"),
     "corpus": (corpus, "list, build and describe texts to train on"),
 }

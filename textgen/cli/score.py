@@ -95,19 +95,12 @@ def as_json(surprise: Surprise, checkpoint: Checkpoint) -> dict[str, object]:
     return surprise.to_json() | {
         "lines": [line.to_json() for line in surprise.lines()],
         "characters": {
-            "text": texts_of(characters),
+            "text": characters.texts(),
             "nats": characters.nats_N.tolist(),
             "rank": characters.ranks_N.tolist(),
             "likeliest": [names[index] for index in characters.likeliest_NK[:, 0]],
         },
     }
-
-
-def texts_of(characters: Surprise) -> list[str]:
-    """Return the text of each id."""
-    ends = characters.chars_N.cumsum().tolist()
-    starts = [0, *ends[:-1]]
-    return [characters.text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def lines_of_table(surprise: Surprise) -> Iterator[str]:
@@ -126,7 +119,7 @@ def characters_of_table(surprise: Surprise, checkpoint: Checkpoint) -> Iterator[
     names = names_of_ids(checkpoint.tokenizer)
     characters = surprise.by_character()
     yield f"\n{'place':>7} {'bits':>7} {'rank':>5}  {'came':<6} likeliest\n"
-    for place, text in enumerate(texts_of(characters)):
+    for place, text in enumerate(characters.texts()):
         bits = characters.nats_N[place] / math.log(2)
         likeliest = zip(
             characters.likeliest_NK[place], characters.probabilities_NK[place], strict=True
@@ -152,9 +145,9 @@ def paint(characters: Surprise, colours: int) -> Iterator[str]:
     """
     strengths = (characters.nats_N / math.log(2) / MOST_BITS).clip(0, 1)
     if not colours:
-        yield from mark(texts_of(characters), strengths)
+        yield from mark(characters.texts(), strengths)
         return
-    for text, strength in zip(texts_of(characters), strengths.tolist(), strict=True):
+    for text, strength in zip(characters.texts(), strengths.tolist(), strict=True):
         line = "\n" if text.endswith("\n") else ""
         shown = visible(text.replace("\n", "↵"), keep="\t")
         if colours == 256:
