@@ -136,7 +136,7 @@ def test_a_gradient_too_large_for_a_float_is_an_error_that_names_the_lag(home):
         (["gru.safetensors", "missing.txt"], 3),
         (["gru.safetensors"], 2),
         (["gru.safetensors", "text.txt", "--lags", "x"], 2),
-        (["gru.safetensors", "text.txt", "--out", "picture.svg"], 2),
+        (["gru.safetensors", "text.txt", "--out", "picture.jpg"], 2),
         (["gru.safetensors", "text.txt", "--out", "a\0b.png"], 2),
     ],
 )
