@@ -22,7 +22,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 base: .venv/installed
 	$(BIN)/python checkpoints/make_base.py $(if $(WIKIPEDIA),--wikipedia $(WIKIPEDIA))

@@ -288,7 +288,7 @@ class TestTrain:
     def test_a_terminal_shows_progress(self, home):
         leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
-        command = [sys.executable, "-m", "textgen", "train", "corpus.txt", "--steps", "500"]
+        command = [sys.executable, "-m", "textgen", "train", "corpus.txt", "--steps", "100"]
         command += ["--hidden", "8", "--threads", "1", "--batch", "2", "--window", "8"]
         command += ["--out", str(home / "shown")]
         child = subprocess.Popen(command, stderr=follower, stdout=subprocess.DEVNULL, cwd=home)
@@ -300,7 +300,7 @@ class TestTrain:
         except OSError:
             pass
         assert child.wait(timeout=60) == 0
-        assert re.search(r"/500 .*train \d\.\d+ nats/char \(\d\.\d+ bits\), val \d", shown)
+        assert re.search(r"/100 .*train \d\.\d+ nats/char \(\d\.\d+ bits\), val \d", shown)
         assert "chars/s" in shown and "left" in shown
 
     def test_a_run_of_an_hour_ago_is_not_newer(self, home, capsys):

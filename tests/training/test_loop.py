@@ -77,7 +77,7 @@ def interrupted_run(corpus, folder, at, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-@pytest.mark.parametrize("at", [1, 7, 10, 11, 23])
+@pytest.mark.parametrize("at", [1, 10, 11])
 def test_stopping_and_going_on_ends_with_the_same_bytes(corpus, tmp_path, cell, at):
     options = {**TINY, "cell": cell, "layers": 2, "dropout": 0.3, "steps": 24}
     textgen.train(corpus, out=str(tmp_path / "whole"), **options)
@@ -389,7 +389,7 @@ def spend(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step_seconds", [0.01, 0.03])
+@pytest.mark.parametrize("step_seconds", [0.03, 0.06])
 def test_a_time_budget_is_kept_and_nearly_used_up(corpus, tmp_path, spend, step_seconds):
     clock = spend(step_seconds)
     textgen.train(corpus, out=str(tmp_path / "run"), minutes=0.1, **TINY)
@@ -402,11 +402,11 @@ def test_on_a_machine_that_slows_down_a_run_still_ends_in_time(
     corpus, tmp_path, spend, monkeypatch, slower
 ):
     """What is resumed afterwards follows the shortened plan."""
-    clock, plans = spend(0.01), []
+    clock, plans = spend(0.03), []
 
     def by_seconds(*arguments):
         plans.append(plan_by_seconds(*arguments))
-        spend(0.01 * (slower - 1))
+        spend(0.03 * (slower - 1))
         return plans[-1]
 
     plan_by_seconds = loop.by_seconds
@@ -421,11 +421,11 @@ def test_on_a_machine_that_slows_down_a_run_still_ends_in_time(
 
 @pytest.mark.slow
 def test_a_slow_moment_does_not_cost_a_run_its_time(corpus, tmp_path, spend):
-    """A hundred steps take three times as long, just before it is looked whether time will do.
+    """A few steps take three times as long, just before it is looked whether time will do.
 
     Were all the steps to come thought to be as slow as the latest, 15.4 seconds would be used.
     """
-    clock = spend(0.01, slow=range(500, 600), factor=3)
+    clock = spend(0.04, slow=range(125, 150), factor=3)
     textgen.train(corpus, out=str(tmp_path / "run"), minutes=0.3, **TINY)
     assert 0.86 * 18 < clock() < 1.1 * 18
 
@@ -579,7 +579,7 @@ class TestSignals:
     @pytest.mark.slow
     @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
     def test_a_signal_saves_and_the_run_goes_on(self, corpus, tmp_path, name, code):
-        options = {**TINY, "steps": 3000}
+        options = {**TINY, "steps": 1000}
         words = [f"--{k}={v}" for k, v in options.items()]
         command = [sys.executable, "-m", "textgen", "train", str(corpus), *words]
         command += ["--out", str(tmp_path / "run")]
@@ -589,8 +589,8 @@ class TestSignals:
             _, err = process.communicate()
         assert process.returncode == code, err
         assert "resume it with: textgen train --resume" in err and "Traceback" not in err
-        [step] = map(int, re.findall(r"stopped at step (\d+) of 3,000", err))
-        with pytest.raises(textgen.Interrupted, match=f"stopped at step {step + 2} of 3,000"):
+        [step] = map(int, re.findall(r"stopped at step (\d+) of 1,000", err))
+        with pytest.raises(textgen.Interrupted, match=f"stopped at step {step + 2} of 1,000"):
             textgen.train(resume=tmp_path / "run", stop=stop_after(2))
 
     @pytest.mark.slow
