@@ -281,12 +281,17 @@ class TestOtherPaths:
         assert value('textgen_requests_total{path="other"') >= others
         assert value("textgen_rows") == value("textgen_queue_length") == 0
 
+    def test_the_page_of_each_model(self, client):
+        first, second = client.get("/"), client.get("/?model=bytes")
+        assert first.text == client.get("/?model=plays").text
+        assert "<h1>plays</h1>" in first.text and '<a href="?model=bytes">bytes</a>' in first.text
+        assert "<h1>bytes</h1>" in second.text and 'href="?model=plays"' in second.text
+        refused(client.get("/?model=none"), 404, "model")
+
     def test_the_page_takes_nothing_from_elsewhere(self, client):
-        page, script = client.get("/"), client.get("/write.js")
-        policy = page.headers["content-security-policy"]
-        assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
-        assert "http" not in page.text and 'src="/write.js"' in page.text
-        assert "innerHTML" not in script.text
+        page = client.get("/")
+        assert "default-src 'none'" in page.text and "src=" not in page.text
+        assert page.headers["content-security-policy"] == "frame-ancestors 'none'"
         assert page.headers["x-content-type-options"] == "nosniff"
 
     def test_paths_and_methods_that_are_not_there(self, client):
@@ -305,10 +310,20 @@ class TestWhoMayAsk:
                 assert response.headers["www-authenticate"] == "Bearer"
                 assert refused(client.get("/metrics", headers=headers), 401)
                 assert refused(client.post("/v1/completions", json={}, headers=headers), 401)
-            for path in ("/", "/write.js", "/health"):
-                assert client.get(path).status_code == 200
+            assert client.get("/health").status_code == 200
             headers = {"Authorization": f"Bearer {KEY}"}
             assert client.get("/v1/models", headers=headers).status_code == 200
+
+    def test_a_browser_sends_the_key_as_a_password(self, checkpoints):
+        app = make_app(load_models(checkpoints[:1]), api_key=KEY)
+        with TestClient(app, base_url="http://example.org") as client:
+            response = client.get("/")
+            assert refused(response, 401)
+            assert response.headers["www-authenticate"].startswith("Basic")
+            for sent in ("!", "bm9uZQ==", "/w=="):
+                assert refused(client.get("/", headers={"Authorization": f"Basic {sent}"}), 401)
+            assert refused(client.get("/", auth=("anybody", KEY + "x")), 401)
+            assert "<h1>plays</h1>" in client.get("/", auth=("anybody", KEY)).text
 
     @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1:8000"])
     def test_without_one_only_names_of_this_machine(self, client, host):

@@ -10,7 +10,7 @@ compared.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,16 @@ class SharedPage:
     checkpoint: Checkpoint
 
 
-def share_page(checkpoint: Checkpoint, title: str, int8: bool = False) -> SharedPage:
+def share_page(
+    checkpoint: Checkpoint, title: str, int8: bool = False, others: Mapping[str, str] | None = None
+) -> SharedPage:
     """Return the page of a model.
 
     Args:
         checkpoint: of characters or bytes.
         title: of the page.
         int8: round weights to 8 bits instead of 16.
+        others: links to pages of other models, by what they are called.
 
     Raises:
         CheckpointError: the model's ids are pieces of words.
@@ -81,6 +84,7 @@ def share_page(checkpoint: Checkpoint, title: str, int8: bool = False) -> Shared
         "share.html",
         PAGE_FOLDER,
         title=pages.displayed(title),
+        others={pages.displayed(name): link for name, link in (others or {}).items()},
         about=pages.displayed(describe(checkpoint)),
         records=tokenizer.boundary_id is not None,
         controls=PAGE_CONTROLS,

@@ -6,21 +6,23 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import json
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -42,7 +44,6 @@ from textgen.serving.refusals import Refusal, quote, refusal_of
 from textgen.serving.requests import parse_completion, parse_score
 from textgen.serving.worker import Worker, busy
 
-PAGES = Path(__file__).parent / "templates"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Of measurements and regular expressions that wait.
 MOST_BESIDE = 64
@@ -63,7 +64,6 @@ def make_app(
     service = Service(models, limits or Limits())
     routes = [
         Route("/", service.page),
-        Route("/write.js", service.script),
         Route("/health", service.health),
         Route("/metrics", service.show_metrics),
         Route("/v1/models", service.list_models),
@@ -94,8 +94,6 @@ class Service:
         # Of what is computed beside the texts: measuring, and making sense of expressions.
         self.beside = ThreadPoolExecutor(1, "textgen-beside")
         self.waiting_beside = 0
-        self.page_text = (PAGES / "index.html").read_text("utf-8")
-        self.script_text = (PAGES / "write.js").read_text("utf-8")
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -152,13 +150,10 @@ class Service:
         return PlainTextResponse(text, media_type=METRICS_TYPE)
 
     async def page(self, request: Request) -> Response:
-        """Answer / with the page."""
-        headers = {"Content-Security-Policy": policy_of(self.page_text)}
-        return Response(self.page_text, headers=headers, media_type="text/html")
-
-    async def script(self, request: Request) -> Response:
-        """Answer with the script of the page."""
-        return Response(self.script_text, media_type="text/javascript")
+        """Answer / with the page of a model, which writes in the browser."""
+        model = self.find_model(request.query_params.get("model"))
+        html = await self.run_beside(lambda: model.page(self.models))
+        return HTMLResponse(html, headers={"Content-Security-Policy": "frame-ancestors 'none'"})
 
     def find_model(self, name: str | None) -> ServedModel:
         """Return the model of a name, the first one for none; raise Refusal for an unknown one."""
@@ -275,14 +270,3 @@ async def hide_failure(request: Request, error: Exception) -> Response:
 def refuse_constant(name: str) -> Any:
     """Refuse NaN and Infinity, which Python reads and JSON does not have."""
     raise ValueError(name)
-
-
-def policy_of(page: str) -> str:
-    """Return the Content-Security-Policy of the page: its own style and script, nothing else."""
-    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
-    digest = hashlib.sha256((style[1] if style else "").encode()).digest()
-    hashed = f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
-    return (
-        f"default-src 'none'; style-src {hashed}; script-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )

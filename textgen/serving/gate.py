@@ -9,6 +9,7 @@ than it should.
 
 from __future__ import annotations
 
+import base64
 import hmac
 import traceback
 from collections.abc import Container
@@ -21,8 +22,10 @@ from textgen.serving.addresses import host_of, is_loopback
 from textgen.serving.metrics import Metrics
 from textgen.serving.refusals import Refusal
 
-# Paths that hold nothing but the page, and what says that the server lives.
-OPEN_PATHS = ("/", "/write.js", "/health")
+# Says that the server lives, and nothing else.
+OPEN_PATH = "/health"
+# Where people come, whose browsers ask for a password.
+PAGE_PATH, BASIC = "/", 'Basic realm="textgen", charset="UTF-8"'
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -79,12 +82,30 @@ class Gate:
         if self.api_key is None:
             if not is_loopback(host_of(headers.get("host", ""))):
                 raise Refusal(403, "without an API key only this machine's own names are answered")
-        elif path not in OPEN_PATHS:
-            kind, _, key = headers.get("authorization", "").partition(" ")
-            # In a time that tells nothing of the key.
-            known = hmac.compare_digest(key.strip().encode(), self.api_key.encode())
-            if kind.lower() != "bearer" or not known:
-                raise Refusal(401, "the API key is missing or wrong", code="invalid_api_key")
+        elif path != OPEN_PATH and not self.is_key(sent_key(headers.get("authorization", ""))):
+            raise Refusal(
+                401,
+                "the API key is missing or wrong",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": BASIC if path == PAGE_PATH else "Bearer"},
+            )
+
+    def is_key(self, sent: str) -> bool:
+        """Tell whether this is the key, in a time that tells nothing of it."""
+        return hmac.compare_digest(sent.encode(), (self.api_key or "").encode())
+
+
+def sent_key(authorization: str) -> str:
+    """Return the key that a program sends, or a browser as the password of any name."""
+    scheme, _, sent = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return sent.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(sent, validate=True).decode("utf-8").partition(":")[2]
+        except ValueError:
+            return ""
+    return ""
 
 
 def answer_with(refusal: Refusal) -> JSONResponse:

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlencode
 
 from textgen.checkpoint import Checkpoint, find_checkpoint, newest_checkpoint, stepper_of
+from textgen.export import share_page
 from textgen.sampling import Together
 from textgen.tokenizers import BOUNDARY
 
@@ -33,11 +35,23 @@ class ServedModel:
         self.tokenizer = checkpoint.tokenizer
         self.stepper = stepper_of(checkpoint)
         self.together = Together(self.stepper)
+        self._page: str | None = None
 
     @cached_property
     def texts_of_ids(self) -> list[str]:
         r"""What each id is called among tokens: its text, or its bytes as in OpenAI's answers."""
         return [text_of_symbol(symbol) for symbol in self.tokenizer.symbols()]
+
+    def page(self, names: Iterable[str]) -> str:
+        """Return the page that writes with the model in a browser.
+
+        Args:
+            names: of all models of the server, of which it offers the others.
+        """
+        if self._page is None:
+            links = {name: f"?{urlencode({'model': name})}" for name in names if name != self.name}
+            self._page = share_page(self.checkpoint, self.name, others=links).html
+        return self._page
 
 
 def load_models(names: Sequence[str]) -> dict[str, ServedModel]:

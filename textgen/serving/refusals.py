@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from textgen.errors import TextgenError, visible
@@ -24,7 +25,7 @@ class Refusal(Exception):
         message: one sentence for whoever wrote the client.
         param: the field that it is about.
         code: a word for programs.
-        retry_seconds: when it may be worth asking again.
+        headers: of the answer.
     """
 
     def __init__(
@@ -33,17 +34,11 @@ class Refusal(Exception):
         message: str,
         param: str | None = None,
         code: str | None = None,
-        retry_seconds: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, visible(message), param, code
-        self.retry_seconds = retry_seconds
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Return the headers that belong to it."""
-        headers = {} if self.retry_seconds is None else {"Retry-After": str(self.retry_seconds)}
-        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
+        self.headers = dict(headers or {})
 
     def to_json(self) -> dict[str, Any]:
         """Return OpenAI's object of an error."""

@@ -33,8 +33,8 @@ from textgen.serving.refusals import Refusal
 
 # Seconds of reading between two steps.
 READ_SECONDS = 0.02
-# Seconds after which a client may ask again.
-RETRY_SECONDS = 5
+# In how many seconds a client may ask again.
+RETRY = {"Retry-After": "5"}
 
 
 class Worker:
@@ -236,4 +236,4 @@ class Worker:
 
 def busy(problem: str) -> Refusal:
     """Return the refusal of what may be asked for again soon."""
-    return Refusal(503, f"{problem} (ask again)", code="busy", retry_seconds=RETRY_SECONDS)
+    return Refusal(503, f"{problem} (ask again)", code="busy", headers=RETRY)
