@@ -169,7 +169,7 @@ class Surprise:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the totals and what each line and each character costs."""
+        """Return what the text costs in all, and on the average."""
         total, chars = float(self.nats_N.sum()), int(self.chars_N.sum())
         size = len(self.text.encode("utf-8", "surrogatepass"))
         return {

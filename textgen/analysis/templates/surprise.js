@@ -97,24 +97,7 @@
         `context ${data.matched[i]}`);
     }
   }
-  let marked = null;
-  function show(event) {
-    const span = event.target.closest("span[data-i]");
-    if (marked) marked.classList.remove("on");
-    marked = span;
-    card.hidden = !span;
-    if (!span) return;
-    span.classList.add("on");
-    describe(Number(span.dataset.i));
-    const box = span.getBoundingClientRect(), size = card.getBoundingClientRect();
-    const left = Math.min(box.left, window.innerWidth - size.width - 8);
-    const below = box.bottom + 6 + size.height < window.innerHeight;
-    card.style.left = Math.max(8, left) + "px";
-    card.style.top = Math.max(8, below ? box.bottom + 6 : box.top - size.height - 6) + "px";
-  }
-  main.addEventListener("pointerover", show);
-  main.addEventListener("pointerleave", () => { card.hidden = true; });
-  window.addEventListener("scroll", () => { card.hidden = true; }, {passive: true});
+  followPointer(card, [main], (_, span) => describe(Number(span.dataset.i)));
   view.addEventListener("change", recolour);
   explain();
   whenSeen(main.children, draw);

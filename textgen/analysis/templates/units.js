@@ -81,26 +81,7 @@
       card.append(element);
     }
   }
-  let marked = null;
-  function show(event) {
-    const span = event.target.closest("span[data-i]");
-    if (marked) marked.classList.remove("on");
-    marked = span;
-    card.hidden = !span;
-    if (!span) return;
-    span.classList.add("on");
-    describe(event.currentTarget, span);
-    const box = span.getBoundingClientRect(), size = card.getBoundingClientRect();
-    const below = box.bottom + 6 + size.height < window.innerHeight;
-    card.style.left = Math.max(8, Math.min(box.left, window.innerWidth - size.width - 8)) + "px";
-    card.style.top = Math.max(8, below ? box.bottom + 6 : box.top - size.height - 6) + "px";
-  }
-
-  for (const block of shown) {
-    block.addEventListener("pointerover", show);
-    block.addEventListener("pointerleave", () => { card.hidden = true; });
-  }
-  document.addEventListener("scroll", () => { card.hidden = true; }, {passive: true, capture: true});
+  followPointer(card, shown, describe);
   for (const button of document.querySelectorAll(".choices button")) {
     const block = button.closest("section").querySelector("[data-part]");
     const pick = () => choose(block, button.dataset.view, Number(button.dataset.index));
