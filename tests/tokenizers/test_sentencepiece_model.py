@@ -9,7 +9,12 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.tokenizers.sentencepiece_model import LOSSLESS, MODEL_TYPES, read_model
+from textgen.tokenizers.sentencepiece_model import (
+    LOSSLESS,
+    MODEL_TYPES,
+    USER_DEFINED,
+    read_model,
+)
 
 TEXT = "the cat sat on the mat\tand the dog\nsat on the log\r\n" * 20
 
@@ -27,11 +32,13 @@ def model(model_type="bpe", **changes):
 @pytest.mark.parametrize("model_type", MODEL_TYPES.values())
 def test_its_units_are_the_pieces_that_the_library_sees(model_type):
     library = sentencepiece.SentencePieceProcessor(model_proto=model(model_type))
-    found_type, units = read_model(model(model_type))
-    assert found_type == model_type
-    assert len(units) == library.get_piece_size()
-    for one, unit in enumerate(units):
+    found = read_model(model(model_type))
+    assert found.model_type == model_type
+    assert len(found.units) == library.get_piece_size()
+    for one, unit in enumerate(found.units):
         piece = library.id_to_piece(one)
+        assert found.scores[one] == library.get_score(one)
+        assert (found.kinds[one] == USER_DEFINED) == (piece in LOSSLESS["user_defined_symbols"])
         if library.is_unknown(one):
             assert (one, unit) == (0, b"")
         elif library.is_byte(one):
@@ -90,9 +97,11 @@ NORMALIZER = field(3, field(3, 0) + field(4, 0))
 
 def test_a_model_written_by_hand_is_read():
     whole = HEAD + piece(b"\n", 0.0, 4) + BYTES + SPACE + piece(b"ab") + TRAINER + NORMALIZER
-    model_type, units = read_model(whole)
-    assert model_type == "bpe"
-    assert units == [b"", b"\n", *(bytes([byte]) for byte in range(256)), b" ", b"ab"]
+    found = read_model(whole)
+    assert found.model_type == "bpe"
+    assert found.kinds == [2, 4, *[6] * 256, 1, 1]
+    assert found.scores == [*[0.0] * 258, -1.0, -1.0]
+    assert found.units == [b"", b"\n", *(bytes([byte]) for byte in range(256)), b" ", b"ab"]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +120,8 @@ def test_a_model_written_by_hand_is_read():
         [HEAD, BYTES, SPACE, piece(b"a", float("nan")), TRAINER, NORMALIZER],
         [HEAD, BYTES, SPACE, piece(b"a", float("inf")), TRAINER, NORMALIZER],
         [HEAD, BYTES, SPACE, piece(b"a", kind=3), TRAINER, NORMALIZER],
+        [HEAD, BYTES, SPACE, piece(b"a b"), TRAINER, NORMALIZER],
+        [HEAD, BYTES, SPACE, piece(b"<0x41>"), TRAINER, NORMALIZER],
         [HEAD, BYTES, SPACE, piece(b"<0xZZ>", kind=6), TRAINER, NORMALIZER],
         [HEAD, BYTES, SPACE, TRAINER],
         [HEAD, BYTES, SPACE, NORMALIZER],
@@ -126,7 +137,7 @@ def test_a_model_written_by_hand_is_read():
         [HEAD, BYTES, SPACE, TRAINER, NORMALIZER, b"\x80" * 20],
         [HEAD, BYTES, SPACE, TRAINER, NORMALIZER, b"\x0b"],
     ],
-    ids=range(27),
+    ids=range(29),
 )
 def test_a_model_that_says_anything_else_is_refused(parts):
     with pytest.raises(ValueError, match="its model of pieces"):
@@ -139,7 +150,7 @@ def test_any_bytes_are_refused_or_read_without_harm(data):
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
     mutant = whole[:start] + data.draw(st.binary(max_size=20)) + whole[end:]
     try:
-        _, units = read_model(mutant)
+        units = read_model(mutant).units
     except ValueError as error:
         assert "its model of pieces" in str(error)
         return

@@ -23,9 +23,11 @@ from textgen.config import SampleConfig
 from textgen.engine import NGrams, first_distribution, mixture, smoothing, weights_for_writing
 from textgen.errors import CheckpointError
 from textgen.sampling import Constraints
-from textgen.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
+from textgen.tokenizers import CharTokenizer, SentencePieceTokenizer, Tokenizer, sentencepiece_model
 
 PAGE_FOLDER = Path(__file__).parent / "page"
+# What the columns of a page can number.
+MOST_IDS = 1 << 16
 # The largest of the whole numbers that 8 bits stand for, of both signs.
 LARGEST_BYTE = 127
 # The controls: name, label, least, most, step and value.
@@ -55,18 +57,18 @@ def share_page(
     """Return the page of a model.
 
     Args:
-        checkpoint: of characters or bytes.
+        checkpoint: of any kind.
         title: of the page.
         int8: round weights to 8 bits instead of 16.
         others: links to pages of other models, by what they are called.
 
     Raises:
-        CheckpointError: the model's ids are pieces of words.
+        CheckpointError: the model has too many ids.
     """
     tokenizer = checkpoint.tokenizer
-    if not isinstance(tokenizer, CharTokenizer | ByteTokenizer):
-        problem = f"writes {tokenizer.noun}, and a page writes characters or bytes"
-        raise CheckpointError(title, problem, "export it: textgen export --to huggingface")
+    if tokenizer.size > MOST_IDS:
+        problem = f"has {tokenizer.size:,} {tokenizer.noun}, and a page at most {MOST_IDS:,}"
+        raise CheckpointError(title, problem, "train one with a smaller --vocab-size")
     columns: dict[str, np.ndarray] = {}
     parameters: dict[str, dict[str, Any]] = {}
     weights: dict[str, np.ndarray] = {}
@@ -86,7 +88,6 @@ def share_page(
         title=pages.displayed(title),
         others={pages.displayed(name): link for name, link in (others or {}).items()},
         about=pages.displayed(describe(checkpoint)),
-        records=tokenizer.boundary_id is not None,
         controls=PAGE_CONTROLS,
         data=pages.embed(values, columns),
     )
@@ -125,22 +126,30 @@ def _pack(
 
 
 def _tokenizer_values(tokenizer: Tokenizer, columns: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return what a page has to know of ids."""
-    characters = None
-    if isinstance(tokenizer, CharTokenizer):
-        characters = [symbol.decode("utf-8", "ignore") for symbol in tokenizer.symbols()]
-    elif tokenizer.spelling is not None:
+    """Return what a page has to know of ids, and put tables of them into columns."""
+    units: list[str | int] = [symbol.decode("utf-8", "ignore") for symbol in tokenizer.symbols()]
+    kind, defined = tokenizer.kind, []
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        pieces = tokenizer.pieces
+        kind, symbol_kind = pieces.model_type, sentencepiece_model.USER_DEFINED
+        defined = [index for index, each in enumerate(pieces.kinds) if each == symbol_kind]
+        columns["scores"] = np.array(pieces.scores, "<f4").view("<u2")
+    if tokenizer.spelling is not None:
+        first_byte = sentencepiece_model.first_byte_id(tokenizer.symbols())
+        units[first_byte : first_byte + 256] = range(256)
         columns["allowed"] = tokenizer.spelling.allowed_SV.astype(np.uint8)
         columns["spelling"] = tokenizer.spelling.next_SV.astype(np.uint8)
     allowed_V = Constraints.of(tokenizer, DEFAULTS).allowed_V
     return {
+        "type": kind,
         "vocab": tokenizer.size,
-        "characters": characters,
+        "units": units,
+        "defined": defined,
         "names": [pages.displayed(name) for name in names_of_ids(tokenizer)],
         "boundary": tokenizer.boundary_id,
+        "unknownNats": tokenizer.unknown_nats,
         "first": first_distribution(tokenizer.counts).tolist(),
         "barred": (~allowed_V).tolist(),
-        "spelled": characters is None,
     }
 
 

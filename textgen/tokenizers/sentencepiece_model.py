@@ -1,11 +1,12 @@
-"""A SentencePiece model as bytes: read without the library; nothing in it is trusted.
+r"""A SentencePiece model as bytes: read without the library; nothing in it is trusted.
 
 A checkpoint from somebody else holds such a model, which the library would take with whatever it
 says: normalisation by tables of its own, for instance. So it is read here first, a message of
 protocol buffers, and refused unless it is of the lossless kind that we make. Source:
 sentencepiece_model.proto, whose field numbers stand below.
 
-    >>> model_type, units = read_model(model)
+    >>> read_model(model).units[1]
+    b'\n'
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 # What sentencepiece writes for a space.
 SPACE = "\u2581"
@@ -43,13 +44,26 @@ NORMAL, UNKNOWN_PIECE, USER_DEFINED, BYTE = 1, 2, 4, 6
 BYTE_NAMES = {b"<0x%02X>" % byte: byte for byte in range(256)}
 
 
-def read_model(model: bytes) -> tuple[str, list[bytes]]:
-    """Return the type of a model and what each of its ids stands for; b"" for <unk>, id 0.
+class PieceModel(NamedTuple):
+    """What a model says of its pieces.
+
+    model_type: "bpe" or "unigram". units: what each id stands for, b"" for <unk>, id 0. scores: of
+    each piece, numbers of float32. kinds: NORMAL, UNKNOWN_PIECE, USER_DEFINED or BYTE.
+    """
+
+    model_type: str
+    units: list[bytes]
+    scores: list[float]
+    kinds: list[int]
+
+
+def read_model(model: bytes) -> PieceModel:
+    """Return what a model says of its pieces.
 
     Raises:
         ValueError: it is not a model of the lossless kind; it says why.
     """
-    pieces: list[tuple[bytes, int]] = []
+    pieces: list[tuple[bytes, float, int]] = []
     others: dict[int, dict[int, Any]] = {}
     for number, value in _fields(model):
         if not isinstance(value, bytes) or number > MODEL_NORMALIZER or number in others:
@@ -70,14 +84,16 @@ def read_model(model: bytes) -> tuple[str, list[bytes]]:
     )
     if not lossless:
         raise ValueError("its model of pieces does not keep every text as it is")
-    units = [unit for unit, _ in pieces]
-    byte_units = [unit for unit, kind in pieces if kind == BYTE]
-    if byte_units != [bytes([byte]) for byte in range(256)] or (b" ", NORMAL) not in pieces:
+    units = [unit for unit, _, _ in pieces]
+    kinds = [kind for _, _, kind in pieces]
+    byte_units = [unit for unit, _, kind in pieces if kind == BYTE]
+    has_space = any(unit == b" " and kind == NORMAL for unit, _, kind in pieces)
+    if byte_units != [bytes([byte]) for byte in range(256)] or not has_space:
         raise ValueError("its model of pieces lacks bytes or the space")
     first = first_byte_id(units)
-    if [kind for _, kind in pieces[first : first + 256]] != [BYTE] * 256:
+    if kinds[first : first + 256] != [BYTE] * 256:
         raise ValueError("its model of pieces has its bytes apart")
-    return str(model_type), units
+    return PieceModel(str(model_type), units, [score for _, score, _ in pieces], kinds)
 
 
 def first_byte_id(units: list[bytes]) -> int:
@@ -85,26 +101,30 @@ def first_byte_id(units: list[bytes]) -> int:
     return units.index(b"\0")
 
 
-def _piece(fields: dict[int, Any], index: int) -> tuple[bytes, int]:
-    """Return what a piece stands for and its type."""
+def _piece(fields: dict[int, Any], index: int) -> tuple[bytes, float, int]:
+    """Return what a piece stands for, its score and its kind."""
     name, kind = fields.get(PIECE_TEXT, b""), fields.get(PIECE_TYPE, NORMAL)
-    score = fields.get(PIECE_SCORE, bytes(4))
+    packed_score = fields.get(PIECE_SCORE, bytes(4))
     problem = f"its model of pieces is damaged at piece {index}"
-    if not (isinstance(name, bytes) and name and isinstance(score, bytes) and len(score) == 4):
+    if not (isinstance(name, bytes) and name):
         raise ValueError(problem)
-    if not math.isfinite(struct.unpack("<f", score)[0]) or (kind == UNKNOWN_PIECE) != (index == 0):
+    if not (isinstance(packed_score, bytes) and len(packed_score) == 4):
+        raise ValueError(problem)
+    (score,) = struct.unpack("<f", packed_score)
+    if not math.isfinite(score) or (kind == UNKNOWN_PIECE) != (index == 0):
         raise ValueError(problem)
     if kind == UNKNOWN_PIECE:
-        return b"", kind
+        return b"", score, kind
     if kind == BYTE and name in BYTE_NAMES:
-        return bytes([BYTE_NAMES[name]]), kind
+        return bytes([BYTE_NAMES[name]]), score, kind
     try:
         text = name.decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError(problem) from None
-    if kind not in (NORMAL, USER_DEFINED) or "\0" in text:
+    # The library takes a piece called like a byte for that byte, and never finds a plain space.
+    if kind not in (NORMAL, USER_DEFINED) or name in BYTE_NAMES or {"\0", " "} & set(text):
         raise ValueError(problem)
-    return text.replace(SPACE, " ").encode(), kind
+    return text.replace(SPACE, " ").encode(), score, kind
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:

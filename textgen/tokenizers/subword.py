@@ -39,7 +39,9 @@ BARRED = re.compile("[\\0\u2581\u2585]+")
 
 
 class SentencePieceTokenizer(ByteUnits):
-    """One id a piece of a SentencePiece model; the attributes are `Tokenizer`'s, and `model`.
+    """One id a piece of a SentencePiece model; the attributes are `Tokenizer`'s and two more.
+
+    model: its bytes. pieces: what it says of its pieces, the boundary not among them.
 
     Id 0 is <unk> and never used: what is no piece is spelled in bytes.
     """
@@ -60,14 +62,15 @@ class SentencePieceTokenizer(ByteUnits):
             ValueError: the model is not a lossless one; it says why.
             MachineError: sentencepiece is missing.
         """
-        self.model_type, units = read_model(model)
-        super().__init__(units, counts, marked)
+        self.pieces = read_model(model)
+        self.model_type = self.pieces.model_type
+        super().__init__(self.pieces.units, counts, marked)
         self.model = model
         try:
             self._encode = _library().SentencePieceProcessor(model_proto=model).encode
         except (RuntimeError, OSError, TypeError) as error:
             raise ValueError(f"sentencepiece refuses its model: {error}") from None
-        first = first_byte_id(units)
+        first = first_byte_id(self.pieces.units)
         self._space_ids = [first + byte for byte in SPACE.encode()]
 
     @classmethod

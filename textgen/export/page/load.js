@@ -32,8 +32,8 @@ function loadModel(data) {
   });
   const ngrams = data.ngrams
     && new NGrams(data.ngrams, data.next, data.shared, asFloats(data.odds));
-  const {tokenizer: settings} = data;
-  if (settings.spelled) settings.spelling = {allowed: data.allowed, next: data.spelling};
-  const model = new Mixture(network, ngrams, data.mixing);
-  return {model, tokenizer: new Tokenizer(settings), data};
+  const {allowed, spelling} = data;
+  const settings = {...data.tokenizer, spelling: spelling && {allowed, next: spelling}};
+  const tokenizer = new Tokenizer(settings, data.scores && asFloats(data.scores));
+  return {model: new Mixture(network, ngrams, data.mixing), tokenizer};
 }

@@ -1,4 +1,4 @@
-// From scores to text: the draws, the filters in their order, and the text as ids and back.
+// From scores to an id: the draws, and the filters in their order.
 
 // Yields u(seed, row, position), ...: Philox4x64-10, counted from 1, its upper 53 bits.
 function* uniforms(seed, row, position = 0) {
@@ -77,86 +77,4 @@ function draw(scores, u) {
   // u times the sum may round up to the sum, which only ids without any probability exceed.
   for (let i = 0; i < last; i++) if (sums[i] > u * sum) return i;
   return last;
-}
-
-// Text to ids and back: characters, or the bytes of UTF-8.
-class Tokenizer {
-  constructor(settings) {
-    Object.assign(this, settings);
-    this.ids = new Map(this.characters?.map((character, id) => [character, id]));
-    this.decoder = new TextDecoder("utf-8", {ignoreBOM: true});
-  }
-  // A character that the model does not know becomes <unk>, the id 0.
-  encode(text) {
-    if (!this.characters) return Array.from(new TextEncoder().encode(text));
-    return Array.from(text, (character) => this.ids.get(character) || 0);
-  }
-  // Returns what one more id makes whole.
-  text(id) {
-    if (id === this.boundary) return "";
-    if (this.characters) return this.characters[id];
-    return this.decoder.decode(Uint8Array.of(id), {stream: true});
-  }
-  name(id) {
-    return this.names[id];
-  }
-}
-
-// A text as it is read and written, and where the model stands in it.
-class Writer {
-  constructor(model, tokenizer) {
-    this.model = model;
-    this.tokenizer = tokenizer;
-    this.begin();
-  }
-  begin() {
-    const {first, boundary} = this.tokenizer;
-    this.state = this.model.start();
-    this.scores = Float64Array.from(first, Math.log);
-    this.recent = [];
-    this.spelling = 0;
-    this.ended = false;
-    if (boundary !== null) this.feed(boundary);
-    this.recent = [];
-  }
-  feed(id) {
-    [this.scores, this.state] = this.model.step(id, this.state);
-    this.recent.push(id);
-    if (this.recent.length > 1024) this.recent.shift();
-    const {spelling, vocab} = this.tokenizer;
-    if (spelling) this.spelling = spelling.next[this.spelling * vocab + id];
-  }
-  read(text) {
-    for (const id of this.tokenizer.encode(text)) this.feed(id);
-  }
-  // The scores of what may be written: neither <unk>, nor what was never seen, nor half characters.
-  allowed() {
-    const {barred, spelling, vocab} = this.tokenizer;
-    const may = spelling?.allowed.subarray(this.spelling * vocab, (this.spelling + 1) * vocab);
-    const logs = logSoftmax(this.scores);
-    return logs.map((s, i) => barred[i] || (may && !may[i]) ? -Infinity : s);
-  }
-  // Writes one id, and returns its text; a record's end ends it.
-  write(settings, u) {
-    const id = draw(filtered(this.allowed(), settings, this.recent), u);
-    const cost = -logSoftmax(this.scores)[id];
-    this.ended = id === this.tokenizer.boundary;
-    this.feed(id);
-    return {text: this.tokenizer.text(id), bits: cost / Math.LN2};
-  }
-}
-
-// Returns a text of so many characters after a prime, as `textgen sample` writes it.
-function sample(writer, prime, settings) {
-  writer.begin();
-  writer.read(prime);
-  const draws = uniforms(settings.seed, settings.row ?? 0);
-  let text = "", written = 0;
-  while (written < settings.length) {
-    const piece = writer.write(settings, draws.next().value).text;
-    if (writer.ended) break;
-    text += piece;
-    written += Array.from(piece).length;
-  }
-  return text;
 }

@@ -1,13 +1,17 @@
 // What a visitor sees and does. The model works in slices, so that the page stays awake.
 (async () => {
-  const SLICE = 12, CONTEXT = 2000, SHOWN = 10, AT_ONCE = 10;
+  const SLICE = 12, SHOWN = 10, AT_ONCE = 10, COLOUR_AFTER = 300;
+  // So many characters before the cursor count; a longer text drops so many at a time.
+  const CONTEXT = 2000, DROPPED = 500;
   const element = (id) => document.getElementById(id);
   const editor = element("editor"), write = element("write"), undo = element("undo");
   const status = element("status"), coloured = element("coloured"), form = element("settings");
   const {model, tokenizer} = loadModel(await unpack("model"));
-  const writer = new Writer(model, tokenizer);
-  // The text that the writer stands behind; what is written now; what undo returns to.
-  let read = "", working = null;
+  // One stands behind the text before the cursor, the other behind the whole text.
+  const writer = new Writer(model, tokenizer), reader = new Writer(model, tokenizer);
+  // What is written now and what is looked at, as objects that only mean themselves.
+  let writing = null, looking = null, colouring = null, timer = null;
+  // What undo returns to.
   const before = [];
 
   // Lets the page draw and hear; unlike a timer's, this pause is not lengthened.
@@ -29,92 +33,90 @@
       seed: Number.isFinite(value("seed")) ? Math.max(0, Math.trunc(value("seed"))) : null,
     };
   }
+  const textToCursor = () => editor.value.slice(0, editor.selectionEnd);
 
-  // Brings the writer behind a text; of a long one the end counts. False if it was interrupted.
-  async function catchUp(text, token) {
-    text = text.slice(-CONTEXT);
-    if (!text.startsWith(read) || writer.ended) {
-      writer.begin();
-      read = "";
-    }
+  // Whether somebody has read all of a text, or enough of its end.
+  const isBehind = ({text: read}, text) => read !== null && text.endsWith(read)
+    && (read.length === text.length || read.length > CONTEXT - DROPPED);
+  // Returns the end of a text that counts. It begins at one place for a while, so that little has to
+  // be read again.
+  function ending(text) {
+    let start = Math.ceil(Math.max(0, text.length - CONTEXT) / DROPPED) * DROPPED;
+    if (/[\udc00-\udfff]/.test(text.charAt(start))) start++;
+    return text.slice(start);
+  }
+  // Brings somebody behind a text. False if it was not wanted any more.
+  async function catchUp(who, text, isWanted) {
+    if (isBehind(who, text)) return true;
     let until = performance.now() + SLICE;
-    for (const character of text.slice(read.length)) {
-      writer.read(character);
-      read += character;
+    for (const _ of who.reading(ending(text))) {
       if (performance.now() < until) continue;
       await pause();
-      if (token !== working) return false;
+      if (!isWanted()) return false;
       until = performance.now() + SLICE;
     }
     return true;
   }
 
-  function colourOf(bits) {
-    const step = Math.min(12, Math.floor(bits / 0.6));
-    return step ? "h" + step : "";
-  }
-  function colouredSpan({text, bits}) {
-    const span = document.createElement("span");
-    span.textContent = text;
-    span.className = colourOf(bits);
-    span.title = bits.toFixed(2) + " bits";
-    return span;
-  }
-
   // Writes from the cursor on until there is enough, or somebody stops it.
   async function goOn() {
     const chosen = settings(), token = {}, start = editor.selectionEnd;
-    working = token;
+    stop();
+    writing = token;
+    looking = colouring = null;
     write.textContent = "stop";
-    before.push([editor.value, start]);
-    undo.disabled = false;
-    coloured.replaceChildren();
+    remember();
     const seed = chosen.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
-    const draws = uniforms(seed, 0);
+    const draws = uniforms(seed, 0), isWanted = () => writing === token;
     let at = start, written = 0, began = performance.now();
-    if (await catchUp(editor.value.slice(0, start), token)) {
+    const report = (more) => {
+      const seconds = Math.max((performance.now() - began) / 1000, 1e-3);
+      const speed = Math.round(written / seconds).toLocaleString();
+      status.value = `${written.toLocaleString()} characters, ${speed} a second${more}`;
+    };
+    if (await catchUp(writer, textToCursor(), isWanted)) {
       began = performance.now();
-      let until = began + SLICE, fresh = [];
+      showColours(writer.read);
+      let until = began + SLICE, fresh = [], text = "";
       const flush = () => {
-        const text = fresh.map((piece) => piece.text).join("");
         editor.setRangeText(text, at, at, "end");
         at += text.length;
-        coloured.append(...fresh.map(colouredSpan));
+        addColours(fresh);
         fresh = [];
+        text = "";
       };
-      while (written < chosen.length && token === working) {
-        const piece = writer.write(chosen, draws.next().value);
-        if (writer.ended) break;
-        read += piece.text;
-        fresh.push(piece);
-        written += Array.from(piece.text).length;
+      while (written < chosen.length) {
+        const one = writer.write(chosen, draws.next().value);
+        if (!one) break;
+        // A piece may be longer than what is wanted.
+        const characters = Array.from(one.text).slice(0, chosen.length - written);
+        fresh.push(one);
+        text += characters.join("");
+        written += characters.length;
         if (performance.now() < until) continue;
         flush();
-        const speed = written / (performance.now() - began) * 1000;
-        status.value = `${written.toLocaleString()} characters, ${Math.round(speed).toLocaleString()} a second`;
+        report("");
         await pause();
+        if (!isWanted()) break;
         until = performance.now() + SLICE;
       }
-      flush();
+      if (text) flush();
     }
-    const seconds = (performance.now() - began) / 1000;
-    const speed = Math.round(written / Math.max(seconds, 1e-3));
-    status.value = `${written.toLocaleString()} characters, ${speed.toLocaleString()} a second, seed ${seed}`;
-    if (token === working) working = null;
-    write.textContent = "write";
+    report(`, seed ${seed}`);
+    if (!isWanted()) return;
+    stop();
     editor.focus();
     showNext();
   }
 
+  // Shows what is likely at the cursor.
   async function showNext() {
-    if (working) return;
-    const token = working = {}, position = editor.selectionEnd;
-    const done = await catchUp(editor.value.slice(0, position), token);
-    if (token !== working) return;
-    working = null;
-    if (!done || writer.ended) return;
+    if (writing) return;
+    const token = looking = {};
+    if (!await catchUp(writer, textToCursor(), () => looking === token)) return;
     const scores = logSoftmax(writer.allowed());
-    element("next").replaceChildren(...byLikelihood(scores).slice(0, SHOWN).map((id) => {
+    const likely = byLikelihood(scores).slice(0, SHOWN).filter((id) => scores[id] > -Infinity);
+    element("next").replaceChildren(...likely.map((id) => {
       const item = document.createElement("li"), button = document.createElement("button");
       const [name, share, meter] = ["span", "span", "span"].map((tag) => document.createElement(tag));
       name.textContent = tokenizer.name(id);
@@ -122,38 +124,65 @@
       meter.className = "meter";
       meter.style.width = 100 * Math.exp(scores[id]) + "%";
       button.type = "button";
+      // What ends a record adds nothing to it.
+      button.disabled = id === tokenizer.boundary;
       button.append(name, share, meter);
       button.addEventListener("click", () => take(id));
       item.append(button);
       return item;
     }));
+    colourSoon();
   }
+  // Adds what was pressed, unless the cursor has moved since; half a character does not show yet.
   function take(id) {
-    before.push([editor.value, editor.selectionEnd]);
-    undo.disabled = false;
-    const text = tokenizer.text(id);
+    if (writing || !isBehind(writer, textToCursor())) return;
+    remember();
+    const {text} = writer.take(id);
     editor.setRangeText(text, editor.selectionEnd, editor.selectionEnd, "end");
     showNext();
   }
 
+  function showColours(read) {
+    coloured.replaceChildren();
+    if (!coloured.hidden) addColours(read.slice(-4 * CONTEXT));
+  }
+  function addColours(read) {
+    if (coloured.hidden) return;
+    coloured.append(...colouredSpans(read));
+    while (coloured.childElementCount > CONTEXT) coloured.firstChild.remove();
+  }
+  function colourSoon() {
+    clearTimeout(timer);
+    if (!coloured.hidden) timer = setTimeout(colourAll, COLOUR_AFTER);
+  }
+  async function colourAll() {
+    if (writing) return;
+    const token = colouring = {}, text = editor.value;
+    if (isBehind(writer, text) || !isBehind(reader, text)) reader.follow(writer);
+    if (await catchUp(reader, text, () => colouring === token)) showColours(reader.read);
+  }
+
   // Writes records, each from its beginning to its end.
   async function newRecords() {
-    const chosen = settings(), list = element("records");
+    const chosen = settings(), list = element("records"), author = new Writer(model, tokenizer);
     list.replaceChildren();
+    list.hidden = false;
     const seed = chosen.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
     for (let row = 0; row < AT_ONCE; row++) {
       const item = document.createElement("li");
-      item.textContent = sample(writer, "", {...chosen, seed, row});
+      item.textContent = sample(author, "", {...chosen, seed, row});
       list.append(item);
       await pause();
     }
-    read = "";
-    writer.begin();
   }
 
   function stop() {
-    working = null;
+    writing = null;
     write.textContent = "write";
+  }
+  function remember() {
+    before.push([editor.value, editor.selectionEnd]);
+    undo.disabled = false;
   }
   function readLink() {
     for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
@@ -163,13 +192,19 @@
     editor.setSelectionRange(editor.value.length, editor.value.length);
   }
 
-  write.addEventListener("click", () => write.textContent === "stop" ? stop() : goOn());
+  write.addEventListener("click", () => {
+    if (!writing) return goOn();
+    stop();
+    showNext();
+  });
   undo.addEventListener("click", () => {
     stop();
     const [text, cursor] = before.pop();
     editor.value = text;
     editor.setSelectionRange(cursor, cursor);
     undo.disabled = !before.length;
+    // A half character that was taken goes as well, of which the text says nothing.
+    writer.text = null;
     showNext();
   });
   element("copy").addEventListener("click", async () => {
@@ -194,22 +229,26 @@
     location.hash = values.toString();
     status.value = "the address of this page now holds the settings and the end of the text";
   });
-  element("record")?.addEventListener("click", newRecords);
-  element("colour").addEventListener("change", (event) => { coloured.hidden = !event.target.checked; });
+  element("record").hidden = tokenizer.boundary === null;
+  element("record").addEventListener("click", newRecords);
+  element("colour").addEventListener("change", (event) => {
+    coloured.hidden = !event.target.checked;
+    colourSoon();
+  });
   editor.addEventListener("input", () => { stop(); showNext(); });
   for (const kind of ["click", "keyup"]) editor.addEventListener(kind, showNext);
   readLink();
   showNext();
   // For whoever wants to write from the console, and for tests.
   globalThis.textgen = {
-    model, tokenizer, writer,
-    sample: (prime, chosen) => sample(writer, prime, chosen),
+    model, tokenizer,
+    sample: (prime, chosen) => sample(new Writer(model, tokenizer), prime, chosen),
     logProbabilities: (text) => {
-      writer.begin();
+      const each = new Writer(model, tokenizer);
       return tokenizer.encode(text).map((id) => {
-        const logs = logSoftmax(writer.scores);
-        writer.feed(id);
-        return Array.from(logs);
+        const logs = Array.from(each.logs);
+        each.feed(id);
+        return logs;
       });
     },
   };
