@@ -1,19 +1,30 @@
 """A model in a page writes what the library writes, in a real browser."""
 
+import copy
 import dataclasses
+import itertools
 import json
+import random
 
 import numpy as np
 import pytest
 from browser import SCHEMES
-from factories import call, learn_tokenizer, mixed_checkpoint, random_checkpoint
+from factories import (
+    call,
+    learn_tokenizer,
+    mixed_checkpoint,
+    random_checkpoint,
+    with_counts_of,
+)
 
 from textgen.checkpoint.loading import stepper_of
 from textgen.checkpoint.metadata import Metadata
+from textgen.engine.stepper import first_distribution
 from textgen.errors import CheckpointError
 from textgen.export.web_page import rounding_cost, share_page
 from textgen.textmodel import TextModel
 from textgen.tokenizers.char import CharTokenizer
+from textgen.tokenizers.subword import SentencePieceTokenizer
 
 TEXT = "the cat sat on the mat, and the dög ran 😀\nThe 'end' of <it> & all\n" * 12
 SEEDS = range(20)
@@ -38,8 +49,13 @@ def written(browser, prime, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True])
-@pytest.mark.parametrize("kind", ["char", "byte"])
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        *itertools.product(["rnn", "lstm", "gru"], ["char", "byte"]),
+        *itertools.product(["gru"], ["bpe", "unigram"]),
+    ],
+)
 def test_texts_and_probabilities_are_those_of_the_library(browser, tmp_path, cell, kind, int8):
     page = share_page(checkpoint_of(cell, kind), "model", int8)
     opened(browser, page, tmp_path)
@@ -83,18 +99,85 @@ def test_texts_are_the_same_under_any_settings(browser, tmp_path):
         assert prime + written(browser, prime, length=40, seed=seed, **chosen) == expected, options
 
 
+def marked_tokenizer(kind, names):
+    """A tokenizer of records that has seen each id of theirs."""
+    if kind == "char":
+        tokenizer = CharTokenizer.from_text("".join(names), marked=True)
+        return tokenizer.with_counts(np.full(tokenizer.size, 4, np.uint64))
+    tokenizer = SentencePieceTokenizer.train("\n".join(names), kind, 280, marked=True)[0]
+    return with_counts_of(tokenizer, "\n".join(names))
+
+
 @pytest.mark.slow
-def test_records_are_written_from_beginning_to_end(browser, tmp_path):
-    names = ["anna", "bob", "carla", "daniel"]
-    tokenizer = CharTokenizer.from_text("".join(names), marked=True)
-    tokenizer = tokenizer.with_counts(np.full(tokenizer.size, 4, np.uint64))
+@pytest.mark.parametrize("kind", ["char", "bpe", "unigram"])
+def test_records_are_written_from_beginning_to_end(browser, tmp_path, kind):
+    names = ["anna", "bob", "carla", "daniel", "dan"] * 9
+    tokenizer = marked_tokenizer(kind, names)
     page = share_page(random_checkpoint(tokenizer, Metadata(records="lines")), "names")
     opened(browser, page, tmp_path)
-    expected = TextModel(page.checkpoint).batch(num=6, seed=3, length=30)
-    found = [written(browser, "", length=30, seed=3, temperature=0.8, row=row) for row in range(6)]
-    assert found == expected
+    for seed in SEEDS:
+        expected = TextModel(page.checkpoint).batch(num=3, seed=seed, length=30)
+        rows = range(len(expected))
+        found = [written(browser, "", length=30, seed=seed, row=row) for row in rows]
+        assert found == expected
     browser.run("document.getElementById('record').click()")
     browser.wait("document.querySelectorAll('#records li').length === 10")
+
+
+def random_texts():
+    """Texts of every kind of character, and of those that pieces are made of."""
+    yield from [
+        "",
+        " ",
+        "  ",
+        "\n",
+        "\t\r\n \n",
+        "\0",
+        "a\0b",
+        "\u2581",
+        "a \u2581\u2581 the\u2581",
+    ]
+    yield from [
+        "<unk>",
+        "<0x41>",
+        "\ufeffthe",
+        "e\u0301",
+        "😀👩\u200d👩\u200d👧",
+        "the" * 200,
+        TEXT,
+    ]
+    rng = random.Random(5)
+    ranges = [(0, 0x80), (0x80, 0x800), (0x2500, 0x2600), (0x800, 0xD800), (0x10000, 0x110000)]
+    for _ in range(300):
+        start = rng.randrange(len(TEXT))
+        characters = list(TEXT[start : start + rng.choice([1, 2, 5, 20, 100])])
+        for place in range(len(characters)):
+            if rng.random() < 0.15:
+                characters[place] = chr(rng.randrange(*rng.choice(ranges)))
+        rng.shuffle(characters) if rng.random() < 0.3 else None
+        yield "".join(characters)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "unigram"])
+def test_texts_have_the_ids_of_the_library(browser, tmp_path, kind):
+    tokenizer = learn_tokenizer(kind, TEXT)
+    opened(browser, share_page(random_checkpoint(tokenizer), "model"), tmp_path)
+    texts = list(random_texts())
+    found = browser.run(f"{json.dumps(texts)}.map(text => textgen.tokenizer.encode(text))")
+    for text, ids in zip(texts, found, strict=True):
+        assert ids == tokenizer.encode(text, "replace").tolist(), text
+
+
+@pytest.mark.slow
+def test_long_texts_are_cut_where_the_library_cuts_them(browser, tmp_path):
+    tokenizer = learn_tokenizer("bpe", TEXT)
+    opened(browser, share_page(random_checkpoint(tokenizer), "model"), tmp_path)
+    # Without a newline or a space, before the last space, behind the last newline.
+    for text in ("the" * 25000, "x" + " the" * 20000, "th\n" * 20000 + "the" * 20000):
+        found = browser.run(f"textgen.tokenizer.encode({json.dumps(text)})")
+        assert found == tokenizer.encode(text).tolist()
+    assert tokenizer.encode("the" * 25000).tolist() != tokenizer.encode("the").tolist() * 25000
 
 
 def test_a_network_alone_has_no_ngrams_on_its_page():
@@ -116,30 +199,106 @@ def test_without_webassembly_the_same_is_written(browser, tmp_path):
     browser.problems()
 
 
+def press(browser, name):
+    browser.run(f"document.getElementById('{name}').click()")
+
+
+def type_text(browser, text, cursor=None):
+    """Put a text into the editor as if it were typed, and the cursor somewhere."""
+    cursor = len(text) if cursor is None else cursor
+    browser.run(
+        "((editor) => {"
+        f"editor.value = {json.dumps(text)}; editor.setSelectionRange({cursor}, {cursor});"
+        "editor.dispatchEvent(new Event('input'));"
+        "})(document.getElementById('editor'))"
+    )
+
+
 @pytest.mark.slow
-def test_a_visitor_writes_stops_takes_and_undoes(browser, tmp_path):
-    page = share_page(checkpoint_of("gru", "char"), "model")
-    opened(browser, page, tmp_path)
-    press = "document.getElementById('{}').click()"
-    editor = "document.getElementById('editor').value"
-    browser.run("(document.getElementById('editor').value = 'the cat', 1)")
-    browser.run("document.getElementById('editor').setSelectionRange(4, 4)")
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_a_visitor_writes_stops_takes_and_undoes(browser, tmp_path, kind):
+    opened(browser, share_page(checkpoint_of("gru", kind), "model"), tmp_path)
+    length = "Array.from(document.getElementById('editor').value).length"
+    type_text(browser, "the cat", 4)
     browser.run("(document.getElementById('chars').value = 50, 1)")
-    browser.run(press.format("write"))
-    browser.wait(f"Array.from({editor}).length === 57")
-    assert browser.run(editor).startswith("the ") and browser.run(editor).endswith("cat")
+    press(browser, "write")
+    browser.wait(f"{length} === 57 && document.getElementById('write').textContent === 'write'")
+    written_text = browser.run("document.getElementById('editor').value")
+    assert written_text.startswith("the ") and written_text.endswith("cat")
     browser.wait("document.querySelectorAll('#next button').length === 10")
-    browser.run("document.querySelector('#next button').click()")
-    browser.wait(f"Array.from({editor}).length === 58")
-    for length in (57, 7):
-        browser.run(press.format("undo"))
-        assert len(browser.run(editor)) == length
+    browser.wait("(document.querySelector('#next button').click(), " + length + " > 57)")
+    for expected in (57, 7):
+        press(browser, "undo")
+        assert browser.run(length) == expected
     assert browser.run("document.getElementById('undo').disabled")
-    browser.run(press.format("link"))
+    press(browser, "link")
     assert "temperature=0.8" in browser.run("location.hash")
-    browser.run(press.format("colour"))
-    assert browser.run("document.querySelectorAll('#coloured span').length") == 50
     assert browser.problems() == []
+
+
+def costs_of_characters(checkpoint, text):
+    """Each piece of a text, in whole characters, with its bits as the model writes."""
+    tokenizer, stepper, state = checkpoint.tokenizer, stepper_of(checkpoint), None
+    decoder, log_probabilities_V = tokenizer.decoder(), np.log(first_distribution(tokenizer.counts))
+    nats = 0.0
+    for place, index in enumerate(tokenizer.encode(text, "replace")):
+        nats -= log_probabilities_V[index] - (tokenizer.unknown_nats if index == 0 else 0)
+        written = decoder.feed(index) if tokenizer.spelling else text[place]
+        if written:
+            yield written, nats / np.log(2)
+            nats = 0.0
+        logits_BV, state = stepper.step(np.array([index]), state)
+        log_probabilities_V = logits_BV[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "unigram"])
+def test_all_of_the_text_is_coloured_by_what_the_model_gave_it(browser, tmp_path, kind):
+    page = share_page(checkpoint_of("gru", kind), "model")
+    opened(browser, page, tmp_path)
+    spans = "[...document.querySelectorAll('#coloured span')]"
+    press(browser, "colour")
+    edits = [("the cat sat", 11), ("the cats sat", 8), ("the cats sat ß ö", 3), ("tho ö\nö", 3)]
+    for text, cursor in [*edits, ("x" + TEXT[:300], 0), ("tha", 3)]:
+        type_text(browser, text, cursor)
+        browser.wait(f"{spans}.map(span => span.textContent).join('') === {json.dumps(text)}")
+        found = browser.run(f"{spans}.map(span => [span.textContent, parseFloat(span.title)])")
+        expected = list(costs_of_characters(page.checkpoint, text))
+        assert [text for text, _ in found] == [text for text, _ in expected]
+        bits = np.array([bits for _, bits in found])
+        np.testing.assert_allclose(bits, [bits for _, bits in expected], atol=0.01)
+    press(browser, "write")
+    text = "document.getElementById('editor').value"
+    browser.wait(f"{text}.length > 400 && document.getElementById('write').textContent === 'write'")
+    browser.wait(f"{spans}.map(span => span.textContent).join('') === {text}")
+    assert browser.problems() == []
+
+
+@pytest.mark.slow
+def test_half_a_character_can_be_taken_and_given_back(browser, tmp_path):
+    opened(browser, share_page(checkpoint_of("gru", "byte"), "model"), tmp_path)
+    names = (
+        "[...document.querySelectorAll('#next button span:first-child')].map(e => e.textContent)"
+    )
+    type_text(browser, "and the d")
+    byte_names = [f"\\x{byte:02x}" for byte in "ö".encode()]
+    clicked = (
+        "[...document.querySelectorAll('#next button')].find(e => e.textContent.startsWith({}))"
+    )
+    first, second = (clicked.format(json.dumps(name)) for name in byte_names)
+    browser.wait(f"{names}.length === 10 && Boolean({first})")
+    before = browser.run(names)
+    for _ in range(2):
+        browser.run(f"{first}.click()")
+        browser.wait(f"{names}.every(name => name.startsWith('\\\\x')) && Boolean({second})")
+        assert browser.run("document.getElementById('editor').value") == "and the d"
+        press(browser, "undo")
+        browser.wait(f"{names}.length === 10")
+        assert browser.run(names) == before
+    browser.run(f"{first}.click()")
+    browser.wait(f"Boolean({second})")
+    browser.run(f"{second}.click()")
+    assert browser.run("document.getElementById('editor').value") == "and the dö"
 
 
 @pytest.mark.slow
@@ -172,10 +331,12 @@ def test_rounding_costs_what_the_page_says():
     assert 0 < np.abs(error).max() <= scale / 254 + 1e-7
 
 
-def test_pieces_are_refused_with_another_way():
-    checkpoint = random_checkpoint(learn_tokenizer("bpe", TEXT))
-    with pytest.raises(CheckpointError, match="huggingface"):
-        share_page(checkpoint, "model")
+def test_more_ids_than_a_page_can_number_are_refused():
+    checkpoint = random_checkpoint(learn_tokenizer("byte", TEXT))
+    tokenizer = copy.copy(checkpoint.tokenizer)
+    tokenizer.size = 70_000
+    with pytest.raises(CheckpointError, match=r"70,000 bytes.*65,536.*--vocab-size"):
+        share_page(dataclasses.replace(checkpoint, tokenizer=tokenizer), "model")
 
 
 def test_the_command_says_how_large_the_page_is(tmp_path, capsys):
