@@ -13,7 +13,7 @@ import pytest
 
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.metadata import Metadata
-from textgen.checkpoint.resume import Plan, Progress, ResumeState
+from textgen.checkpoint.resume import MOMENTS, Plan, Progress, ResumeState
 from textgen.cli.app import main
 from textgen.config.model import ModelConfig
 from textgen.config.train import TrainConfig
@@ -88,14 +88,25 @@ def full_checkpoint(cell="gru", **changes):
     return dataclasses.replace(plain, **{**parts, **changes})
 
 
-def resume_state(step=3, texts=("corpus.txt",), **changes):
-    """What a run of ten steps is resumed from. changes: of its fields."""
-    config = TrainConfig(steps=10, **dataclasses.asdict(RECIPE))
+def resume_state(step=3, texts=("corpus.txt",), cell="gru", **changes):
+    """What a run of ten steps is resumed from, of `full_checkpoint(cell)`. changes: of fields."""
+    recipe = dataclasses.replace(RECIPE, cell=cell)
+    config = TrainConfig(steps=10, **dataclasses.asdict(recipe))
     plan = Plan(steps=10, warmup=1, every=5, val_chars=0, final_chars=0)
-    state = ResumeState(
-        step, plan, config, 1, tuple(texts), Progress(train_nats=4.5, train_steps=3)
-    )
+    tensors = resume_tensors(ModelConfig(4, cell, 1, 2, 2, 3), RECIPE.batch)
+    progress = Progress(train_nats=4.5, train_steps=3)
+    state = ResumeState(step, plan, config, 1, tuple(texts), progress, tensors)
     return dataclasses.replace(state, **changes)
+
+
+def resume_tensors(model, streams):
+    """Moments of a network's parameters and its carried state, as a run in training has them."""
+    shapes = {f"{m}.{name}": shape for m in MOMENTS for name, shape in model.shapes().items()}
+    for layer in range(model.layers):
+        for part in range(2 if model.cell == "lstm" else 1):
+            shapes[f"state.{layer}.{part}"] = (streams, model.hidden)
+    random = np.random.default_rng(5)
+    return {name: random.random(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def call(capsys, *words):

@@ -1,19 +1,18 @@
 """A run's folder: never somebody else's, never without a whole checkpoint."""
 
+import dataclasses
 import errno
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import resume_state
+from factories import full_checkpoint, resume_state
 
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.config.model import ModelConfig
 from textgen.errors import CheckpointError, MachineError, UsageError
 from textgen.files import assets, atomic
-from textgen.tokenizers.char import CharTokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +23,9 @@ def elsewhere(tmp_path, monkeypatch):
 
 def state(step, resumable=True):
     """The checkpoint of a run after so many steps."""
-    model = ModelConfig(vocab=3, cell="rnn", hidden=1, embedding=1)
-    weights = {n: np.full(shape, step, np.float32) for n, shape in model.shapes().items()}
-    resume = resume_state(step) if resumable else None
-    return Checkpoint(model, CharTokenizer.from_text("ab"), weights, resume=resume)
+    made = full_checkpoint(resume=resume_state(step) if resumable else None)
+    weights = {name: np.full_like(array, step) for name, array in made.weights.items()}
+    return dataclasses.replace(made, weights=weights)
 
 
 def step_of(checkpoint):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from textgen.checkpoint.checkpoint import Checkpoint
-from textgen.errors import CheckpointError
+from textgen.errors import CheckpointError, UsageError
 from textgen.files import tensorfile
 
 ZEROS = "0" * 64
@@ -443,15 +443,44 @@ def test_a_newer_format_asks_for_a_newer_textgen_and_is_not_called_damaged(tmp_p
     assert "damaged" not in str(error)
 
 
-def test_settings_over_a_megabyte_are_refused_before_they_are_parsed(tmp_path):
+def test_settings_over_eight_megabytes_are_neither_written_nor_parsed(tmp_path):
     path = tmp_path / "model.safetensors"
     settings = {"format": 1, "note": ""}
     rest = len(json.dumps(settings, separators=(",", ":")))
-    tensorfile.write_tensors(path, {}, {**settings, "note": "x" * (1_000_000 - rest)})
+    tensorfile.write_tensors(path, {}, {**settings, "note": "x" * (8_000_000 - rest)})
     tensorfile.read_tensors(path)
-    tensorfile.write_tensors(path, {}, {**settings, "note": "x" * (1_000_001 - rest)})
-    refused(path, "1 MB")
-    refused_bytes(tmp_path, file_of(with_settings({}, "[" * 1_000_001)), "1 MB")
+    with pytest.raises(UsageError, match="8,000,001 characters"):
+        tensorfile.write_tensors(path, {}, {**settings, "note": "x" * (8_000_001 - rest)})
+    refused_bytes(tmp_path, file_of(with_settings({}, "x" * 8_000_001)), "8 MB")
+
+
+@pytest.mark.parametrize("value", ["{},", "[],", '"x":[],', "1,"])
+def test_json_of_very_many_values_is_never_made_into_objects(tmp_path, value):
+    """Each takes up to a hundred times the room of its text."""
+    open, close = ("{", '"y":1}') if ":" in value else ("[", "1]")
+    many = open + value * 500_000 + close
+    within = {"__metadata__": {"textgen": f'{{"format":1,"x":{many}}}', "sha256": "0" * 64}}
+    path = tmp_path / "model.safetensors"
+    for header in (f'{{"x":{many}}}', json.dumps(within)):
+        body = header.encode()
+        path.write_bytes(len(body).to_bytes(8, "little") + body)
+        del body
+        tracemalloc.start()
+        try:
+            refused(path, "too many values")
+            assert tracemalloc.get_traced_memory()[1] < 4 * len(header)
+        finally:
+            tracemalloc.stop()
+
+
+def test_the_paths_of_very_many_files_can_be_written_and_read(tmp_path):
+    texts = [f"/home/somebody/corpus/part-{number:06}.txt" for number in range(100_000)]
+    path = tmp_path / "model.safetensors"
+    tensorfile.write_tensors(path, {}, {"format": 1, "texts": texts})
+    assert tensorfile.read_tensors(path)[1]["texts"] == texts
+    with pytest.raises(UsageError, match="fewer files"):
+        tensorfile.write_tensors(path, {}, {"format": 1, "texts": [""] * 400_000})
+    assert tensorfile.read_tensors(path)[1]["texts"] == texts
 
 
 def test_numbers_that_json_lacks_are_never_written(tmp_path):

@@ -10,6 +10,7 @@ from textgen.checkpoint.loading import network_of as network_of
 from textgen.checkpoint.loading import stepper_of as stepper_of
 from textgen.checkpoint.loading import with_ngrams as with_ngrams
 from textgen.checkpoint.metadata import Metadata as Metadata
+from textgen.checkpoint.resume import MOMENTS as MOMENTS
 from textgen.checkpoint.resume import Plan as Plan
 from textgen.checkpoint.resume import Progress as Progress
 from textgen.checkpoint.resume import ResumeState as ResumeState
@@ -21,6 +22,7 @@ from textgen.checkpoint.span_index import text_of as text_of
 from textgen.checkpoint.training_text import read_foreign as read_foreign
 
 __all__ = [
+    "MOMENTS",
     "Checkpoint",
     "Metadata",
     "Plan",

@@ -106,10 +106,10 @@ class Checkpoint:
             model = _model(settings)
             tokenizer = _tokenizer(settings, _take(tensors, TOKENIZER), model)
             ngrams, mixing = _ngrams(_take(tensors, NGRAMS), model)
-            resume = _resume(settings, _take(tensors, RESUME))
+            resume = _resume(settings, _take(tensors, RESUME), model, tokenizer)
             fingerprint = _fingerprint(tensors.pop(FINGERPRINT, None))
             weights = _weights(tensors, model)
-            metadata = Metadata.from_json(settings)
+            metadata = _metadata(settings, tokenizer)
         except ValueError as error:
             raise CheckpointError(str(path), str(error), RETRAIN) from None
         return cls(model, tokenizer, weights, metadata, resume, ngrams, mixing, fingerprint)
@@ -151,12 +151,23 @@ def _ngrams(tensors: Tensors, model: ModelConfig) -> tuple[NGrams | None, np.nda
     return NGrams.from_tensors(tensors, model.vocab, model.ngrams - 1), found
 
 
-def _resume(settings: dict[str, Any], tensors: Tensors) -> ResumeState | None:
+def _metadata(settings: dict[str, Any], tokenizer: Tokenizer) -> Metadata:
+    metadata = Metadata.from_json(settings)
+    if metadata.records is not None and tokenizer.boundary_id is None:
+        raise ValueError("it was trained on records, and its alphabet has no boundary")
+    return metadata
+
+
+def _resume(
+    settings: dict[str, Any], tensors: Tensors, model: ModelConfig, tokenizer: Tokenizer
+) -> ResumeState | None:
     if settings.get("resume") is None:
         if tensors:
             raise ValueError("it has the tensors of a stopped run, and the settings have none")
         return None
-    return ResumeState.from_json(settings["resume"], tensors)
+    state = ResumeState.from_json(settings["resume"], tensors)
+    state.require_fit(model, tokenizer.boundary_id is not None)
+    return state
 
 
 def _fingerprint(hashes: np.ndarray | None) -> np.ndarray | None:

@@ -1,5 +1,9 @@
 """What a stopped run is resumed from, typed and checked: the part of `last` that training needs.
 
+A file may hold anything, so whatever training will take from here for granted is held against the
+schema when the file is read: types and ranges in `from_json`, what must agree with the network and
+its alphabet in `require_fit`.
+
 >>> ResumeState.from_json(values, tensors).plan.steps
 5000
 """
@@ -10,11 +14,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from textgen.config import TrainConfig, from_json, to_json
+import numpy as np
+
+from textgen.config import ModelConfig, TrainConfig, from_json, to_json
+from textgen.data import TextFormat
 from textgen.errors import UsageError
 from textgen.files import JsonObject, Tensors
 
 MOST_THREADS = 1024
+# What AdamW keeps of each parameter, under torch's names: means of gradients and of their squares.
+MOMENTS = ("exp_avg", "exp_avg_sq")
+# Settings that are those of the network too.
+_SIZES = ("cell", "layers", "hidden", "embedding", "ngrams")
 
 
 @dataclass(frozen=True)
@@ -133,16 +144,51 @@ class ResumeState:
     def from_json(cls, values: object, tensors: Mapping[str, Any]) -> ResumeState:
         """Return the state in a file; raise ValueError naming what is wrong with it."""
         state = JsonObject(values, "resume")
-        plan = state.object("plan")
+        numbers = state.object("plan")
+        plan = Plan(**{name: numbers.integer(name, low) for name, low in _LEAST.items()})
         return cls(
-            step=state.integer("step"),
-            plan=Plan(**{name: plan.integer(name, low) for name, low in _LEAST.items()}),
+            step=state.integer("step", 0, plan.steps),
+            plan=plan,
             config=_config(state.object("config")),
             threads=state.integer("threads", 1, MOST_THREADS),
-            texts=state.texts("texts") if state.has("texts") else (state.text("text"),),
+            texts=_texts(state),
             progress=Progress.from_json(state.object("progress")),
             tensors=dict(tensors),
         )
+
+    def require_fit(self, model: ModelConfig, has_boundary: bool) -> None:
+        """Raise ValueError unless the settings and the tensors are those of a network.
+
+        Args:
+            model: the network of the same file.
+            has_boundary: whether its alphabet has an id between records.
+        """
+        for name in _SIZES:
+            if getattr(self.config, name) != getattr(model, name):
+                found, expected = getattr(self.config, name), getattr(model, name)
+                raise ValueError(f"resume.config.{name} is {found}, its network has {expected}")
+        if (self.config.records is not None) != has_boundary:
+            raise ValueError(f"resume.config.records is {self.config.records!r}, unlike its units")
+        self._require_tensors(model)
+
+    def _require_tensors(self, model: ModelConfig) -> None:
+        """Check the moments of each parameter, and the state of each stream before each layer."""
+        expected = {
+            f"{moment}.{name}": shape
+            for moment in MOMENTS
+            for name, shape in model.shapes().items()
+        }
+        streams = len(self.tensors.get("state.0.0", np.zeros((0, 0))))
+        parts = 2 if model.cell == "lstm" else 1
+        for layer in range(model.layers):
+            expected |= {f"state.{layer}.{part}": (streams, model.hidden) for part in range(parts)}
+        for name in {**expected, **self.tensors}:
+            tensor = self.tensors.get(name)
+            if tensor is None or tensor.dtype != np.float32 or tensor.shape != expected.get(name):
+                found = "missing" if tensor is None else f"{tensor.dtype} {tensor.shape}"
+                raise ValueError(f"resume.{name} is {found}, unlike its network")
+            if name.startswith(f"{MOMENTS[1]}.") and (tensor < 0).any():
+                raise ValueError(f"resume.{name} holds squares below 0")
 
 
 # Every step divides by `every`, and the rate of the warm-up by `warmup`.
@@ -151,9 +197,18 @@ _LEAST = {"steps": 1, "warmup": 1, "every": 1, "val_chars": 0, "final_chars": 0,
 
 def _config(values: JsonObject) -> TrainConfig:
     try:
-        return from_json(TrainConfig, values.values)
+        config = from_json(TrainConfig, values.values)
+        TextFormat.of(config)
     except UsageError as error:
         raise ValueError(f"resume.config: {error.subject} {error.problem}") from None
+    return config
+
+
+def _texts(state: JsonObject) -> tuple[str, ...]:
+    texts = state.texts("texts") if state.has("texts") else (state.text("text"),)
+    if not texts:
+        raise ValueError("resume.texts names no text")
+    return texts
 
 
 def _train_figures(values: JsonObject) -> tuple[float, int]:

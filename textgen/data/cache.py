@@ -30,10 +30,12 @@ from typing import Any
 import numpy as np
 
 from textgen.errors import MachineError, visible
-from textgen.files import write_atomically, write_error
+from textgen.files import JsonObject, write_atomically, write_error
 
 # The version of the arrays; a part of every key.
 CACHE_FORMAT = 1
+# What the numbers of an array may be.
+INDEX_TYPES = ("uint8", "uint16", "uint32")
 # Bytes that stay free on the disk, so that a run can still save its checkpoints.
 SPARE_BYTES = 1 << 26
 # Files that the index remembers: its JSON stays below a megabyte and is read in a millisecond.
@@ -102,14 +104,19 @@ def find_entry(key: str, verify: bool = False) -> CacheEntry | None:
     path = folder() / f"{key}.ids"
     try:
         record = _read_json(path.with_suffix(".json"))
-        if record["written"] != _stamp_of(path):
+        if record.array("written") != _stamp_of(path) or record.text("dtype") not in INDEX_TYPES:
             return None
-        dtype, length = np.dtype(record["dtype"]), int(record["length"])
-        entry = CacheEntry(path, dtype, length, dict(record["about"]), int(record["crc"]))
-        if dtype.kind != "u" or path.stat().st_size != dtype.itemsize * length:
+        entry = CacheEntry(
+            path,
+            np.dtype(record.text("dtype")),
+            record.integer("length"),
+            dict(record.object("about").values),
+            record.integer("crc"),
+        )
+        if path.stat().st_size != entry.dtype.itemsize * entry.length:
             return None
         return entry if not verify or entry.is_whole() else None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError):
         return None
 
 
@@ -213,21 +220,18 @@ def clear() -> int:
     return freed
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> JsonObject:
     """Return the object in a file; raise ValueError for anything else in it."""
     try:
-        value = json.loads(path.read_bytes())
+        return JsonObject(json.loads(path.read_bytes()), str(path))
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no object")
-    return value
 
 
 def _read_index() -> dict[str, str]:
     """Return the digests of the index by signature; of a damaged one what can be used."""
     try:
-        index = _read_json(folder() / "index.json")
+        index = _read_json(folder() / "index.json").values
     except (OSError, ValueError):
         return {}
     return {name: sha256 for name, sha256 in index.items() if isinstance(sha256, str)}

@@ -273,7 +273,7 @@ class _TextFacts:
 
 
 def _are_whole_numbers(values: object) -> TypeGuard[list[int]]:
-    return isinstance(values, list) and all(type(value) is int for value in values)
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
 def _load_stored(source: Source, sha256: str, verify: bool = False) -> Corpus | None:

@@ -42,8 +42,9 @@ KEPT_ROWS = 32
 MANY_ROWS = 512
 # Bytes of such probabilities kept; beyond them they are forgotten and made again.
 MOST_PROBABILITY_BYTES = 128 << 20
-# Compression of what is saved: the highest level saves a tenth more and takes six times as long.
-PACK_LEVEL, MOST_RATIO = 1, 200
+# Compression of what is saved: the highest level saves a tenth more and takes six times as long. No
+# text is packed more than that: a small file must not fill the memory, and texts reach 4.
+PACK_LEVEL, MOST_RATIO = 1, 8
 # Numbers of counts in one block of rows.
 BLOCK = 1 << 19
 
@@ -316,7 +317,7 @@ class NGrams:
 
 
 def _pack(array: np.ndarray) -> np.ndarray:
-    """Return an array's bytes, compressed where they are fewer so and not suspiciously few."""
+    """Return an array's bytes, compressed where they are fewer so and not too few to be read."""
     data = array.astype(array.dtype.newbyteorder("<")).tobytes()
     packed = zlib.compress(data, PACK_LEVEL)
     # What has all its bytes is read as not compressed.

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from textgen.errors import CheckpointError
+from textgen.errors import CheckpointError, UsageError
 from textgen.files.atomic import write_output
 
 FORMAT_VERSION = 1
@@ -42,10 +42,14 @@ DTYPES = {
     "U8": "|u1",
 }
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
-# Bytes: the limit of the format.
-LARGEST_HEADER = 100_000_000
-# Characters of our JSON: those of a real checkpoint are a few thousand.
-LARGEST_SETTINGS = 1_000_000
+# Bytes: the format allows more, and the settings with their escapes take less.
+LARGEST_HEADER = 24_000_000
+# Characters of our JSON: a few thousand, and the paths of a text in very many files.
+LARGEST_SETTINGS = 8_000_000
+# Separators in the JSON of either: a value takes up to a hundred times the room of its text, so
+# that it is their number that bounds what the rest of the text can make of memory.
+MOST_SEPARATORS = 400_000
+JSON_SEPARATORS = "[{,:"
 DIGEST_KEY = b'"sha256":"'
 NO_DIGEST = "0" * 64
 RETRAIN = "use another copy of the file, or train again"
@@ -74,12 +78,16 @@ def write_tensors(
 
     Raises:
         MachineError: the file cannot be written.
-        UsageError: path cannot be the name of a file.
+        UsageError: path cannot be the name of a file, or the settings are too many to be read.
         ValueError: a number in the settings is not one of JSON.
     """
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     arrays, bodies = _lay_out(tensors)
-    digest = hashlib.sha256(_header(arrays, {"sha256": NO_DIGEST, "textgen": text}))
+    head = _header(arrays, {"sha256": NO_DIGEST, "textgen": text})
+    if len(text) > LARGEST_SETTINGS or _count_separators(head[8:].decode()) > MOST_SEPARATORS:
+        problem = f"its settings would take {len(text):,} characters"
+        raise UsageError(str(path), problem, "put the text into fewer files")
+    digest = hashlib.sha256(head)
     for body in bodies:
         digest.update(body)
     metadata = {"sha256": digest.hexdigest(), "textgen": text}
@@ -187,7 +195,7 @@ def _read_head(path: Path, file: BinaryIO) -> bytes:
 
 def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys)
+        header = _parse_json(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(str(path), f"damaged header: {error}", RETRAIN) from None
     if not isinstance(header, dict):
@@ -197,9 +205,9 @@ def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
 
 def _parse_settings(path: Path, text: Any) -> dict[str, Any]:
     if not isinstance(text, str) or len(text) > LARGEST_SETTINGS:
-        raise CheckpointError(str(path), "its settings are not a text of at most 1 MB", RETRAIN)
+        raise CheckpointError(str(path), "its settings are not a text of at most 8 MB", RETRAIN)
     try:
-        settings = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+        settings = _parse_json(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(str(path), f"damaged settings: {error}", RETRAIN) from None
     version = settings.get("format") if isinstance(settings, dict) else None
@@ -211,6 +219,17 @@ def _parse_settings(path: Path, text: Any) -> dict[str, Any]:
         )
         raise CheckpointError(str(path), problem, "pip install -U textgen-rnn")
     return dict(settings)
+
+
+def _parse_json(text: str) -> Any:
+    """Return the value of a text, which takes little more memory than that; raise ValueError."""
+    if _count_separators(text) > MOST_SEPARATORS:
+        raise ValueError("it has too many values")
+    return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+
+
+def _count_separators(text: str) -> int:
+    return sum(map(text.count, JSON_SEPARATORS))
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

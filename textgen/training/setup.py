@@ -9,6 +9,7 @@ Reads the texts, chooses sizes, builds the trainer.
 from __future__ import annotations
 
 import math
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ from textgen.nn import (
     measure_gflops,
     multiplies_bfloat16,
 )
+from textgen.tokenizers import Tokenizer
 from textgen.training import sizing
 from textgen.training.events import check_events
 from textgen.training.partner import Partner, make_partner
@@ -361,9 +363,7 @@ def resume_setup(
     config = _with_possible_precision(state.config, device, notes)
     config = _with_possible_events(config, wanted.tensorboard, notes)
     recipe = _saved_recipe(folder, config)
-    dataset = load_dataset(
-        paths or state.texts, config, checkpoint.tokenizer, quiet=quiet, verify=verify
-    )
+    dataset = _load_again(folder, paths, state, config, checkpoint.tokenizer, quiet, verify)
     _require_same_texts(dataset, checkpoint.metadata)
     model = _make_model(recipe, None, checkpoint.tokenizer.size)
     model.load(checkpoint.weights)
@@ -378,8 +378,45 @@ def resume_setup(
     setup.mixing = checkpoint.mixing
     setup.read_before = checkpoint.metadata.read_before
     setup.continue_from(state)
+    _replace_lost_best(folder, checkpoint, setup)
     _extend(setup, wanted)
     return setup
+
+
+def _load_again(
+    folder: Path,
+    paths: Sequence[str | Path],
+    state: ResumeState,
+    config: TrainConfig,
+    tokenizer: Tokenizer,
+    quiet: bool,
+    verify: bool,
+) -> Dataset:
+    """Return the texts of a run that is resumed, from `paths` if they moved."""
+    try:
+        return load_dataset(paths or state.texts, config, tokenizer, quiet=quiet, verify=verify)
+    except UsageError as error:
+        if paths:
+            raise
+        # Nobody has given the options that it speaks of but the file.
+        problem = f"its settings are damaged: {error.subject} {error.problem}"
+        raise CheckpointError(str(folder), problem, RETRAIN) from None
+
+
+def _replace_lost_best(folder: Path, checkpoint: Checkpoint, setup: Setup) -> None:
+    """Put the weights of `last` in the place of the best ones where these are gone or damaged.
+
+    A figure that no weights are left of would keep later ones from being the best.
+    """
+    best = folder / runs.BEST
+    if setup.progress.best_nats is None and not best.exists():
+        return
+    try:
+        Checkpoint.load(best)
+    except CheckpointError as error:
+        setup.notes.append(f"{error.subject}: {error.problem}: the best from here on counts")
+        setup.progress.best_nats, setup.progress.validations_without_gain = None, 0
+        replace(checkpoint, resume=None).save(best)
 
 
 def _refuse_changes(wanted: TrainConfig) -> None:
@@ -417,6 +454,10 @@ def _with_possible_events(config: TrainConfig, wanted: str | None, notes: list[s
     if wanted is not None or not config.tensorboard:
         return replace(config, tensorboard=None)
     try:
+        # A run that a stranger made may name any place.
+        if not os.path.isdir(config.tensorboard):
+            fix = "name it with --tensorboard"
+            raise MachineError(config.tensorboard, "that folder is gone", fix)
         check_events(Path(config.tensorboard))
     except TextgenError as error:
         notes.append(f"no curves for TensorBoard: {error}")

@@ -16,14 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from textgen.checkpoint import MOMENTS
 from textgen.data import IGNORED, RecordStreams, Streams
 from textgen.errors import NumericsError
 from textgen.files import Tensors
 from textgen.nn import CharRNN, State
 from textgen.training import optim
-
-# What AdamW keeps of each parameter, under torch's names.
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Trainer:
