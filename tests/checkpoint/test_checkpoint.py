@@ -176,6 +176,10 @@ def test_a_mark_that_the_alphabet_has_no_room_for_is_refused(small, marked):
     assert "alphabet" in changed(small, lambda t, m: m.update(marked=marked)).problem
 
 
+def test_records_without_a_boundary_in_the_alphabet_are_refused(small):
+    assert "boundary" in changed(small, lambda t, m: m.update(records="lines")).problem
+
+
 def test_a_damaged_model_of_pieces_is_refused(tmp_path):
     random_checkpoint(learn_tokenizer("bpe", WORDS)).save(tmp_path / "model")
 

@@ -103,6 +103,8 @@ def test_facts_of_another_length_or_type_are_refused(folder):
     for wrong in (
         *({"length": 2}, {"length": 4}, {"length": None}, {"length": "x"}, {"length": 1e999}),
         *({"dtype": "u2"}, {"dtype": "i1"}, {"dtype": "O"}, {"dtype": 5}, {"dtype": []}),
+        *({"dtype": "u1,("}, {"dtype": "uint8,uint8"}, {"dtype": "float64"}, {"dtype": "a3"}),
+        *({"length": 3.0}, {"length": "3"}, {"length": True}, {"written": None}, {"written": {}}),
         *({"about": None}, {"about": 5}, {"about": "x"}, {"crc": None}, {"crc": "x"}),
     ):
         path.write_text(json.dumps(good | wrong))

@@ -339,6 +339,7 @@ def test_a_damaged_array_is_made_again(large, cached, monkeypatch):
         *({"codepoints": None}, {"codepoints": [10, 13]}, {"codepoints": "abc"}),
         *({"codepoints": [32, 10, 13, 110, 233, 8364]}, {"codepoints": [10, 13, 32, 110, 233, -1]}),
         *({"codepoints": [10, 13, 32, 110, 233, 1 << 40]}, {"counts": [50] * 5 + [51]}),
+        {"counts": [2**70, -(2**70), 0, 0, 0, 300]},
         *({"counts": {}}, {"counts": [50.0] * 6}, {"sha256": 5}, {"bytes": "x"}, {"had_bom": 1}),
     ],
     ids=str,

@@ -1,8 +1,11 @@
 """What a run needs before its first step: products in bfloat16 where a CPU has them."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+from factories import assert_equal_tensors
 
 import textgen
 from textgen.checkpoint import runs
@@ -105,19 +108,55 @@ class TestResume:
         textgen.train(resume=stopped, threads=2, quiet=False)
         assert "2 threads instead of 1: no longer exact" in "".join(capsys.readouterr())
 
-    def test_a_size_that_is_missing_in_the_settings_is_damage(self, stopped):
+    @pytest.mark.parametrize(
+        ("key", "value", "words"),
+        [
+            ("hidden", None, "resume.config.hidden is None, its network has 8"),
+            ("batch", None, "batch is not set"),
+            ("batch", 3, "does not fit its network"),
+            # An option that nobody gave is damage, not wrong usage.
+            ("glob", "*", r"its settings are damaged: --glob"),
+            ("encoding", "klingon", "resume.config: --encoding 'klingon' is not"),
+        ],
+    )
+    def test_a_setting_that_cannot_be_is_damage(self, stopped, key, value, words):
         tensors, settings = read_tensors(stopped / runs.LAST)
-        settings["resume"]["config"]["hidden"] = None
+        settings["resume"]["config"][key] = value
         write_tensors(stopped / runs.LAST, tensors, settings)
-        with pytest.raises(CheckpointError, match="hidden is not set"):
+        (stopped / runs.PREVIOUS).unlink()
+        with pytest.raises(CheckpointError, match=words):
             textgen.train(resume=stopped)
 
-    def test_moments_of_another_network_are_damage(self, stopped):
+    def test_a_state_of_other_streams_is_damage(self, stopped):
         tensors, settings = read_tensors(stopped / runs.LAST)
-        del tensors["resume.exp_avg.head.bias"]
+        tensors["resume.state.0.0"] = np.zeros((5, 8), np.float32)
         write_tensors(stopped / runs.LAST, tensors, settings)
         with pytest.raises(CheckpointError, match="does not fit its network"):
             textgen.train(resume=stopped)
+
+    def test_nothing_is_written_where_only_the_file_says(self, stopped, tmp_path, capsys):
+        tensors, settings = read_tensors(stopped / runs.LAST)
+        settings["resume"]["config"]["tensorboard"] = str(tmp_path / "anywhere" / "else")
+        write_tensors(stopped / runs.LAST, tensors, settings)
+        textgen.train(resume=stopped, quiet=False)
+        assert not (tmp_path / "anywhere").exists()
+        assert "no curves for TensorBoard" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{")])
+    @pytest.mark.parametrize("steps", [None, 6])
+    def test_best_weights_that_are_lost_are_replaced(self, stopped, capsys, damage, steps):
+        """Of a finished run too; else nothing later would be better than what nobody has."""
+        textgen.train(resume=stopped)
+        damage(stopped / runs.BEST)
+        result = textgen.train(resume=stopped, steps=steps, quiet=False)
+        assert f"{runs.BEST}: " in (said := capsys.readouterr().out)
+        assert "the best from here on counts" in said
+        best, last = (Checkpoint.load(stopped / name) for name in (runs.BEST, runs.LAST))
+        assert best.resume is None and result.steps == (steps or 4)
+        if not steps:
+            assert_equal_tensors(best.weights, last.weights)
+        textgen.train(resume=stopped, quiet=False)
+        assert "from here on counts" not in capsys.readouterr().out
 
 
 def test_a_budget_in_epochs_is_as_many_windows(corpus, tmp_path):
