@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from textgen.engine.contexts import SortedContexts, shared_lengths, sort_contexts
+from textgen.engine import contexts as contexts_module
+from textgen.engine.contexts import SortedContexts, shared_lengths, sort_contexts, sort_rows
 
 
 def before(ids, place, length):
@@ -173,3 +174,13 @@ def test_a_second_text_stands_among_the_first_as_often_as_it_counts(vocab, n, mo
                 old = {c[: length + 1] for c, y in first if c[:length] == wanted and y == one}
                 new = {c[: length + 1] for c, y in second if c[:length] == wanted and y == one}
                 assert (novel == one).sum() == len(old) + 2 * len(new - old)
+
+
+@given(st.data(), st.integers(2, 9), st.integers(1, 5))
+def test_rows_are_sorted_alike_in_blocks_and_at_once(data, vocab, size):
+    ids = np.array(data.draw(st.lists(st.integers(0, vocab - 1), min_size=1)), np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contexts_module, "BLOCK_ROWS", size)
+        rows, counts = sort_rows(ids, vocab)
+    assert rows.tolist() == np.argsort(ids, kind="stable").tolist()
+    assert counts.tolist() == np.bincount(ids, minlength=vocab).tolist()

@@ -46,10 +46,8 @@ class SortedContexts:
 
     def __init__(self, next_ids: np.ndarray, shared: np.ndarray, vocab: int, longest: int) -> None:
         self.next_ids, self.shared, self.vocab, self.longest = next_ids, shared, vocab, longest
-        self.starts = np.concatenate(
-            [[0], np.cumsum(np.bincount(next_ids, minlength=vocab))]
-        ).tolist()
-        rows = np.argsort(next_ids, kind="stable").astype(np.int32)
+        rows, counts = sort_rows(next_ids, vocab)
+        self.starts = np.concatenate([[0], np.cumsum(counts)]).tolist()
         # The rows followed by each id.
         self._followed = [rows[a:b] for a, b in zip(self.starts, self.starts[1:], strict=False)]
 
@@ -118,6 +116,25 @@ class SortedContexts:
         return SortedContexts(
             next_ids, np.insert(self.shared, points[order], shared[order]), self.vocab, self.longest
         )
+
+
+def sort_rows(next_ids: np.ndarray, vocab: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows (n,) in the order of the ids that follow them, and how many follow each (V,).
+
+    That is a stable argsort, block by block: all at once takes four times the memory.
+    """
+    blocks = range(0, len(next_ids), BLOCK_ROWS)
+    counts_of = [np.bincount(next_ids[b : b + BLOCK_ROWS], minlength=vocab) for b in blocks]
+    counts = np.sum(counts_of, axis=0)
+    rows = np.empty(len(next_ids), dtype=np.int32)
+    ends = np.cumsum(counts) - counts
+    for begin, counts_of_block in zip(blocks, counts_of, strict=True):
+        order = np.argsort(next_ids[begin : begin + BLOCK_ROWS], kind="stable")
+        # Where the rows of each id go on, less where they begin in this block.
+        shift = ends - (np.cumsum(counts_of_block) - counts_of_block)
+        rows[np.arange(len(order)) + np.repeat(shift, counts_of_block)] = order + begin
+        ends += counts_of_block
+    return rows, counts
 
 
 def sort_contexts(ids: np.ndarray, vocab: int, longest: int) -> np.ndarray:

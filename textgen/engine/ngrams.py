@@ -214,12 +214,15 @@ class NGrams:
 
     def count_after(self, length: int, spans_2K: np.ndarray) -> np.ndarray:
         """Return both counts (C, V) of what follows the context of a length."""
-        first, last = spans_2K[:, length - 1] if length else (0, len(self.contexts))
-        next_ids = self.contexts.next_ids[first:last]
-        novel = next_ids[self.contexts.shared[first:last] <= length]
-        counts_CV = np.empty((2, self.vocab), dtype=np.int64)
-        for kind, ids in ((NOVEL, novel), (PLAIN, next_ids)):
-            counts_CV[kind] = np.bincount(ids, minlength=self.vocab)
+        first, last = spans_2K[:, length - 1].tolist() if length else (0, len(self.contexts))
+        counts_CV = np.zeros((2, self.vocab), dtype=np.int64)
+        # In blocks, since numpy counts numbers of 64 bits.
+        for begin in range(first, last, BLOCK):
+            rows = slice(begin, min(last, begin + BLOCK))
+            next_ids = self.contexts.next_ids[rows]
+            novel = next_ids[self.contexts.shared[rows] <= length]
+            for kind, ids in ((NOVEL, novel), (PLAIN, next_ids)):
+                counts_CV[kind] += np.bincount(ids, minlength=self.vocab)
         return counts_CV
 
     def count_few(
