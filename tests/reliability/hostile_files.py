@@ -13,6 +13,7 @@ Run by hand it prints its counts: `python tests/reliability/hostile_files.py 200
 import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
@@ -406,9 +407,15 @@ def change_packed(array, draw):
     with contextlib.suppress(zlib.error):
         data = zlib.decompress(data)
     changed = change_values(np.frombuffer(data, np.uint8), draw).tobytes()
-    ways = [changed, zlib.compress(changed), zlib.compress(changed) + b"x"]
-    ways += [zlib.compress(changed)[:-3], zlib.compress(b"\0" * (1 << 27)), array.tobytes()[:-1]]
+    packed = zlib.compress(changed)
+    ways = [changed, packed, packed + b"x", packed[:-3], zeros_packed(), array.tobytes()[:-1]]
     return np.frombuffer(draw.choice(ways), np.uint8)
+
+
+@functools.cache
+def zeros_packed():
+    """64 MB in a few thousand bytes."""
+    return zlib.compress(bytes(1 << 26))
 
 
 def change_sizes(draft, draw):
@@ -616,8 +623,8 @@ def run(count=20_000, seed=0, families=None, keep=None):
         return try_mutants(folder, make_sources(folder, families), count, seed, keep)
 
 
-def try_mutants(folder, sources, count, seed, keep=None):
-    """Do what `run` does with the sources that were made in a folder."""
+def try_mutants(folder, sources, count, seed, keep=None, enough=sys.maxsize):
+    """Do what `run` does with sources that were made in a folder; `enough` findings end it."""
     path = folder / "last.safetensors"
     # What is imported when it is needed is so now; nothing in an untouched file may be refused.
     for name, file in sources:
@@ -628,6 +635,8 @@ def try_mutants(folder, sources, count, seed, keep=None):
     done, came, findings, slowest = Counter(), Counter(), [], 0.0
     with limits() as watch:
         for number in range(count):
+            if len(findings) >= enough:
+                break
             draw = random.Random(f"{seed}/{number}")
             name, file = draw.choice(sources)
             mutant, what = mutate(file, draw)

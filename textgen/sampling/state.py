@@ -168,7 +168,10 @@ def _fit(tensors: dict[str, np.ndarray], model: ModelConfig) -> bool:
             shapes |= {f"state.{layer}.{part}": (rows, *shape) for part in range(parts)}
     actual_shapes = {name: array.shape for name, array in tensors.items()}
     ids_exist = bool(((ids_BL >= NOTHING) & (ids_BL < model.vocab)).all())
-    return actual_shapes in (shapes, {**shapes, "mu": (rows,)}) and ids_exist
+    # Places among the contexts of n-grams are whole numbers.
+    whole = {"ids", f"state.{model.layers}.0"}
+    kinds_fit = all(array.dtype.kind == "fi"[name in whole] for name, array in tensors.items())
+    return actual_shapes in (shapes, {**shapes, "mu": (rows,)}) and ids_exist and kinds_fit
 
 
 def _layer_shapes(model: ModelConfig) -> list[tuple[int, tuple[int, ...]]]:
