@@ -344,6 +344,8 @@ DAMAGE = {
     "too long a stream": {"next": packed(bytes([0, 1, 2, 3, 4] * 401))},
     "odds of zero": {"odds": bent(0)},
     "negative odds": {"odds": bent(-1)},
+    "odds that are lost beside 1": {"odds": bent(1e-17)},
+    "odds too large to be": {"odds": bent(1e30)},
     "infinite odds": {"odds": bent(np.inf)},
     "odds that are no number": {"odds": bent(np.nan)},
     "odds of another length": {"odds": no_odds(3).astype(np.float32)},

@@ -89,6 +89,29 @@ def test_tensors_come_back_and_the_safetensors_library_agrees(tmp_path_factory, 
     assert_equal_tensors(safetensors.numpy.load_file(path), tensors)
 
 
+def read_by_hand(data):
+    """The tensors in the bytes of a file, by Python's own library alone: (shape, numbers)."""
+    codes = {"F64": "d", "I64": "q", "U64": "Q", "F32": "f", "I32": "i", "U32": "I", "U16": "H"}
+    (size,) = struct.unpack_from("<Q", data)
+    header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    del header["__metadata__"]
+    read = {}
+    for name, said in header.items():
+        start, end = said["data_offsets"]
+        code = {**codes, "F16": "e", "U8": "B"}[said["dtype"]]
+        numbers = struct.unpack(f"<{(end - start) // struct.calcsize(code)}{code}", body[start:end])
+        read[name] = (said["shape"], [*numbers])
+    return read
+
+
+@given(TENSORS)
+def test_a_reader_of_a_few_lines_reads_the_same(tmp_path_factory, tensors):
+    path = tmp_path_factory.getbasetemp() / "by-hand.safetensors"
+    tensorfile.write_tensors(path, tensors, {"format": 1})
+    expected = {n: ([*array.shape], array.ravel().tolist()) for n, array in tensors.items()}
+    assert read_by_hand(path.read_bytes()) == expected
+
+
 @given(TENSORS)
 def test_plain_tensors_are_read_by_the_safetensors_library(tmp_path_factory, tensors):
     path = tmp_path_factory.getbasetemp() / "plain.safetensors"

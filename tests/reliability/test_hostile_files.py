@@ -1,6 +1,9 @@
 """Files that lie load or are refused, whatever they say; and the fuzzer would notice if not."""
 
 import pytest
+
+pytest.importorskip("resource", reason="memory and time are limited by means of Unix")
+
 from reliability import hostile_files
 
 from textgen.checkpoint import checkpoint
@@ -12,10 +15,6 @@ SOME = [
     {"cell": "lstm", "tokenizer": "byte", "records": "lines", "ngrams": 1},
     {"cell": "rnn", "tokenizer": "bpe", "records": None, "ngrams": 4},
 ]
-
-pytestmark = pytest.mark.skipif(
-    not hasattr(hostile_files.signal, "SIGPROF"), reason="the limits are those of Unix"
-)
 
 
 @pytest.fixture(scope="module")

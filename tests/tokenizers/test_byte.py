@@ -1,8 +1,10 @@
 """Bytes as ids, against Python's str.encode and bytes.decode."""
 
+import functools
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from textgen.errors import TextError
@@ -89,3 +91,21 @@ def test_counts_are_those_it_is_given_and_a_copy_has_others():
 
 def test_a_symbol_is_a_byte():
     assert BYTES.symbols() == [bytes([i]) for i in range(256)]
+
+
+@given(st.text())
+@example("Unicode €.")
+@example("\0\r\n\ufeff\U0010ffff<s> <extra_id>")
+def test_ids_are_those_of_byt5_shifted_by_its_own_three(text):
+    """ByT5's first three ids are <pad>, </s> and <unk>; its special words are none of ours."""
+    byt5 = byt5_tokenizer()
+    assume(not any(word in text for word in byt5.all_special_tokens))
+    shifted = [int(one) + 3 for one in BYTES.encode(text)]
+    assert byt5(text, add_special_tokens=False)["input_ids"] == shifted
+    assert byt5.decode(shifted) == text
+
+
+@functools.cache
+def byt5_tokenizer():
+    reason = "transformers is in the extra oracle"
+    return pytest.importorskip("transformers", reason=reason).ByT5Tokenizer()

@@ -45,6 +45,8 @@ MOST_PROBABILITY_BYTES = 128 << 20
 # Compression of what is saved: the highest level saves a tenth more and takes six times as long. No
 # text is packed more than that: a small file must not fill the memory, and texts reach 4.
 PACK_LEVEL, MOST_RATIO = 1, 8
+# Factors of odds in a file: none that is learned comes near it, and sums of 1 and less lose it.
+MOST_ODDS = 1e9
 # Numbers of counts in one block of rows.
 BLOCK = 1 << 19
 
@@ -111,9 +113,8 @@ class NGrams:
         if tensors["size"].shape != (1,) or tensors["size"].dtype.kind != "u":
             raise ValueError("the size of its n-grams is not a number")
         size, odds_CLG = int(tensors["size"][0]), tensors["odds"].astype(np.float64)
-        if odds_CLG.shape != no_odds(longest).shape or not (
-            np.isfinite(odds_CLG).all() and (odds_CLG > 0).all()
-        ):
+        within = (odds_CLG >= 1 / MOST_ODDS) & (odds_CLG <= MOST_ODDS)
+        if odds_CLG.shape != no_odds(longest).shape or not within.all():
             raise ValueError(f"the back-off of its n-grams does not fit a length of {longest + 1}")
         next_ids = _unpack(tensors["next"], size, np.min_scalar_type(vocab - 1))
         shared = _unpack(tensors["shared"], size, np.dtype(np.uint8))
