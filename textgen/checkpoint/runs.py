@@ -3,6 +3,7 @@
 best.safetensors      the weights that validated best
 last.safetensors      the newest weights, with all that resuming needs
 previous.safetensors  the `last` before it, for when `last` is damaged
+unread.safetensors    a `last` that could not be read: `previous` took its place
 metrics.jsonl         one line per validation
 samples.txt           the text written at each validation
 
@@ -18,13 +19,14 @@ from pathlib import Path
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.resume import ResumeState
 from textgen.errors import CheckpointError, UsageError
-from textgen.files import shipped, write_error
+from textgen.files import shipped, sync_folder, write_error
 
 CHECKPOINTS = Path("checkpoints")
 DEMO = "demo.safetensors"
 # The names of models that come with textgen.
 SHIPPED = ("demo", "base-en")
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
+UNREAD = "unread.safetensors"
 METRICS = "metrics.jsonl"
 
 
@@ -38,7 +40,7 @@ def new_folder(text: Path, out: str | None) -> Path:
     number = 1
     while True:
         try:
-            folder.mkdir(parents=True)
+            _make_durably(folder)
             return folder
         except FileExistsError:
             if out:
@@ -48,6 +50,16 @@ def new_folder(text: Path, out: str | None) -> Path:
             folder = CHECKPOINTS / f"{text.stem}-{number}"
         except OSError as error:
             raise write_error(folder, error) from error
+
+
+def _make_durably(folder: Path) -> None:
+    """Make a folder with its parents, so that a power cut leaves it where it is."""
+    made = [folder, *(parent for parent in folder.parents if not os.path.lexists(parent))]
+    folder.mkdir(parents=True)
+    for path in made:
+        # A folder that may not be read cannot be synced; what is saved in it says more.
+        with contextlib.suppress(OSError):
+            sync_folder(path.parent)
 
 
 def existing_folder(name: str | Path) -> Path:
@@ -73,35 +85,45 @@ def folder_of(name: str | Path) -> Path:
 
 def discard_if_empty(folder: Path) -> None:
     """Delete the folder of a run that ended before anything of it was saved."""
-    if not any((folder / name).exists() for name in (BEST, LAST, PREVIOUS)):
+    # Unlike Path.exists, it never raises.
+    if any(os.path.exists(folder / name) for name in (BEST, LAST, PREVIOUS)):
+        return
+    # Whatever else somebody put there stays.
+    with contextlib.suppress(OSError):
         remove_leftovers(folder)
         (folder / "lock").unlink(missing_ok=True)
-        # Whatever else somebody put there stays.
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        folder.rmdir()
 
 
 def save_last(folder: Path, checkpoint: Checkpoint) -> None:
     """Write `last`; the one before becomes `previous`. At every moment one of them is whole."""
     last, previous = folder / LAST, folder / PREVIOUS
-    if last.exists():
-        spare = folder / f"{PREVIOUS}.tmp-{os.getpid()}"
+    if os.path.exists(last):
         # A file system without links keeps no previous.
         with contextlib.suppress(OSError):
-            spare.unlink(missing_ok=True)
-            # Resolved, as a link to a link would lead to the new `last`.
-            os.link(last.resolve(), spare)
-            os.replace(spare, previous)
-            # It is still there where both were one file already.
-            spare.unlink(missing_ok=True)
+            _keep(last, previous)
     checkpoint.save(last)
+
+
+def _keep(last: Path, previous: Path) -> None:
+    """Let `previous` be the same file as `last`."""
+    spare = previous.with_name(f"{PREVIOUS}.tmp-{os.getpid()}")
+    spare.unlink(missing_ok=True)
+    try:
+        # Resolved, as a link to a link would lead to the new `last`.
+        os.link(last.resolve(), spare)
+        os.replace(spare, previous)
+    finally:
+        # It is still there where both were one file already.
+        spare.unlink(missing_ok=True)
 
 
 def load_last(folder: Path) -> tuple[Checkpoint, ResumeState, str | None]:
     """Return what to resume from, and a sentence if that had to be `previous`.
 
-    A damaged `last` is replaced by `previous`, so call it with the folder locked. Raises
-    CheckpointError when the folder holds nothing to resume from.
+    `previous` then takes the place of a `last` that cannot be read, which is kept as `unread`: a
+    newer textgen may read it, or a disk that failed for a moment. So call it with the folder
+    locked. Raises CheckpointError when the folder holds nothing to resume from.
     """
     last, previous = folder / LAST, folder / PREVIOUS
     if not last.exists() and not previous.exists():
@@ -113,8 +135,10 @@ def load_last(folder: Path) -> tuple[Checkpoint, ResumeState, str | None]:
         if not previous.exists():
             raise
         resumable = _load_resumable(previous)
-        # Otherwise the next save would put the damaged one there.
+        # Otherwise the next save would make that one `previous`.
         with contextlib.suppress(OSError):
+            if os.path.lexists(last):
+                os.replace(last, folder / UNREAD)
             os.replace(previous, last)
         return *resumable, f"{error}; resuming from {PREVIOUS}"
 
@@ -169,7 +193,9 @@ def newest_checkpoint(folder: Path = CHECKPOINTS) -> Path:
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed process left; call it with the folder locked."""
     for leftover in folder.glob("*.tmp-*"):
-        leftover.unlink(missing_ok=True)
+        # A folder is nobody's temporary file.
+        with contextlib.suppress(OSError):
+            leftover.unlink()
 
 
 def text_paths(checkpoint: Path, part: str = "train") -> list[str] | None:

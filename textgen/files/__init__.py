@@ -6,6 +6,7 @@ chunks -> atomic -> file; arrays and settings -> tensorfile -> file
 from textgen.files.assets import shipped as shipped
 from textgen.files.atomic import check_name as check_name
 from textgen.files.atomic import locked as locked
+from textgen.files.atomic import sync_folder as sync_folder
 from textgen.files.atomic import write_atomically as write_atomically
 from textgen.files.atomic import write_error as write_error
 from textgen.files.atomic import write_output as write_output
@@ -26,6 +27,7 @@ __all__ = [
     "locked",
     "read_tensors",
     "shipped",
+    "sync_folder",
     "write_atomically",
     "write_error",
     "write_output",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,7 +131,8 @@ class RunLog:
         path = self.folder / runs.METRICS
         if not path.exists():
             return
-        lines = path.read_text("utf-8").splitlines(keepends=True)
+        # A power cut may have left anything in the last line.
+        lines = path.read_text("utf-8", errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if _step_of(line) <= step]
         if kept != lines:
             write_atomically(path, [line.encode() for line in kept])
@@ -150,6 +152,9 @@ class RunLog:
         try:
             with (self.folder / name).open("a", encoding="utf-8", newline="") as file:
                 file.write(text)
+                file.flush()
+                # Before the checkpoint is, so that the log never lacks what a run resumes after.
+                os.fsync(file.fileno())
         except OSError as error:
             raise write_error(self.folder / name, error) from error
 
@@ -158,7 +163,7 @@ def _step_of(line: str) -> float:
     """Return the step of a line of metrics.jsonl; infinity for a torn or foreign line."""
     try:
         return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
 
 

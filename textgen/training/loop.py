@@ -10,10 +10,11 @@ then on everything depends on the step alone. So a stopped run is resumed exactl
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
@@ -22,7 +23,7 @@ import torch
 
 from textgen.checkpoint import Checkpoint, Plan, ResumeState, runs, stepper_of
 from textgen.config import SampleConfig, TrainConfig, TrainOptions
-from textgen.errors import Interrupted, counted
+from textgen.errors import Interrupted, MachineError, counted
 from textgen.files import locked
 from textgen.nn import TorchStepper, cpu_settings, memory_checked
 from textgen.sampling import write_texts
@@ -100,7 +101,7 @@ def train(
     started = time.monotonic() if started is None else started
     config = TrainConfig.of(config, **options)
     paths = [text] if isinstance(text, str | Path) else text
-    with memory_checked():
+    with memory_checked(), _disk_checked():
         if resume is not None:
             folder = runs.existing_folder(resume)
             with locked(folder):
@@ -113,6 +114,20 @@ def train(
                 return Run(setup, folder, quiet, stop, started).finish()
         finally:
             runs.discard_if_empty(folder)
+
+
+@contextlib.contextmanager
+def _disk_checked() -> Iterator[None]:
+    """Raise MachineError inside a `with` for what the disk refuses where nobody expects it."""
+    try:
+        yield
+    # Of standard output: its reader has left.
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        fix = "check it; a run that saved something can be resumed"
+        raise MachineError(str(error.filename or "disk"), reason, fix) from error
 
 
 class Validated(NamedTuple):
