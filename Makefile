@@ -2,6 +2,7 @@
 # make test   format check, lint, types and the test suite
 # make base   the model that English runs start from, in hours; WIKIPEDIA=FILE reads that too
 # make docs   write the generated pages of docs/ anew
+# make reliability   kill, cut off, fill and damage everything, in about a quarter of an hour
 # make corpora-check CORPORA=folder   train on each text of a folder for a minute, and sample
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ CORPORA ?= corpora
 
 WIKIPEDIA ?=
 
-.PHONY: demo test base docs corpora-check clean
+.PHONY: demo test base docs reliability corpora-check clean
 
 demo: .venv/installed
 	$(BIN)/textgen corpus build shakespeare
@@ -32,6 +33,9 @@ docs: .venv/installed-dev
 	$(BIN)/python docs/make_sampling.py
 	$(BIN)/python docs/make_api.py
 	$(BIN)/python benchmarks/report.py
+
+reliability: .venv/installed-dev
+	$(BIN)/python benchmarks/reliability.py
 
 corpora-check: .venv/installed-dev
 	$(BIN)/python benchmarks/corpora.py $(CORPORA)

@@ -1,4 +1,7 @@
-"""Writes docs/benchmarks.md from benchmarks/results/*.json: python benchmarks/report.py."""
+"""Writes docs/benchmarks.md from benchmarks/results/*.json: python benchmarks/report.py.
+
+And the table of docs/reliability.md, whose other parts are written by hand.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-TARGET = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+DOCS = Path(__file__).parent.parent / "docs"
+TARGET, RELIABILITY_PAGE = DOCS / "benchmarks.md", DOCS / "reliability.md"
+BEGIN = "<!-- The table is made by benchmarks/reliability.py. -->"
+END = "<!-- End of the table. -->"
 
 HEAD = """# Benchmarks
 
@@ -129,6 +135,11 @@ SERVING = {
     "median": "seconds to the first character, median|.3f",
     "slow": "of 95 in 100 at most|.3f",
 }
+RELIABILITY = {
+    "what": "what was done",
+    "tried": "times|,",
+    "clean": "as promised|,",
+}
 
 
 def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
@@ -215,10 +226,29 @@ def section(title: str, path: Path, columns: dict[str, str], note: str) -> str:
     if not path.exists():
         return ""
     data = json.loads(path.read_text())
-    where = "{date}, commit {commit}, {cpu}, {cores} cores, Python {python}, torch {torch}"
-    made = f"`{data['command']}`: " + where.format(**data["facts"])
+    made = origin(data)
     return f"\n## {title}\n\n{made}.\n\n{note.format(**data)}{table(data['rows'], columns)}\n"
+
+
+def origin(data: dict[str, Any]) -> str:
+    """Return how, when and where something was measured."""
+    where = "{date}, commit {commit}, {cpu}, {cores} cores, Python {python}, torch {torch}"
+    return f"`{data['command']}`: " + where.format(**data["facts"])
+
+
+def reliability_page() -> str:
+    """Return docs/reliability.md as it is, with the table made anew between its two comments."""
+    page, path = RELIABILITY_PAGE.read_text("utf-8"), RESULTS / "reliability.json"
+    if not path.exists():
+        return page
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    data = json.loads(path.read_text())
+    minutes = f"{data['seconds'] / 60:.0f} minutes"
+    parts = [before + BEGIN, "", f"{origin(data)}, {minutes}.", ""]
+    return "\n".join([*parts, table(data["rows"], RELIABILITY), "", END + after])
 
 
 if __name__ == "__main__":
     TARGET.write_text("".join(sections()), encoding="utf-8")
+    RELIABILITY_PAGE.write_text(reliability_page(), encoding="utf-8")

@@ -64,6 +64,14 @@ def test_a_wanted_folder_is_made_with_its_parents(tmp_path):
     assert runs.new_folder(tmp_path / "corpus.txt", "a/b/c").is_dir()
 
 
+def test_the_disk_is_waited_for_when_folders_are_made(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(runs, "sync_folder", synced.append)
+    (tmp_path / "a").mkdir()
+    runs.new_folder(tmp_path / "corpus.txt", str(tmp_path / "a" / "b" / "c"))
+    assert synced == [tmp_path / "a" / "b", tmp_path / "a"]
+
+
 @pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
 def test_a_wanted_folder_that_exists_is_never_reused(tmp_path, kind):
     wanted = tmp_path / "run"
@@ -137,6 +145,44 @@ def test_going_on_falls_back_to_the_state_before_and_says_so(tmp_path, damage):
     assert step_of(found) == 1
     assert str(last) in sentence
     assert "previous.safetensors" in sentence
+
+
+@pytest.mark.parametrize("damage", ["truncated", "link", "folder"])
+def test_a_last_state_that_cannot_be_read_is_kept_beside_the_one_resumed_from(tmp_path, damage):
+    runs.save_last(tmp_path, state(1))
+    runs.save_last(tmp_path, state(2))
+    last, unread = tmp_path / "last.safetensors", tmp_path / "unread.safetensors"
+    data = last.read_bytes()[:-1]
+    last.unlink()
+    if damage == "folder":
+        last.mkdir()
+        (last / "file").write_bytes(data)
+    elif damage == "link":
+        (tmp_path / "elsewhere").write_bytes(data)
+        last.symlink_to("elsewhere")
+    else:
+        last.write_bytes(data)
+    assert step_of(runs.load_last(tmp_path)[0]) == 1
+    assert (unread / "file" if damage == "folder" else unread).read_bytes() == data
+    runs.save_last(tmp_path, state(3))
+    found, _, sentence = runs.load_last(tmp_path)
+    assert (step_of(found), sentence) == (3, None)
+
+
+def test_a_disk_that_cannot_be_read_for_a_moment_loses_no_state(tmp_path, monkeypatch):
+    for step in (1, 2):
+        runs.save_last(tmp_path, state(step))
+    real = Checkpoint.load
+
+    def failing(path):
+        if path.name == "last.safetensors":
+            raise CheckpointError(str(path), "cannot be read: input/output error", "check the file")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "load", failing)
+        assert step_of(runs.load_last(tmp_path)[0]) == 1
+    assert step_of(Checkpoint.load(tmp_path / "unread.safetensors")) == 2
 
 
 def test_when_both_states_are_damaged_that_is_the_error(tmp_path):
@@ -241,6 +287,28 @@ def test_a_run_killed_at_any_moment_of_a_save_can_go_on(tmp_path, monkeypatch):
             break
         moments += 1
     assert moments >= 4  # link, rename, sync, rename at least
+
+
+def test_what_is_kept_half_leaves_no_litter(tmp_path, monkeypatch):
+    """The link was made, and could not be moved."""
+    runs.save_last(tmp_path, state(1))
+    real, left = os.replace, iter([OSError(errno.EIO, os.strerror(errno.EIO))])
+
+    def replace(source, target):
+        for error in left:
+            raise error
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    runs.save_last(tmp_path, state(2))
+    assert names(tmp_path) == ["last.safetensors"]
+
+
+def test_a_folder_that_is_called_like_a_leftover_stays(tmp_path):
+    (tmp_path / "old.tmp-1").mkdir()
+    (tmp_path / "last.safetensors.tmp-123").write_bytes(b"half")
+    runs.remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["old.tmp-1"]
 
 
 def test_leftovers_of_a_killed_process_are_deleted_and_nothing_else(tmp_path):

@@ -3,9 +3,10 @@
 import contextlib
 import itertools
 import json
-import tempfile
 from pathlib import Path
 from unittest import mock
+
+from reliability.tiny import OPTIONS, differences, outcome, scratch, short_validations, write_text
 
 import textgen
 from textgen.checkpoint import runs
@@ -14,13 +15,19 @@ from textgen.config.train import TrainConfig
 from textgen.training.setup import start_setup
 from textgen.training.trainer import Trainer
 
-from reliability.tiny import OPTIONS, differences, outcome, short_validations, write_text
-
 CELLS, DROPOUTS, LAYERS, KINDS = ("rnn", "lstm", "gru"), (0, 0.3), (1, 2), ("text", "records")
-# The rate is far too high, so that some validations gain nothing.
-STEPS, VALIDATIONS, RATE, PATIENCE = 48, 8, 0.6, 4
+STEPS, VALIDATIONS, RATE, PATIENCE = 48, 8, 0.2, 4
 # What a checkpoint must not lack; without it nothing would end as it should.
 NEEDED = ("exp_avg.", "exp_avg_sq.", "state.")
+
+
+def write_turning_text(folder, kind):
+    """Write a text that runs backwards at its end, so that some validations gain nothing."""
+    path = write_text(folder, records=kind == "records")
+    lines = path.read_text().splitlines()
+    backwards = [line[::-1] for line in lines[-len(lines) // 6 :]]
+    path.write_text("\n".join([*lines, *backwards, ""]))
+    return path
 
 
 def options_of(cell, dropout, layers, kind):
@@ -86,7 +93,7 @@ def stopped_and_resumed(text, folder, step, options):
 
 def combination(folder, cell, dropout, layers, kind, report, points=None):
     """Try one combination of settings at every point; return a row."""
-    text = write_text(folder, records=kind == "records")
+    text = write_turning_text(folder, kind)
     options = options_of(cell, dropout, layers, kind)
     textgen.train(text, out=str(folder / "whole"), **options)
     expected = outcome(folder / "whole")
@@ -105,7 +112,7 @@ def combination(folder, cell, dropout, layers, kind, report, points=None):
 def controls(folder, cells, report):
     """Resume without one of the things that a checkpoint holds: the comparison must notice."""
     row = {"tried": 0, "clean": 0}
-    text = write_text(folder)
+    text = write_turning_text(folder, "text")
     for cell in cells:
         options = options_of(cell, 0.3, 1, "text")
         textgen.train(text, out=str(folder / f"{cell}-whole"), **options)
@@ -127,7 +134,7 @@ def run(cells=CELLS, dropouts=DROPOUTS, layers=LAYERS, kinds=KINDS, points=None,
     checkpoints that lack something, which must be noticed. points: of the six, from which to which.
     """
     total = {"tried": 0, "clean": 0}
-    with tempfile.TemporaryDirectory() as folder, short_validations(VALIDATIONS):
+    with scratch() as folder, short_validations(VALIDATIONS):
         for number, settings in enumerate(itertools.product(cells, dropouts, layers, kinds)):
             place = Path(folder, str(number))
             place.mkdir()

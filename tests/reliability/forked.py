@@ -15,8 +15,9 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from reliability.tiny import OPTIONS, scratch, short_validations, write_text
 
 HERE = Path(__file__).parent
 # Products on one thread: others would be lost in a fork.
@@ -44,15 +45,26 @@ class Task:
         return self.forks.ask({"ended": self.pid})
 
     @property
+    def stdout(self):
+        return (self.folder / "stdout").read_text("utf-8")
+
+    @property
     def stderr(self):
         return (self.folder / "stderr").read_text("utf-8")
 
 
 class Forks:
-    """The process that forks; a context manager."""
+    """The process that forks; a context manager, which may be entered again inside itself."""
+
+    def __init__(self):
+        self.depth = 0
 
     def __enter__(self):
-        self.folder = tempfile.TemporaryDirectory()
+        if self.depth:
+            self.depth += 1
+            return self
+        self.depth = 1
+        self.folder = scratch()
         self.server = subprocess.Popen(
             [sys.executable, "-P", __file__],
             stdin=subprocess.PIPE,
@@ -65,6 +77,9 @@ class Forks:
         return self
 
     def __exit__(self, *_):
+        self.depth -= 1
+        if self.depth:
+            return
         self.server.communicate()
         self.folder.cleanup()
 
@@ -96,12 +111,10 @@ def search_path():
 
 def serve():
     """Answer requests on standard input, one line each."""
-    from reliability.tiny import OPTIONS, short_validations, write_text
-
     from textgen.training import train
 
     ended = {}
-    with short_validations(), tempfile.TemporaryDirectory() as folder:
+    with short_validations(), scratch() as folder:
         # The first run imports modules that torch leaves until then.
         train(write_text(Path(folder)), out=str(Path(folder, "run")), steps=2, **OPTIONS)
         answer("ready")

@@ -9,14 +9,9 @@ nothing happened to.
 import re
 import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
-
-import textgen
-from textgen.checkpoint import runs
-from textgen.checkpoint.checkpoint import Checkpoint
 
 from reliability.forked import Forks
 from reliability.tiny import (
@@ -25,9 +20,14 @@ from reliability.tiny import (
     differences,
     outcome,
     saved_step,
+    scratch,
     short_validations,
     write_text,
 )
+
+import textgen
+from textgen.checkpoint import runs
+from textgen.checkpoint.checkpoint import Checkpoint
 
 STEPS, STOPPED_AT = 8, 3
 FAULTS = {"SIGKILL": "signal=KILL", "EIO": "error=EIO", "ENOSPC": "error=ENOSPC"}
@@ -160,15 +160,18 @@ def lost(scene, run, point, fault):
     return ", ".join(differences(outcome(run), scene.expected))
 
 
-def run(every=1, kinds=("resumed", "new"), faults=tuple(FAULTS), report=print):
+def run(every=1, kinds=("resumed", "new"), faults=tuple(FAULTS), report=print, forks=None):
     """Try the faults at every system call, or every n-th, of a run that begins and one resumed.
 
     Returns how many of each fault were tried and how many left everything as it should be; report
-    is told of the others.
+    is told of the others. Nothing where processes cannot be traced.
     """
+    if reason := missing():
+        report(f"skipped: {reason}")
+        return {}
     names = {fault: f"{fault} at a system call of a run" for fault in faults}
     rows = {name: {"tried": 0, "clean": 0} for name in names.values()}
-    with tempfile.TemporaryDirectory() as folder, Forks() as forks, short_validations():
+    with scratch() as folder, forks or Forks() as forks, short_validations():
         # As strace shows it.
         scene = Scene(Path(folder).resolve(), forks)
         for kind in kinds:

@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -43,6 +46,12 @@ def write_text(folder, records=False):
 def as_words(options):
     """Options as the words of a command line."""
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+
+def scratch():
+    """A temporary folder in memory where there is one: thousands of waits for a disk take long."""
+    memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
 @contextlib.contextmanager

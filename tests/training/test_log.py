@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import sys
 from dataclasses import replace
 
@@ -212,6 +213,26 @@ def test_a_line_cut_off_by_a_crash_is_forgotten(log):
     log.forget_after(10**9)
     log.validation(record(300), "x")
     assert [json.loads(line)["step"] for line in written(log).splitlines()] == [100, 300]
+
+
+@pytest.mark.parametrize(
+    "rest", [b"\0" * 30, b"\xff\xfe\n", b'{"step": 1' + b"0" * 400 + b"}\n", b"[" * 10**5 + b"\n"]
+)
+def test_what_a_power_cut_leaves_at_the_end_is_forgotten(log, rest):
+    log.validation(record(100), "x")
+    with (log.folder / "metrics.jsonl").open("ab") as file:
+        file.write(rest)
+    log.forget_after(10**9)
+    assert [json.loads(line)["step"] for line in written(log).splitlines()] == [100]
+
+
+def test_a_line_is_on_the_disk_before_anything_is_saved(log, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    log.validation(record(100), "x")
+    assert synced == [
+        (log.folder / name).stat().st_ino for name in ("metrics.jsonl", "samples.txt")
+    ]
 
 
 def test_nothing_to_forget_changes_no_file(log):

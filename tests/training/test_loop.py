@@ -1,6 +1,7 @@
 """Whole runs: what they leave behind, and that stopping and going on changes nothing."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -127,6 +128,27 @@ def test_metrics_of_an_interrupted_run_read_like_those_of_a_whole_one(corpus, tm
 
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
     assert [line["step"] for line in lines(tmp_path / "whole")] == [4, 8, 12, 16]
+
+
+@pytest.mark.parametrize("call", ["scandir", "stat"])
+def test_a_disk_that_fails_anywhere_is_an_error_of_one_line(corpus, tmp_path, monkeypatch, call):
+    folder = tmp_path / "run"
+    with pytest.raises(textgen.Interrupted):
+        textgen.train(corpus, out=str(folder), stop=stop_after(5), steps=8, **TINY)
+    before = weights(folder)
+    real = getattr(os, call)
+
+    def failing(path, *arguments, **options):
+        if str(path).startswith(str(folder)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        with pytest.raises(textgen.TextgenError, match=r"input/output error|no such run") as caught:
+            textgen.train(resume=folder)
+    assert caught.value.exit_code in (4, 5)
+    assert same(before, weights(folder))
 
 
 def test_metrics_have_the_documented_fields(corpus, tmp_path):
