@@ -1,9 +1,9 @@
 """What a power cut leaves of a run, on a file system that may do whatever POSIX allows.
 
 A run is recorded: what its files hold, which names its folders have, and when it waits for the
-disk. From the record follow the states that a disk may be in after a power cut at any moment. Bytes
-that were not synced may be there, missing, cut short, or zeros; a name that was made, moved or removed
-in a folder that was not synced since may be there or not, whatever became of the others.
+disk. From the record follow the states that a disk may be in after a power cut at any moment.
+Bytes that were not synced may be there, missing, cut short, or zeros; a name that was made, moved
+or removed in a folder that was not synced since may be there or not, whatever became of others.
 
 In each of these states nothing may be lost: a file that was saved is there as it was, or whole and
 newer, and the run can be resumed from it and ends as if nothing had happened.
