@@ -35,7 +35,7 @@ docs: .venv/installed-dev
 	$(BIN)/python benchmarks/report.py
 
 reliability: .venv/installed-dev
-	$(BIN)/python benchmarks/reliability.py
+	$(BIN)/python benchmarks/scoreboard.py
 
 corpora-check: .venv/installed-dev
 	$(BIN)/python benchmarks/corpora.py $(CORPORA)

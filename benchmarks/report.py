@@ -13,7 +13,7 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"
 TARGET, RELIABILITY_PAGE = DOCS / "benchmarks.md", DOCS / "reliability.md"
-BEGIN = "<!-- The table is made by benchmarks/reliability.py. -->"
+BEGIN = "<!-- The table is made by benchmarks/scoreboard.py. -->"
 END = "<!-- End of the table. -->"
 
 HEAD = """# Benchmarks

@@ -1,4 +1,4 @@
-"""Whether anything is lost when much goes wrong: python benchmarks/reliability.py [PART...].
+"""Whether anything is lost when much goes wrong: python benchmarks/scoreboard.py [PART...].
 
 Kills runs at every system call and at random moments, breaks and fills their disk, cuts the power
 of a simulated one, stops runs everywhere and compares what they end in bit for bit, reads damaged
