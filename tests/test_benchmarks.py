@@ -1,6 +1,7 @@
 """What compressors are charged in the benchmarks, and what counts as copied."""
 
 import importlib
+import json
 import math
 import shutil
 from pathlib import Path
@@ -152,3 +153,22 @@ def test_share_inside_is_that_of_a_naive_loop(train, text, least):
             inside.update(range(begin, begin + least))
     found = copying.share_inside(copying.match_lengths(train, [text]), least)
     assert found == len(inside) / len(text)
+
+
+def test_the_scoreboard_stands_between_its_comments_however_often_it_is_made(monkeypatch, tmp_path):
+    report = importlib.import_module("report")
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(report, "RELIABILITY_PAGE", page)
+    # Without results it stays as it is.
+    assert report.reliability_page() == page.read_text()
+    names = ("date", "commit", "cpu", "cores", "python", "torch")
+    rows = [{"what": "a kill", "tried": 1234, "clean": 1233}]
+    data = {"command": "x", "facts": dict.fromkeys(names, "y"), "seconds": 300, "rows": rows}
+    (tmp_path / "reliability.json").write_text(json.dumps(data))
+    made = report.reliability_page()
+    assert made.startswith("before\n") and made.endswith("\nafter\n") and "old" not in made
+    assert "| a kill | 1,234 | 1,233 |" in made and "5 minutes" in made
+    page.write_text(made)
+    assert report.reliability_page() == made
