@@ -8,6 +8,7 @@ It imports numpy and torch only inside the commands that need them.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -30,7 +31,7 @@ from textgen.cli import (
     train,
 )
 from textgen.cli.parser import Parser
-from textgen.cli.terminal import drop_stdout, stdout_error
+from textgen.cli.terminal import drop_stdout, flush_stdout, open_streams, say
 from textgen.config import did_you_mean
 from textgen.errors import Interrupted, MachineError, TextgenError, UsageError
 from textgen.version import __version__
@@ -66,31 +67,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; print an error as one line on stderr."""
     started = time.monotonic()
     words = sys.argv[1:] if argv is None else list(argv)
-    for stream in (sys.stdout, sys.stderr):
-        # The same bytes whatever the locale says.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
+    open_streams()
     try:
-        return run_command(words, started)
+        code = run_command(words, started)
+        flush_stdout()
+        return code
     except Interrupted as stopped:
-        print(f"textgen: {stopped}", file=sys.stderr)
-        return stopped.exit_code
-    except TextgenError as error:
-        print(f"textgen: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except MemoryError:
-        lack = MachineError("memory", "there is not enough for this", "ask for less at a time")
-        print(f"textgen: error: {lack}", file=sys.stderr)
-        return lack.exit_code
+        say(str(stopped))
+        code = stopped.exit_code
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        code = 128 + signal.SIGINT
     except BrokenPipeError:
-        drop_stdout()
-        return READER_GONE
+        code = READER_GONE
+    except (TextgenError, MemoryError, OSError, ImportError) as error:
+        named = error if isinstance(error, TextgenError) else error_of_machine(error)
+        say(f"error: {named}")
+        code = named.exit_code
+    drop_stdout()
+    return code
+
+
+def error_of_machine(error: MemoryError | OSError | ImportError) -> MachineError:
+    """Return what the surroundings lack, where nobody named it before."""
+    if isinstance(error, MemoryError):
+        return MachineError("memory", "there is not enough for this", "ask for less at a time")
+    if isinstance(error, OSError):
+        reason = (error.strerror or str(error)).lower()
+        return MachineError(str(error.filename or "system"), reason, "check the disk and the path")
+    name = error.name or "a library"
+    if name.split(".")[0] == "textgen":
+        # Not the surroundings: a mistake in textgen.
+        raise error
+    return MachineError(name, f"cannot be imported: {error}", f"install it: pip install {name}")
 
 
 def run_command(words: Sequence[str], started: float) -> int:
-    """Parse the words and run their command; raise TextgenError for what goes wrong."""
+    """Parse the words and run their command; raise what goes wrong."""
     check_command(words)
     parser = make_parser()
     try:
@@ -102,13 +114,19 @@ def run_command(words: Sequence[str], started: float) -> int:
         parser.print_help()
         return 0
     arguments.started = started
+    check_current_folder()
     command, _ = COMMANDS[arguments.command]
     command.run(arguments)
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        raise stdout_error(error) from error
     return 0
+
+
+def check_current_folder() -> None:
+    """Raise MachineError where the current folder is gone: torch ends a process that is in none."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        problem = f"cannot be used: {(error.strerror or str(error)).lower()}"
+        raise MachineError("the current folder", problem, "change to another one") from None
 
 
 def make_parser() -> Parser:

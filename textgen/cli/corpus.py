@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 
 from textgen.cli.parser import Parser, add_fields, given
+from textgen.cli.terminal import show_json, show_lines
 from textgen.config import TrainConfig
 from textgen.errors import visible
 
@@ -48,14 +48,14 @@ def list_corpora() -> None:
     from textgen.data import registry
 
     for entry in registry.registered_corpora().values():
-        print(f"{entry.name:<18} {entry.description}")
+        show_lines(f"{entry.name:<18} {entry.description}")
 
 
 def build_corpus(name: str, out: str | None) -> None:
     """Build a text and print where it is."""
     from textgen.data import registry
 
-    print(registry.build(name, out))
+    show_lines(visible(str(registry.build(name, out))))
 
 
 def report_corpus(files: list[str], config: TrainConfig, as_json: bool) -> None:
@@ -66,10 +66,10 @@ def report_corpus(files: list[str], config: TrainConfig, as_json: bool) -> None:
     text = read(files, 1, TextFormat.of(config), config.glob, quiet=False)
     report = report_on_corpus(text, config.split)
     if as_json:
-        print(json.dumps(report.to_json(), ensure_ascii=False))
+        show_json(report.to_json())
         return
     for label, value in report.lines():
-        print(f"{label + ':' if label else '':<22} {visible(value)}")
+        show_lines(f"{label + ':' if label else '':<22} {visible(value)}")
 
 
 def list_cache(clear: bool) -> None:
@@ -78,8 +78,8 @@ def list_cache(clear: bool) -> None:
 
     folder = visible(str(cache.folder()))
     if clear:
-        print(f"{cache.clear():,} bytes removed from {folder}")
+        show_lines(f"{cache.clear():,} bytes removed from {folder}")
         return
-    print(folder)
+    show_lines(folder)
     for description, size in cache.cached_texts():
-        print(f"{size:>15,} bytes  {description}")
+        show_lines(f"{size:>15,} bytes  {description}")

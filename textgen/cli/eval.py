@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 
 from textgen.cli.parser import DEVICE_HELP, ENCODING_HELP, Parser
+from textgen.cli.terminal import show_json, show_lines
 from textgen.config import DEVICES, check_choice
 
 
@@ -43,9 +43,9 @@ def run(arguments: Namespace) -> None:
     )
     figures = result.to_json()
     if arguments.json:
-        print(json.dumps(figures))
+        show_json(figures)
         return
     for name, value in figures.items():
         if isinstance(value, float):
             value = f"{value:.4f}" if value >= 0.01 else f"{value:g}"
-        print(f"{name:<30} {value}")
+        show_lines(f"{name:<30} {value}")

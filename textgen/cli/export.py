@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from textgen.cli.parser import Parser
+from textgen.cli.terminal import show_lines
 from textgen.config import check_choice
 from textgen.errors import visible
 
@@ -35,5 +36,4 @@ def run(arguments: Namespace) -> None:
         description, also = write_onnx(checkpoint, out), f" and {out.name}.json"
     else:
         description = write_hugging_face(checkpoint, out)
-    print(visible(f"{path} written to {out}{also}"))
-    print(description.summary())
+    show_lines(visible(f"{path} written to {out}{also}"), description.summary())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from textgen.cli.parser import Parser
+from textgen.cli.terminal import show_lines
 from textgen.errors import visible
 
 
@@ -23,4 +24,4 @@ def run(arguments: Namespace) -> None:
     is_text = path.suffix != ".safetensors"
     lines = corpus.read(path).report() if is_text else Checkpoint.load(path).report()
     for label, value in lines:
-        print(f"{label + ':':<12} {visible(value)}")
+        show_lines(f"{label + ':':<12} {visible(value)}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textgen.cli.parser import ENCODING_HELP, Parser
-from textgen.cli.terminal import show, title_of
+from textgen.cli.terminal import show_json, show_lines, title_of
 from textgen.errors import counted, visible
 
 if TYPE_CHECKING:
@@ -57,9 +56,9 @@ def run_gradients(arguments: Namespace) -> None:
     if picture:
         plots.plot_gradients(results, picture)
     if arguments.json:
-        print(json.dumps([result.to_json() for result in results]))
+        show_json([result.to_json() for result in results])
         return
-    print("\n".join(gradients.format_table(results)))
+    show_lines(*gradients.format_table(results))
 
 
 def add_units(actions: Any) -> None:
@@ -94,13 +93,16 @@ def run_units(arguments: Namespace) -> None:
         page = render_units(activity, title_of(arguments.file), model_name(path))
         write_output(Path(out), [page.encode()])
     if arguments.json:
-        print(json.dumps(activity.to_json(), ensure_ascii=False))
+        show_json(activity.to_json())
         return
-    print(f"{'model':<26} {visible(str(path))}")
-    print(f"{'text':<26} {visible(arguments.file)}, {counted(len(activity.text), 'character')}")
-    print(f"{'hidden units':<26} {len(activity.units):,}\n")
-    show(f"{line}\n" for line in lines_of_units(activity))
-    print(f"\n{'page':<26} {visible(str(out))}")
+    length = counted(len(activity.text), "character")
+    show_lines(
+        f"{'model':<26} {visible(str(path))}",
+        f"{'text':<26} {visible(arguments.file)}, {length}",
+        f"{'hidden units':<26} {len(activity.units):,}\n",
+        *lines_of_units(activity),
+        f"\n{'page':<26} {visible(str(out))}",
+    )
 
 
 def lines_of_units(activity: UnitActivity) -> Iterator[str]:

@@ -202,22 +202,28 @@ def converse(session: Session) -> None:
     # Whatever the locale says; bytes that are not UTF-8 become unknown characters.
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-    show(iter([session.text]), end_line=False)
+    show([session.text], end_line=False)
     if terminal:
         # Lets input() edit its line.
         import readline  # noqa: F401
 
-        print(HELP, end="", file=sys.stderr)
+        say(HELP.rstrip(), prefix="")
     while True:
         try:
             line = input("> ") if terminal else input()
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            show(session.reply(line), end_line=False)
+            show(answer(session, line), end_line=False)
         except Quit:
             return
         except KeyboardInterrupt:
-            print()
-        except TextgenError as error:
-            say(f"error: {error}")
+            show(["\n"])
+
+
+def answer(session: Session, line: str) -> Iterator[str]:
+    """Yield what a line gives; what is wrong with it is said, and ends nothing."""
+    try:
+        yield from session.reply(line)
+    except TextgenError as error:
+        say(f"error: {error}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from textgen.cli.parser import ENCODING_HELP, Parser
-from textgen.cli.terminal import show
+from textgen.cli.terminal import show, show_json
 from textgen.errors import counted, visible
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def run(arguments: Namespace) -> None:
     )
     novelty = measure_novelty(samples, known, held_out, arguments.records, arguments.top)
     if arguments.json:
-        print(json.dumps(novelty.to_json(), ensure_ascii=False))
+        show_json(novelty.to_json())
         return
     show(lines_of_novelty(novelty))
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from textgen.cli.terminal import show
 from textgen.config import (
     SCHEDULE,
     SampleConfig,
@@ -38,6 +39,11 @@ class Parser(argparse.ArgumentParser):
         if match := re.match(r"argument (\S+?)[:/ ].*?: (.*)", message):
             raise UsageError(match[1], match[2], f"see {self.prog} --help")
         raise UsageError(self.prog, message, f"see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print the help or the version, which argparse itself drops where it cannot be written."""
+        if message:
+            show([message])
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and name the nearest valid option when one is not known."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from textgen.cli.parser import Parser
-from textgen.cli.terminal import show
+from textgen.cli.terminal import show_json, show_lines
 from textgen.config import unescape
 from textgen.errors import visible
 
@@ -54,9 +53,9 @@ def run(arguments: Namespace) -> None:
         lines = lines_of_prediction(prediction, shutil.get_terminal_size().columns)
         found = prediction.to_json()
     if arguments.json:
-        print(json.dumps(found, ensure_ascii=False))
+        show_json(found)
         return
-    show(f"{line}\n" for line in lines)
+    show_lines(*lines)
 
 
 def lines_of_prediction(prediction: Prediction, columns: int) -> Iterator[str]:

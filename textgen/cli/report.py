@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from textgen.cli.parser import Parser
-from textgen.cli.terminal import say
+from textgen.cli.terminal import say, show_lines
 from textgen.errors import visible
 
 PAGE = "report.html"
@@ -35,4 +35,5 @@ def run(arguments: Namespace) -> None:
     report = report_on_run(run, arguments.text, lambda stage: say(f"{stage} ..."))
     write_output(out, [render_report(report).encode("utf-8", "surrogatepass")])
     best = report.figures[0]
-    print(f"{visible(arguments.out)}: {best.nats:.3f} nats, {best.bits:.3f} bits a character")
+    figures = f"{best.nats:.3f} nats, {best.bits:.3f} bits a character"
+    show_lines(f"{visible(arguments.out)}: {figures}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textgen.cli.parser import ENCODING_HELP, Parser
-from textgen.cli.terminal import show, title_of
+from textgen.cli.terminal import show, show_json, show_lines, title_of
 from textgen.config import check_choice
 from textgen.errors import UsageError, visible
 
@@ -71,15 +70,16 @@ def run(arguments: Namespace) -> None:
         page = render_surprise(surprise, checkpoint.tokenizer, title_of(file), model_name(path))
         write_output(Path(arguments.html), [page.encode("utf-8", "surrogatepass")])
     if arguments.json:
-        print(json.dumps(as_json(surprise, checkpoint), ensure_ascii=False))
+        show_json(as_json(surprise, checkpoint))
         return
     if arguments.terminal:
         colours = colours_of_terminal() if sys.stdout.isatty() else 0
         show(paint(surprise.by_character(), colours), is_clean=True)
         return
-    print(f"{'model':<16} {visible(str(path))}")
+    show_lines(f"{'model':<16} {visible(str(path))}")
     for name, value in surprise.to_json().items():
-        print(f"{name:<16} {value:.4f}" if isinstance(value, float) else f"{name:<16} {value:,}")
+        figure = f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+        show_lines(f"{name:<16} {figure}")
     if arguments.by == "line":
         show(lines_of_table(surprise))
     elif arguments.by == "char":

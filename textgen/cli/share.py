@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from textgen.cli.parser import Parser
-from textgen.cli.terminal import say
+from textgen.cli.terminal import say, show_lines
 from textgen.errors import visible
 
 # Characters that the cost of rounding is measured on.
@@ -40,13 +40,13 @@ def run(arguments: Namespace) -> None:
     page = share_page(checkpoint, arguments.title or model_name(path), arguments.int8)
     content = page.html.encode("utf-8", "surrogatepass")
     write_output(out, [content])
-    print(f"{visible(arguments.out)}: {len(content) / 1e6:.1f} MB")
+    show_lines(f"{visible(arguments.out)}: {len(content) / 1e6:.1f} MB")
     if checkpoint.ngrams is not None:
         say("its n-grams are the training text, sorted: who has the page can read that text back")
     if arguments.int8:
         text = TextModel(checkpoint).sample(length=MEASURED, temperature=1.0, seed=1)
         before, after = rounding_cost(page, checkpoint, text)
-        print(
+        show_lines(
             f"rounding costs {after - before:+.4f} nats a character "
             f"({before:.4f} before, of {len(text):,} characters that the model wrote)"
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 
 from textgen.cli.parser import Parser, add_fields, given
+from textgen.cli.terminal import drop_stdout, say
 from textgen.config import TrainConfig, unescape
 
 # HUP, INT and TERM, as far as the system has them.
@@ -45,6 +45,8 @@ def run(arguments: Namespace) -> None:
             started=arguments.started,
             **options,
         )
+    # What could not be printed was told, and stands in the files of the run.
+    drop_stdout()
 
 
 @contextlib.contextmanager
@@ -56,7 +58,7 @@ def catch_signals() -> Iterator[list[int]]:
         if received:
             os._exit(128 + number)
         received.append(number)
-        print("textgen: stopping after this step; once more to stop at once", file=sys.stderr)
+        say("stopping after this step; once more to stop at once")
 
     before = {number: signal.signal(number, handle) for number in STOPPING}
     try:

@@ -226,11 +226,9 @@ def _bias(tokenizer: Tokenizer, config: SampleConfig) -> np.ndarray:
     """Return what --bias adds to the score of each id (V,): of all characters of its text."""
     added = np.zeros(tokenizer.size)
     biases = parse_bias(config.bias)
-    if tokenizer.spelling is None:
-        for char, value in biases.items():
-            added[tokenizer.encode(char, "skip")] = value
-    elif biases:
-        _refuse_beyond_bytes(tokenizer, biases, "--bias")
+    if biases:
+        if tokenizer.spelling is not None:
+            _refuse_beyond_bytes(tokenizer, biases, "--bias")
         for index, symbol in enumerate(tokenizer.symbols()):
             text = symbol.decode("utf-8", "ignore")
             added[index] = sum(biases.get(char, 0.0) for char in text)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -66,10 +67,20 @@ class RunLog:
         self._val_nats: float | None = None
 
     def say(self, line: str = "") -> None:
-        """Print a line for people on stdout, above the progress line."""
-        if not self.quiet:
+        """Print a line for people on stdout, above the progress line.
+
+        Where that cannot be written it is said once, and the run goes on: its files hold it all.
+        """
+        if self.quiet:
+            return
+        try:
             tqdm.write(visible(line, keep="\n\t"), file=sys.stdout)
             sys.stdout.flush()
+        except OSError as error:
+            self.quiet = True
+            with contextlib.suppress(OSError):
+                problem = write_error("standard output", error).problem
+                print(f"textgen: standard output {problem}; the run goes on", file=sys.stderr)
 
     def report(self, lines: list[tuple[str, str]], notes: list[str]) -> None:
         """Print what is about to be done: labelled lines, then notes."""
