@@ -87,6 +87,17 @@ def test_a_wanted_folder_that_exists_is_never_reused(tmp_path, kind):
     assert f"--resume {wanted}" in caught.value.fix
 
 
+def test_what_a_killed_run_left_is_taken_over_and_nothing_else(tmp_path):
+    wanted = tmp_path / "run"
+    wanted.mkdir()
+    for name in ("lock", "last.safetensors.tmp-123"):
+        (wanted / name).touch()
+    assert runs.new_folder(tmp_path / "corpus.txt", str(wanted)) == wanted
+    (wanted / "metrics.jsonl").touch()
+    with pytest.raises(UsageError, match="already exists"):
+        runs.new_folder(tmp_path / "corpus.txt", str(wanted))
+
+
 @pytest.mark.parametrize("wanted", ["x" * 300, "file/below"])
 def test_a_folder_that_cannot_be_made_is_a_machine_error(tmp_path, wanted):
     (tmp_path / "file").write_bytes(b"")

@@ -9,7 +9,14 @@ from factories import usage_error
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.config.fields import check_choice, field_types, from_json, option_name, to_json
+from textgen.config.fields import (
+    check_choice,
+    check_needs,
+    field_types,
+    from_json,
+    option_name,
+    to_json,
+)
 from textgen.config.model import ModelConfig
 from textgen.config.sample import SampleConfig
 from textgen.config.train import TrainConfig
@@ -63,6 +70,30 @@ def test_a_number_is_refused_beyond_its_limits_and_taken_at_them(kind, field):
         if key in limits:
             error = usage_error(kind, **{field.name: limits[key]})
             assert error.fix == f"must be {key} {limits[key]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("dry_base", ["dry_multiplier"]),
+        ("dry_allowed_length", ["dry_multiplier"]),
+        ("mirostat_rate", ["mirostat"]),
+        ("length_penalty", ["beams"]),
+        ("novel_text", ["novel", "unseen"]),
+        ("look_back", ["no_repeat_ngram", "dry_multiplier", "novel", "presence_penalty"]),
+    ],
+)
+def test_an_option_without_what_it_needs_is_refused(name, needed):
+    error = usage_error(check_needs, SampleConfig, {name, "length"})
+    assert error.subject == option_name(name)
+    for other in needed:
+        assert option_name(other) in error.problem
+        check_needs(SampleConfig, {name, other})
+
+
+def test_what_an_option_needs_is_a_field():
+    for kind, field in FIELDS:
+        assert field_types(kind).keys() >= set(field.metadata.get("needs", ()))
 
 
 @pytest.mark.parametrize(("kind", "field"), NUMBERS, ids=NUMBER_IDS)

@@ -28,13 +28,16 @@ SHIPPED = ("demo", "base-en")
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
 UNREAD = "unread.safetensors"
 METRICS = "metrics.jsonl"
+# Temporary files of a process that was killed.
+LEFTOVERS = "*.tmp-*"
 
 
 def new_folder(text: Path, out: str | None) -> Path:
-    """Make and return the folder of a new run; never one that exists.
+    """Make and return the folder of a new run; never one that holds something.
 
-    By default it is checkpoints/NAME after the text, or the next free NAME-2, NAME-3, ...
-    Raises UsageError when the folder `out` exists, MachineError when it cannot be made.
+    By default it is checkpoints/NAME after the text, or the next free NAME-2, NAME-3, ... `out` may
+    hold what a run left that was killed before its first save: lock it before anything else.
+    Raises UsageError when `out` holds more, MachineError when it cannot be made.
     """
     folder = Path(out) if out else CHECKPOINTS / text.stem
     number = 1
@@ -43,6 +46,8 @@ def new_folder(text: Path, out: str | None) -> Path:
             _make_durably(folder)
             return folder
         except FileExistsError:
+            if out and _is_left_over(folder):
+                return folder
             if out:
                 fix = f"choose another --out, or resume it: textgen train --resume {out}"
                 raise UsageError("--out", f"{out} already exists", fix) from None
@@ -62,12 +67,34 @@ def _make_durably(folder: Path) -> None:
             sync_folder(path.parent)
 
 
+def _is_left_over(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but what a killed run may leave."""
+    try:
+        found = [path.name == "lock" or path.match(LEFTOVERS) for path in folder.iterdir()]
+    # A file, or a folder that cannot be read.
+    except OSError:
+        return False
+    return bool(found) and all(found)
+
+
 def existing_folder(name: str | Path) -> Path:
-    """Return the folder of a run to resume; raise CheckpointError when there is none."""
+    """Return the folder of a run; raise CheckpointError when there is none."""
     folder = Path(name)
     # Unlike Path.is_dir, it never raises.
     if not os.path.isdir(folder):
         raise CheckpointError(str(folder), "no such run", "name a folder below checkpoints")
+    return folder
+
+
+def resumable_folder(name: str | Path) -> Path:
+    """Return the folder of a run to resume; raise CheckpointError when none can be.
+
+    Nothing is written there.
+    """
+    folder = existing_folder(name)
+    if not (folder / LAST).exists() and not (folder / PREVIOUS).exists():
+        fix = "start again: textgen train"
+        raise CheckpointError(str(folder), "holds nothing to resume from", fix)
     return folder
 
 
@@ -125,10 +152,7 @@ def load_last(folder: Path) -> tuple[Checkpoint, ResumeState, str | None]:
     newer textgen may read it, or a disk that failed for a moment. So call it with the folder
     locked. Raises CheckpointError when the folder holds nothing to resume from.
     """
-    last, previous = folder / LAST, folder / PREVIOUS
-    if not last.exists() and not previous.exists():
-        fix = "start again: textgen train"
-        raise CheckpointError(str(folder), "holds nothing to resume from", fix)
+    last, previous = resumable_folder(folder) / LAST, folder / PREVIOUS
     try:
         return *_load_resumable(last), None
     except CheckpointError as error:
@@ -192,7 +216,7 @@ def newest_checkpoint(folder: Path = CHECKPOINTS) -> Path:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed process left; call it with the folder locked."""
-    for leftover in folder.glob("*.tmp-*"):
+    for leftover in folder.glob(LEFTOVERS):
         # A folder is nobody's temporary file.
         with contextlib.suppress(OSError):
             leftover.unlink()

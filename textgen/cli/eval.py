@@ -7,6 +7,7 @@ from argparse import Namespace
 from textgen.cli.parser import DEVICE_HELP, ENCODING_HELP, Parser
 from textgen.cli.terminal import show_json, show_lines
 from textgen.config import DEVICES, check_choice
+from textgen.errors import UsageError
 
 
 def add_arguments(parser: Parser) -> None:
@@ -21,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--adaptive", action="store_true", help=help)
     help = "also evaluate while the network learns from what it has read (takes a minute or two)"
     parser.add_argument("--dynamic", action="store_true", help=help)
-    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help=ENCODING_HELP)
+    parser.add_argument("--encoding", metavar="NAME", help=ENCODING_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)
 
@@ -31,6 +32,8 @@ def run(arguments: Namespace) -> None:
     from textgen.evaluation import evaluate
 
     check_choice("--device", arguments.device, DEVICES)
+    if arguments.encoding and arguments.file is None:
+        raise UsageError("--encoding", "is that of FILE, and none is named", "leave it out")
     result = evaluate(
         arguments.checkpoint,
         arguments.file,
@@ -38,7 +41,7 @@ def run(arguments: Namespace) -> None:
         arguments.protocol,
         arguments.device,
         arguments.dynamic,
-        arguments.encoding,
+        arguments.encoding or "utf-8",
         arguments.adaptive,
     )
     figures = result.to_json()

@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from textgen.cli.terminal import show
 from textgen.config import (
     SCHEDULE,
     SampleConfig,
+    conflict,
     did_you_mean,
     field_types,
     option_name,
@@ -98,6 +99,24 @@ def given(arguments: argparse.Namespace, config: type) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(config)]
     values = {name: getattr(arguments, name, None) for name in names}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def check_combinations(
+    arguments: argparse.Namespace, exclusive: Mapping[str, Sequence[str]]
+) -> None:
+    """Raise UsageError where an option is given with one that it excludes.
+
+    exclusive: the options that each excludes, of those that are no fields of a config.
+    """
+
+    def is_given(name: str) -> bool:
+        value = getattr(arguments, name)
+        return value is not None and value is not False
+
+    for name, others in exclusive.items():
+        for other in others:
+            if is_given(name) and is_given(other):
+                raise conflict(name, other)
 
 
 def sample_options(words: Sequence[str] | argparse.Namespace) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def add_arguments(parser: Parser) -> None:
     files.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
     files.add_argument("--out-dir", metavar="DIR", help="write each text to its own file")
     help = "plain text, or a line of JSON for each text (default: text)"
-    files.add_argument("--format", default="text", metavar="|".join(FORMATS), help=help)
+    files.add_argument("--format", metavar="|".join(FORMATS), help=help)
     help = "with jsonl: also the log-probability of each character"
     files.add_argument("--logprobs", action="store_true", help=help)
     files.add_argument("--device", default="cpu", metavar="|".join(DEVICES), help=DEVICE_HELP)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textgen.cli.parser import ENCODING_HELP, Parser
+from textgen.cli.parser import ENCODING_HELP, Parser, check_combinations
 from textgen.cli.terminal import show, show_json, show_lines, title_of
 from textgen.config import check_choice
 from textgen.errors import UsageError, visible
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from textgen.checkpoint import Checkpoint
 
 BY = ("line", "char")
+VIEWS = {"json": ("by", "terminal"), "terminal": ("by",)}
 # Bits of the strongest colour or mark.
 MOST_BITS = 8
 # From black to a red that white text can be read on; 256-colour terminals have six such reds.
@@ -56,6 +57,7 @@ def run(arguments: Namespace) -> None:
     )
     from textgen.files import write_output
 
+    check_combinations(arguments, VIEWS)
     if arguments.by:
         check_choice("--by", arguments.by, BY)
     if len(arguments.paths) > 2:

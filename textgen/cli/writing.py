@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from textgen.checkpoint import find_checkpoint, newest_checkpoint
-from textgen.cli.parser import FORMATS, sample_options
+from textgen.cli.parser import FORMATS, check_combinations, sample_options
 from textgen.cli.terminal import say, show
-from textgen.config import DEVICES, SampleConfig, check_choice, conflict, unescape
+from textgen.config import DEVICES, SampleConfig, check_choice, check_needs, unescape
 from textgen.data import Source, corpus
 from textgen.errors import TextError, UsageError, counted, visible
 from textgen.files import check_name, write_error, write_output
@@ -30,7 +30,9 @@ EXCLUSIVE = {
     "prime_file": ("prime",),
     "primes": ("prime", "prime_file"),
     "out_dir": ("out",),
-    "interactive": ("primes", "out", "out_dir", "logprobs"),
+    "interactive": ("primes", "out", "out_dir", "format", "logprobs"),
+    # They search and draw nothing.
+    "beams": ("seed",),
 }
 # Between several texts.
 TEXT_SEPARATOR = "\n" + "-" * 40 + "\n"
@@ -68,14 +70,14 @@ class Request:
     def parse(cls, arguments: Namespace) -> Request:
         """Return what arguments ask for; raise UsageError for what cannot be used."""
         check_choice("--device", arguments.device, DEVICES)
-        check_choice("--format", arguments.format, FORMATS)
-        if arguments.logprobs and arguments.format != "jsonl":
+        format = arguments.format or FORMATS[0]
+        check_choice("--format", format, FORMATS)
+        if arguments.logprobs and format != "jsonl":
             raise UsageError("--logprobs", "plain text has no place for them", "add --format jsonl")
-        config = SampleConfig(**sample_options(arguments))
-        for name, others in EXCLUSIVE.items():
-            for other in others:
-                if getattr(arguments, name) and getattr(arguments, other):
-                    raise conflict(name, other)
+        options = sample_options(arguments)
+        check_needs(SampleConfig, options)
+        config = SampleConfig(**options)
+        check_combinations(arguments, EXCLUSIVE)
         seed = choose_seed(config.seed)
         return cls(
             config=replace(config, seed=seed),
@@ -88,7 +90,7 @@ class Request:
             interactive=arguments.interactive,
             out=arguments.out,
             out_dir=arguments.out_dir,
-            as_json=arguments.format == "jsonl",
+            as_json=format == "jsonl",
             with_log_probs=arguments.logprobs,
         )
 

@@ -5,6 +5,7 @@ options -> notations, fields -> ModelConfig, TrainConfig, SampleConfig
 
 from textgen.config.fields import SCHEDULE as SCHEDULE
 from textgen.config.fields import check_choice as check_choice
+from textgen.config.fields import check_needs as check_needs
 from textgen.config.fields import conflict as conflict
 from textgen.config.fields import did_you_mean as did_you_mean
 from textgen.config.fields import field_types as field_types
@@ -40,6 +41,7 @@ __all__ = [
     "TrainConfig",
     "TrainOptions",
     "check_choice",
+    "check_needs",
     "conflict",
     "did_you_mean",
     "expand",

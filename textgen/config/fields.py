@@ -16,7 +16,7 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field
 from typing import Any, TypeVar
 
@@ -49,7 +49,8 @@ def option(default: Any, help: str, **extra: Any) -> Any:
     """Return a dataclass field that the command line turns into an option.
 
     extra: `choices`; `low` and `high`, an inclusive range; `above` and `below`, an exclusive one;
-    `metavar`; `group`, the heading that it stands under in --help.
+    `metavar`; `group`, the heading that it stands under in --help; `needs`, the fields of which one
+    must be given for this one to do anything.
     """
     return field(default=default, metadata={"help": help, **extra})
 
@@ -109,6 +110,19 @@ def check_fields(config: Any) -> None:
         for number in value if has_ends else (value,):
             _check_type(option_name(item.name), number, float if kind == SCHEDULE else kind)
             _check_range(option_name(item.name), number, item.metadata)
+
+
+def check_needs(kind: type, given: Collection[str]) -> None:
+    """Raise UsageError for a field of a config that is given without any of those that it needs.
+
+    A library may set it all the same; on a command line it would be overlooked in silence.
+    """
+    for item in dataclasses.fields(kind):
+        needed = item.metadata.get("needs", ())
+        if needed and item.name in given and not any(name in given for name in needed):
+            others = ", ".join(map(option_name, needed))
+            problem = f"does nothing without {'one of ' if len(needed) > 1 else ''}{others}"
+            raise UsageError(option_name(item.name), problem, "add that, or leave this out")
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

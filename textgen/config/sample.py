@@ -32,6 +32,12 @@ OUTPUT_OPTIONS = "input and output"
 # What cuts off the tail of a distribution, of which mirostat and beams have their own way.
 CUT_OFFS = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
+# What looks at the latest characters.
+LOOKING_BACK = (
+    *("repetition_penalty", "frequency_penalty", "presence_penalty"),
+    *("no_repeat_ngram", "dry_multiplier", "novel"),
+)
+
 
 class SampleOptions(TypedDict, total=False):
     """The fields of SampleConfig as keywords, all but the prime, which is an argument of its own.
@@ -154,10 +160,20 @@ class SampleConfig:
         0.0, "penalty for extending a repeated span", low=0, high=100, group=REPETITION_OPTIONS
     )
     dry_base: float = option(
-        1.75, "growth of that penalty per character", low=1, high=16, group=REPETITION_OPTIONS
+        1.75,
+        "growth of that penalty per character",
+        low=1,
+        high=16,
+        group=REPETITION_OPTIONS,
+        needs=("dry_multiplier",),
     )
     dry_allowed_length: int = option(
-        12, "no penalty for repeated spans shorter than N", low=1, high=64, group=REPETITION_OPTIONS
+        12,
+        "no penalty for repeated spans shorter than N",
+        low=1,
+        high=64,
+        group=REPETITION_OPTIONS,
+        needs=("dry_multiplier",),
     )
     look_back: int = option(
         1024,
@@ -165,6 +181,7 @@ class SampleConfig:
         low=1,
         high=1 << 20,
         group=REPETITION_OPTIONS,
+        needs=LOOKING_BACK,
     )
     novel: int | None = option(
         None,
@@ -178,6 +195,7 @@ class SampleConfig:
         "the training text, if it has moved",
         metavar="FILE",
         group=REPETITION_OPTIONS,
+        needs=("novel", "unseen"),
     )
 
     typical_p: float | None = option(
@@ -201,7 +219,7 @@ class SampleConfig:
         group=CUT_OPTIONS,
     )
     mirostat_rate: float = option(
-        0.1, "how fast mirostat adapts", above=0, high=1, group=CUT_OPTIONS
+        0.1, "how fast mirostat adapts", above=0, high=1, group=CUT_OPTIONS, needs=("mirostat",)
     )
 
     best_of: int = option(
@@ -220,6 +238,7 @@ class SampleConfig:
         low=-10,
         high=10,
         group=SEARCH_OPTIONS,
+        needs=("beams",),
     )
 
     unique: bool = option(False, "write no record twice", group=RECORD_OPTIONS)

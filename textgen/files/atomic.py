@@ -107,9 +107,12 @@ def write_atomically(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         MachineError: the disk is full or the folder cannot be written; the old file is then
             untouched and no temporary file is left.
     """
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    # A file name has room for so much of the other.
+    temporary = path.with_name(f"{path.name[:60]}.tmp-{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        # What a process of that number left, or a link that somebody put there to be followed.
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
             # A new file has the permissions that the umask leaves.
             with contextlib.suppress(FileNotFoundError):
                 temporary.chmod(path.stat().st_mode & 0o777)

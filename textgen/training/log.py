@@ -10,7 +10,9 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,14 @@ from typing import Any
 from tqdm import tqdm
 
 from textgen.checkpoint import runs
-from textgen.errors import counted, visible
+from textgen.errors import MachineError, counted, visible
 from textgen.files import write_atomically, write_error
 from textgen.training.events import EventLog
 
+SAMPLE_TEXTS = "samples.txt"
+# Where a line of metrics.jsonl begins, and the text of a validation in samples.txt.
+LINE_BEGINS = re.compile(rb"(?<=\n)")
+SAMPLE_BEGINS = re.compile(rb"^(?=--- step \d{1,18} ---\n)", re.MULTILINE)
 # Bits in a nat.
 BITS = 1 / math.log(2)
 
@@ -117,7 +123,7 @@ class RunLog:
         with n-grams, the network's own stands beside it.
         """
         self._append(runs.METRICS, json.dumps(record.to_json(), allow_nan=False) + "\n")
-        self._append("samples.txt", f"--- step {record.step} ---\n{sample}\n")
+        self._append(SAMPLE_TEXTS, f"--- step {record.step} ---\n{sample}\n")
         if self.events:
             self.events.write(record.step, record.to_json())
         self._val_nats = record.val_nats
@@ -138,15 +144,27 @@ class RunLog:
         self.say(f"next:        textgen sample {best} --prime ...")
 
     def forget_after(self, step: int) -> None:
-        """Drop what metrics.jsonl says of later steps, which are about to be done again."""
-        path = self.folder / runs.METRICS
-        if not path.exists():
-            return
-        # A power cut may have left anything in the last line.
-        lines = path.read_text("utf-8", errors="replace").splitlines(keepends=True)
-        kept = [line for line in lines if _step_of(line) <= step]
-        if kept != lines:
-            write_atomically(path, [line.encode() for line in kept])
+        """Drop what the files say of later steps, which are about to be done again.
+
+        Raises MachineError where one of them is no file, or cannot be read and written.
+        """
+        self._keep(runs.METRICS, LINE_BEGINS, lambda line: _step_of(line) <= step)
+        self._keep(SAMPLE_TEXTS, SAMPLE_BEGINS, lambda text: _step_of_sample(text) <= step)
+
+    def _keep(self, name: str, begins: re.Pattern[bytes], is_kept: Callable[[bytes], bool]) -> None:
+        """Keep some of the parts of a file, of which each begins where the pattern matches."""
+        path = self.folder / name
+        try:
+            if not path.exists():
+                return
+            if not path.is_file():
+                raise MachineError(str(path), "is not a regular file", "move it away")
+            content = path.read_bytes()
+        except OSError as error:
+            raise write_error(path, error) from error
+        kept = b"".join(part for part in begins.split(content) if not part or is_kept(part))
+        if kept != content:
+            write_atomically(path, [kept])
 
     def close(self) -> None:
         """Take the progress line away, and close what is written as events."""
@@ -170,12 +188,18 @@ class RunLog:
             raise write_error(self.folder / name, error) from error
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float:
     """Return the step of a line of metrics.jsonl; infinity for a torn or foreign line."""
     try:
-        return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
+        return float(json.loads(line)["step"]) if line.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
+
+
+def _step_of_sample(text: bytes) -> int:
+    """Return the step of a part of samples.txt; 0 for what stands before the first heading."""
+    heading = SAMPLE_BEGINS.match(text)
+    return int(text.split(maxsplit=3)[2]) if heading else 0
 
 
 def _figures(nats: float) -> str:

@@ -103,17 +103,17 @@ def train(
     paths = [text] if isinstance(text, str | Path) else text
     with memory_checked(), _disk_checked():
         if resume is not None:
-            folder = runs.existing_folder(resume)
+            folder = runs.resumable_folder(resume)
             with locked(folder):
-                setup = resume_setup(folder, paths, config, quiet, verify)
+                setup = resume_setup(folder, paths, config, quiet, verify, given=options)
                 return Run(setup, folder, quiet, stop, started).finish()
         setup = start_setup(paths, config, quiet, verify)
         folder = runs.new_folder(setup.dataset.corpus.path, config.out)
-        try:
-            with locked(folder):
+        with locked(folder):
+            try:
                 return Run(setup, folder, quiet, stop, started).finish()
-        finally:
-            runs.discard_if_empty(folder)
+            finally:
+                runs.discard_if_empty(folder)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -350,13 +350,15 @@ def resume_setup(
     wanted: TrainConfig,
     quiet: bool = True,
     verify: bool = False,
+    given: Collection[str] = (),
 ) -> Setup:
     """Return the setup of the run in folder, exactly as it was when it was saved.
 
     paths: where its text is now, if it moved. wanted: a new budget or another number of threads,
-    which give up that exactness; another folder for TensorBoard, or "" for none.
+    which give up that exactness; another folder for TensorBoard, or "" for none. given: the fields
+    of it that count even where they are the defaults.
     """
-    _refuse_changes(wanted)
+    _refuse_changes(wanted, given)
     checkpoint, state, note = runs.load_last(folder)
     notes = [note] if note else []
     device = choose_device(state.config.device)
@@ -419,11 +421,12 @@ def _replace_lost_best(folder: Path, checkpoint: Checkpoint, setup: Setup) -> No
         replace(checkpoint, resume=None).save(best)
 
 
-def _refuse_changes(wanted: TrainConfig) -> None:
+def _refuse_changes(wanted: TrainConfig, given: Collection[str]) -> None:
     """Raise UsageError for an option that a resumed run cannot take."""
     changeable = ("minutes", "epochs", "steps", "threads", "tensorboard")
     for option in fields(wanted):
-        if option.name not in changeable and getattr(wanted, option.name) != option.default:
+        is_wanted = option.name in given or getattr(wanted, option.name) != option.default
+        if is_wanted and option.name not in changeable:
             fix = "leave it out, or start a new run with --init"
             raise UsageError(
                 option_name(option.name), "cannot be changed when a run is resumed", fix
