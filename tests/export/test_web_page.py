@@ -275,6 +275,29 @@ def test_all_of_the_text_is_coloured_by_what_the_model_gave_it(browser, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["char", "unigram"])
+def test_of_a_long_text_the_end_counts(browser, tmp_path, kind):
+    opened(browser, share_page(checkpoint_of("gru", kind), "model"), tmp_path)
+    press(browser, "colour")
+    coloured = "[...document.querySelectorAll('#coloured span')].map(e => e.textContent).join('')"
+    for length in (4000, 4600):
+        text = (TEXT * 10)[:length] + "zq"
+        type_text(browser, text)
+        browser.wait(f"{coloured}.endsWith('zq') && {coloured}.length > 1500")
+        shown = browser.run(coloured)
+        assert text.endswith(shown) and 1500 <= len(shown) <= 2000
+        type_text(browser, text[:-2])
+        browser.wait(f"{coloured}.length > 1500 && !{coloured}.endsWith('zq')")
+    browser.run("(document.getElementById('seed').value = 3, 1)")
+    shown = browser.run(coloured)
+    press(browser, "write")
+    browser.wait("document.getElementById('write').textContent === 'write'")
+    found = browser.run("document.getElementById('editor').value")[length:]
+    assert found == written(browser, shown, length=400, seed=3)
+    assert browser.problems() == []
+
+
+@pytest.mark.slow
 def test_half_a_character_can_be_taken_and_given_back(browser, tmp_path):
     opened(browser, share_page(checkpoint_of("gru", "byte"), "model"), tmp_path)
     names = (

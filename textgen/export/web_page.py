@@ -23,7 +23,7 @@ from textgen.config import SampleConfig
 from textgen.engine import NGrams, first_distribution, mixture, smoothing, weights_for_writing
 from textgen.errors import CheckpointError
 from textgen.sampling import Constraints
-from textgen.tokenizers import CharTokenizer, SentencePieceTokenizer, Tokenizer, sentencepiece_model
+from textgen.tokenizers import SentencePieceTokenizer, Tokenizer, sentencepiece_model
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 # What the columns of a page can number.

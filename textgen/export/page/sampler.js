@@ -53,10 +53,10 @@ const FILTERS = {
   },
 };
 
-// Returns scores after the filters that settings switch on.
+// Returns scores after the filters that settings switch on; recent returns the latest ids.
 function filtered(scores, settings, recent) {
   const {repetition = 1, temperature = 0.8, topK = null, topP = 1, minP = 0} = settings;
-  if (repetition !== 1) scores = FILTERS.repetition(scores, repetition, recent);
+  if (repetition !== 1) scores = FILTERS.repetition(scores, repetition, recent());
   if (temperature !== 1) scores = FILTERS.temperature(scores, temperature);
   if (topK) scores = FILTERS.topK(scores, topK);
   if (topP < 1) scores = FILTERS.topP(scores, topP);

@@ -79,7 +79,7 @@ class Writer {
   write(settings, u) {
     const allowed = this.allowed();
     if (!allowed.some(Number.isFinite)) return null;
-    const recent = this.read.slice(-1024).map(({id}) => id);
+    const recent = () => this.read.slice(-1024).map((each) => each.id);
     const id = draw(filtered(allowed, settings, recent), u);
     return id === this.tokenizer.boundary ? null : this.take(id);
   }
