@@ -31,6 +31,7 @@ from textgen.cli import (
     train,
 )
 from textgen.cli.parser import Parser
+from textgen.cli.signals import Terminated, signals_raised
 from textgen.cli.terminal import drop_stdout, flush_stdout, open_streams, say
 from textgen.config import did_you_mean
 from textgen.errors import Interrupted, MachineError, TextgenError, UsageError
@@ -68,23 +69,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     words = sys.argv[1:] if argv is None else list(argv)
     open_streams()
-    try:
-        code = run_command(words, started)
-        flush_stdout()
-        return code
-    except Interrupted as stopped:
-        say(str(stopped))
-        code = stopped.exit_code
-    except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
-    except BrokenPipeError:
-        code = READER_GONE
-    except (TextgenError, MemoryError, OSError, ImportError) as error:
-        named = error if isinstance(error, TextgenError) else error_of_machine(error)
-        say(f"error: {named}")
-        code = named.exit_code
-    drop_stdout()
-    return code
+    with signals_raised() as received:
+        try:
+            code = run_command(words, started)
+            flush_stdout()
+            return code
+        except BaseException as error:
+            code = exit_code_of(error, received)
+            drop_stdout()
+            return code
+
+
+def exit_code_of(error: BaseException, received: Sequence[int]) -> int:
+    """Return the exit code for what ended a command, and say what it was; raise what is a bug.
+
+    received: the signals that came, which may have been turned into any exception.
+    """
+    if isinstance(error, Interrupted):
+        say(str(error))
+        return error.exit_code
+    if isinstance(error, TextgenError):
+        say(f"error: {error}")
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        return READER_GONE
+    if isinstance(error, Terminated):
+        return 128 + error.number
+    if received or isinstance(error, KeyboardInterrupt):
+        return 128 + (received[-1] if received else signal.SIGINT)
+    if isinstance(error, MemoryError | OSError | ImportError):
+        lack = error_of_machine(error)
+        say(f"error: {lack}")
+        return lack.exit_code
+    raise error
 
 
 def error_of_machine(error: MemoryError | OSError | ImportError) -> MachineError:

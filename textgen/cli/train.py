@@ -6,14 +6,12 @@ import contextlib
 import os
 import signal
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from textgen.cli.parser import Parser, add_fields, given
+from textgen.cli.signals import Terminated, signals_taken_by
 from textgen.cli.terminal import drop_stdout, say
 from textgen.config import TrainConfig, unescape
-
-# HUP, INT and TERM, as far as the system has them.
-STOPPING = [number for number in signal.valid_signals() if number in (1, 2, 15)]
 
 
 def add_arguments(parser: Parser) -> None:
@@ -35,13 +33,13 @@ def run(arguments: Namespace) -> None:
     options = given(arguments, TrainConfig)
     if "records" in options:
         options["records"] = unescape(options["records"])
-    with catch_signals() as received:
+    with catch_signals() as stop:
         train(
             arguments.files,
             resume=arguments.resume,
             verify=arguments.verify,
             quiet=False,
-            stop=lambda: received[0] if received else None,
+            stop=stop,
             started=arguments.started,
             **options,
         )
@@ -50,19 +48,26 @@ def run(arguments: Namespace) -> None:
 
 
 @contextlib.contextmanager
-def catch_signals() -> Iterator[list[int]]:
-    """Collect stopping signals in a list instead of dying of the first; the second one kills."""
+def catch_signals() -> Iterator[Callable[[], int | None]]:
+    """Yield what tells the signal that says to stop; a second one kills.
+
+    Before it is asked for the first time there is nothing to save, and a signal ends the command.
+    """
     received: list[int] = []
+    is_training = False
+
+    def stop() -> int | None:
+        nonlocal is_training
+        is_training = True
+        return received[0] if received else None
 
     def handle(number: int, _frame: object) -> None:
+        if not is_training:
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
         if received:
             os._exit(128 + number)
         received.append(number)
         say("stopping after this step; once more to stop at once")
 
-    before = {number: signal.signal(number, handle) for number in STOPPING}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with signals_taken_by(handle):
+        yield stop

@@ -8,9 +8,12 @@ Each takes what the user wrote and returns what it means.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from textgen.errors import UsageError
@@ -73,9 +76,11 @@ def _ranges(characters: str, subject: str) -> Iterator[tuple[int, int]]:
         yield ord(first), ord(last)
 
 
-def parse_bias(biases: tuple[str, ...]) -> dict[str, float]:
+# A config that is copied with a change is checked again, and a bias may name all of Unicode.
+@functools.lru_cache(maxsize=1)
+def parse_bias(biases: tuple[str, ...]) -> Mapping[str, float]:
     """Return what to add to the score of each character; later entries win; raise UsageError."""
-    added = {}
+    ranges: list[tuple[int, int, float]] = []
     for bias in biases:
         characters, colon, number = bias.rpartition(":")
         try:
@@ -85,8 +90,15 @@ def parse_bias(biases: tuple[str, ...]) -> dict[str, float]:
         if not math.isfinite(value) or abs(value) > LARGEST_BIAS:
             problem = f"{bias!r} is not CHARS:X with X between -{LARGEST_BIAS} and {LARGEST_BIAS}"
             raise UsageError("--bias", problem, 'for example: "a-z:-1.5"')
-        added.update(dict.fromkeys(expand(characters, "--bias"), value))
-    return added
+        ranges += [(first, last, value) for first, last in _ranges(characters, "--bias")]
+    # Between two cuts all characters are in the same ranges; each is written out once.
+    cuts = sorted({cut for first, last, _ in ranges for cut in (first, last + 1)})
+    added: dict[str, float] = {}
+    for start, end in itertools.pairwise(cuts):
+        latest = (value for first, last, value in reversed(ranges) if first <= start <= last)
+        if not math.isnan(value := next(latest, math.nan)):
+            added.update(dict.fromkeys(map(chr, range(start, end)), value))
+    return MappingProxyType(added)
 
 
 def unescape(text: str) -> str:
