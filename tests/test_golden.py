@@ -63,7 +63,8 @@ def make(kind, folder):
             stop = lambda: None if next(steps, None) is not None else 15  # noqa: E731
             textgen.train(folder / "corpus.txt", config, out=str(out), stop=stop)
         made = Checkpoint.load(out / "last.safetensors")
-        resume = dataclasses.replace(made.resume, texts=("corpus.txt",))
+        config = dataclasses.replace(made.resume.config, out=None)
+        resume = dataclasses.replace(made.resume, texts=("corpus.txt",), config=config)
         return dataclasses.replace(made, resume=resume)
     made = Checkpoint.load(textgen.train(folder / "corpus.txt", config, out=str(out)).best)
     if kind == "gru-char":

@@ -125,7 +125,7 @@ def sort_rows(next_ids: np.ndarray, vocab: int) -> tuple[np.ndarray, np.ndarray]
     """
     blocks = range(0, len(next_ids), BLOCK_ROWS)
     counts_of = [np.bincount(next_ids[b : b + BLOCK_ROWS], minlength=vocab) for b in blocks]
-    counts = np.sum(counts_of, axis=0)
+    counts = sum(counts_of, np.zeros(vocab, dtype=np.int64))
     rows = np.empty(len(next_ids), dtype=np.int32)
     ends = np.cumsum(counts) - counts
     for begin, counts_of_block in zip(blocks, counts_of, strict=True):
