@@ -235,6 +235,22 @@ def test_a_file_that_is_replaced_keeps_its_permissions(target, write, mode):
     assert target.read_bytes() == NEW
 
 
+def test_a_link_that_somebody_planted_is_not_followed(target):
+    victim = target.with_name("victim")
+    victim.write_bytes(OLD)
+    planted = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+    planted.symlink_to(victim)
+    write_atomically(target, [NEW])
+    assert (target.read_bytes(), victim.read_bytes()) == (NEW, OLD)
+    assert not planted.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\U0001f600" * 63, "é" * 127])
+def test_the_longest_names_are_written(tmp_path, name):
+    write_atomically(tmp_path / name, [NEW])
+    assert os.listdir(tmp_path) == [name]
+
+
 # What a user names
 
 

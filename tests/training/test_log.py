@@ -1,11 +1,13 @@
 """What a run tells: lines for programs, samples as they are, and a terminal that is safe."""
 
+import errno
 import io
 import json
 import math
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -233,6 +235,39 @@ def test_a_line_is_on_the_disk_before_anything_is_saved(log, monkeypatch):
     assert synced == [
         (log.folder / name).stat().st_ino for name in ("metrics.jsonl", "samples.txt")
     ]
+
+
+def test_samples_that_are_written_again_are_forgotten(log):
+    for step in (100, 200, 300):
+        log.validation(record(step), SAMPLE)
+    whole = written(log, "samples.txt")
+    log.forget_after(200)
+    assert written(log, "samples.txt") == whole[: whole.index("--- step 300 ---")]
+    log.validation(record(300), SAMPLE)
+    assert written(log, "samples.txt") == whole
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.txt"])
+@pytest.mark.parametrize("make", [Path.mkdir, getattr(os, "mkfifo", Path.mkdir)])
+def test_what_is_no_file_is_named_and_nothing_waits_for_it(log, name, make):
+    make(log.folder / name)
+    with pytest.raises(MachineError, match=f"{name}: is not a regular file"):
+        log.forget_after(100)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE, errno.EIO])
+def test_a_log_that_nobody_takes_ends_no_run(log, monkeypatch, capsys, number):
+    class Failing(io.StringIO):
+        def flush(self):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(sys, "stdout", Failing())
+    log.report([("model", "small")], [])
+    log.validation(RECORD, "x")
+    error = capsys.readouterr().err
+    assert error.startswith("textgen: standard output cannot be written: ")
+    assert error.endswith("; the run goes on\n") and error.count("\n") == 1
+    assert json.loads(written(log))["step"] == RECORD.step
 
 
 def test_nothing_to_forget_changes_no_file(log):

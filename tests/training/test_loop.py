@@ -536,6 +536,16 @@ class TestErrors:
         folders = [textgen.train(corpus, steps=1, **TINY).folder.name for _ in range(3)]
         assert folders == ["corpus", "corpus-2", "corpus-3"]
 
+    def test_a_folder_that_holds_no_run_is_left_as_it_is(self, tmp_path):
+        with pytest.raises(textgen.CheckpointError, match="nothing to resume from"):
+            textgen.train(resume=tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_default_that_is_given_is_no_change_either(self, corpus, tmp_path):
+        folder = textgen.train(corpus, out=str(tmp_path / "run"), steps=1, seed=3, **TINY).folder
+        with pytest.raises(textgen.UsageError, match="--seed: cannot be changed"):
+            textgen.train(resume=folder, seed=0)
+
     def test_a_changed_text_is_refused(self, corpus, tmp_path):
         folder = tmp_path / "run"
         with pytest.raises(textgen.Interrupted):

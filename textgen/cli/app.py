@@ -69,15 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     words = sys.argv[1:] if argv is None else list(argv)
     open_streams()
-    with signals_raised() as received:
-        try:
+    received: list[int] = []
+    try:
+        with signals_raised(received):
             code = run_command(words, started)
             flush_stdout()
             return code
-        except BaseException as error:
-            code = exit_code_of(error, received)
-            drop_stdout()
-            return code
+    except BaseException as error:
+        code = exit_code_of(error, received)
+        drop_stdout()
+        return code
 
 
 def exit_code_of(error: BaseException, received: Sequence[int]) -> int:

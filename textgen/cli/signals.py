@@ -1,6 +1,6 @@
 """Signals that stop a command: it ends in order, so that no temporary file stays behind.
 
->>> with signals_raised() as received:
+>>> with signals_raised(received := []):
 ...     run_command(words)
 """
 
@@ -10,9 +10,12 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 # HUP, INT and TERM, as far as the system has them.
 STOPPING = [number for number in signal.valid_signals() if number in (1, 2, 15)]
+# Seconds from one Terminated to the next.
+RAISED_EVERY = 0.5
 
 
 class Terminated(BaseException):
@@ -23,20 +26,34 @@ class Terminated(BaseException):
         self.number = number
 
 
-@contextlib.contextmanager
-def signals_raised() -> Iterator[list[int]]:
-    """Raise KeyboardInterrupt or Terminated for each stopping signal, and collect their numbers.
+def end_command(number: int) -> NoReturn:
+    """Raise what ends a command at a signal: KeyboardInterrupt, or Terminated.
 
-    An extension that is interrupted while it is imported may turn the exception into another.
+    What a callback raises is swallowed, such as one of an extension that is being imported. So
+    Terminated is raised again until `signals_raised` is left.
     """
-    received: list[int] = []
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, lambda *_: end_command(number))
+        signal.setitimer(signal.ITIMER_REAL, RAISED_EVERY)
+    raise Terminated(number)
+
+
+@contextlib.contextmanager
+def signals_raised(received: list[int]) -> Iterator[None]:
+    """Let each stopping signal end the command inside, and note its number."""
 
     def handle(number: int, _frame: object) -> None:
         received.append(number)
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+        end_command(number)
 
     with signals_taken_by(handle):
-        yield received
+        try:
+            yield
+        finally:
+            if hasattr(signal, "setitimer"):
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextlib.contextmanager

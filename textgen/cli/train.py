@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 
 from textgen.cli.parser import Parser, add_fields, given
-from textgen.cli.signals import Terminated, signals_taken_by
+from textgen.cli.signals import end_command, signals_taken_by
 from textgen.cli.terminal import drop_stdout, say
 from textgen.config import TrainConfig, unescape
 
@@ -63,7 +62,7 @@ def catch_signals() -> Iterator[Callable[[], int | None]]:
 
     def handle(number: int, _frame: object) -> None:
         if not is_training:
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+            end_command(number)
         if received:
             os._exit(128 + number)
         received.append(number)
