@@ -115,6 +115,9 @@ def test_training_that_has_not_begun_ends_at_once(tmp_path, number, code):
         # Its text never ends; by then it is being read.
         child.stdin.write(b"some text " * 10**5)
         child.stdin.flush()
+        # Between two reads of one block Python does not look for signals, and one that comes just
+        # then waits for the next block.
+        time.sleep(0.5)
         child.send_signal(number)
         assert child.wait(timeout=60) == code
         assert child.stderr.read() == b""
