@@ -112,14 +112,15 @@ def test_training_that_has_not_begun_ends_at_once(tmp_path, number, code):
     command = [sys.executable, "-m", "textgen", *words]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=tmp_path, **pipes) as child:
-        # Its text never ends; by then it is being read.
+        # Its text never ends: it is read, and then waited for.
         child.stdin.write(b"some text " * 10**5)
         child.stdin.flush()
         # Between two reads of one block Python does not look for signals, and one that comes just
         # then waits for the next block.
         time.sleep(0.5)
         child.send_signal(number)
-        assert child.wait(timeout=60) == code
+        # Python may end itself by SIGINT, which a shell tells as the same code.
+        assert child.wait(timeout=60) in (code, -number)
         assert child.stderr.read() == b""
         child.stdin.close()
     assert os.listdir(tmp_path) == []
