@@ -127,10 +127,19 @@ def attacks() -> list[Attack]:
     return table
 
 
-def run(chosen: list[Attack] | None = None) -> dict:
-    """Run attacks, all of them unless some are chosen; return how many were clean, and the rest."""
-    chosen = attacks() if chosen is None else chosen
-    failures = {}
+def run(report=print) -> dict[str, dict[str, int]]:
+    """Run all attacks; return how many were clean, and report the rest."""
+    chosen = attacks()
+    failures = try_attacks(chosen)
+    for words, faults in failures.items():
+        report(words, *faults, sep="\n  ")
+    clean = len(chosen) - len(failures)
+    return {"an attack on the command line": {"tried": len(chosen), "clean": clean}}
+
+
+def try_attacks(chosen: list[Attack]) -> dict[str, list[str]]:
+    """Run attacks; return what was wrong with those that were not clean."""
+    failures: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
@@ -144,7 +153,7 @@ def run(chosen: list[Attack] | None = None) -> dict:
                 failures.setdefault(f"textgen {attack.words}"[:200], []).append(
                     f"files: {changed} {leftovers}"
                 )
-    return {"tried": len(chosen), "clean": len(chosen) - len(failures), "failures": failures}
+    return failures
 
 
 def prepare(folder: Path) -> None:
@@ -211,4 +220,4 @@ def faults_of(attack: Attack, folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(), indent=1))
+    print(json.dumps(run()))

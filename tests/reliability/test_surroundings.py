@@ -13,9 +13,8 @@ def test_one_attack_of_each_kind_ends_cleanly():
     # Without those that import torch.
     table = [attack for attack in surroundings.attacks() if not attack.words.startswith("train")]
     kinds = {(attack.streams[:9], attack.code): attack for attack in reversed(table)}
-    result = surroundings.run(list(kinds.values()))
-    assert result["failures"] == {}
-    assert result["clean"] == result["tried"] > 8
+    assert len(kinds) > 8
+    assert surroundings.try_attacks(list(kinds.values())) == {}
 
 
 def test_the_checks_see_what_is_unclean(tmp_path):
