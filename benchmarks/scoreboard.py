@@ -42,7 +42,10 @@ PARTS: list[tuple[str, dict[str, Any]]] = [
     ("hostile_files", {"count": 20_000, "seed": 0}),
     ("surroundings", {}),
     ("power_cuts", {"resume_every": 1}),
+    ("hostile_requests", {"count": 5000, "seed": 0}),
     ("full_disk", {}),
+    ("flipped_bits", {}),
+    ("round_trips", {}),
 ]
 
 

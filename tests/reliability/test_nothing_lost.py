@@ -6,7 +6,15 @@ docs/reliability.md says what is promised.
 import os
 
 import pytest
-from reliability import exact_resume, full_disk, kill_points, power_cuts, random_kills
+from reliability import (
+    exact_resume,
+    flipped_bits,
+    full_disk,
+    kill_points,
+    power_cuts,
+    random_kills,
+    round_trips,
+)
 from reliability.forked import Forks
 
 pytestmark = [
@@ -58,3 +66,11 @@ def test_a_run_stopped_anywhere_ends_bit_for_bit_as_without(complaints):
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_without(forks, complaints):
     rows = random_kills.run(3, fresh=False, steps=60, report=complaints.append, forks=forks)
     assert_all_clean(rows, complaints)
+
+
+def test_a_flipped_bit_is_noticed(complaints):
+    assert_all_clean(flipped_bits.run(every=61, report=complaints.append), complaints)
+
+
+def test_every_character_comes_back(complaints):
+    assert_all_clean(round_trips.run(every=7, report=complaints.append), complaints)
