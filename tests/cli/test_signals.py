@@ -12,6 +12,7 @@ import pytest
 from textgen.cli import signals
 from textgen.cli.app import main
 from textgen.cli.signals import STOPPING, Terminated, signals_raised, signals_taken_by
+from textgen.cli.train import catch_signals
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
@@ -89,6 +90,18 @@ def test_what_a_callback_swallows_is_raised_again(monkeypatch):
         time.sleep(10)
     time.sleep(0.05)
     assert received == [signal.SIGTERM]
+
+
+def test_a_second_signal_ends_training_at_once(monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with catch_signals() as stop:
+        assert stop() is None
+        signal.raise_signal(signal.SIGINT)
+        assert stop() == signal.SIGINT and codes == []
+        assert "once more to stop at once" in capsys.readouterr().err
+        signal.raise_signal(signal.SIGTERM)
+        assert codes == [143]
 
 
 @pytest.mark.slow
