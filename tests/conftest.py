@@ -2,11 +2,20 @@
 
 import gc
 import os
+import signal
 import sys
 
 # Small products are slower with threads, and the suite must not depend on what else runs here.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# What is started in the background of a shell ignores Ctrl-C, under nohup hanging up too; then so
+# would all that tests start.
+for name in ("SIGINT", "SIGHUP", "SIGTERM"):
+    number = getattr(signal, name, None)
+    if number and signal.getsignal(number) == signal.SIG_IGN:
+        is_ctrl_c = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402 - torch, which its plugins may load, reads these

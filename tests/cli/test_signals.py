@@ -132,8 +132,12 @@ def test_training_that_has_not_begun_ends_at_once(tmp_path, number, code):
         # then waits for the next block.
         time.sleep(0.5)
         child.send_signal(number)
+        try:
+            ended = child.wait(timeout=60)
+        finally:
+            child.kill()
         # Python may end itself by SIGINT, which a shell tells as the same code.
-        assert child.wait(timeout=60) in (code, -number)
+        assert ended in (code, -number)
         assert child.stderr.read() == b""
         child.stdin.close()
     assert os.listdir(tmp_path) == []
