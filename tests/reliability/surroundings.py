@@ -190,6 +190,8 @@ def snapshot(folder: Path) -> dict[Path, bytes]:
 def faults_of(attack: Attack, folder: Path) -> list[str]:
     """Return what is wrong with how an attack ended."""
     environment = {**os.environ, "TEXTGEN_CACHE": str(folder / "cache")}
+    # As on a machine where nobody has set it: what cannot be written is held back.
+    environment.pop("PYTHONUNBUFFERED", None)
     if attack.streams.startswith("# without "):
         hidden = folder / "without" / attack.streams.split()[-1]
         environment["PYTHONPATH"] = f"{hidden}:{environment.get('PYTHONPATH', '')}"

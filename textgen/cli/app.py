@@ -32,7 +32,7 @@ from textgen.cli import (
 )
 from textgen.cli.parser import Parser
 from textgen.cli.signals import Terminated, signals_raised
-from textgen.cli.terminal import drop_stdout, flush_stdout, open_streams, say
+from textgen.cli.terminal import drop_unwritten, flush_stdout, open_streams, say
 from textgen.config import did_you_mean
 from textgen.errors import Interrupted, MachineError, TextgenError, UsageError
 from textgen.version import __version__
@@ -74,11 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with signals_raised(received):
             code = run_command(words, started)
             flush_stdout()
-            return code
     except BaseException as error:
         code = exit_code_of(error, received)
-        drop_stdout()
-        return code
+    drop_unwritten()
+    return code
 
 
 def exit_code_of(error: BaseException, received: Sequence[int]) -> int:

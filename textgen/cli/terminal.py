@@ -75,12 +75,13 @@ def flush_stdout() -> None:
         sys.stdout.flush()
 
 
-def drop_stdout() -> None:
-    """Let go of what standard output does not take, so that the exit does not try it again."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+def drop_unwritten() -> None:
+    """Let go of what the standard streams do not take, so that the exit does not try it again."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except OSError:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
 
 
 def title_of(file: str) -> str:

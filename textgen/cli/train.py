@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from textgen.cli.parser import Parser, add_fields, given
 from textgen.cli.signals import end_command, signals_taken_by
-from textgen.cli.terminal import drop_stdout, say
+from textgen.cli.terminal import drop_unwritten, say
 from textgen.config import TrainConfig, unescape
 
 
@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> None:
             **options,
         )
     # What could not be printed was told, and stands in the files of the run.
-    drop_stdout()
+    drop_unwritten()
 
 
 @contextlib.contextmanager
