@@ -2,7 +2,7 @@
 # make test   format check, lint, types and the test suite
 # make base   the model that English runs start from, in hours; WIKIPEDIA=FILE reads that too
 # make docs   write the generated pages of docs/ anew
-# make reliability   kill, cut off, fill and damage everything, in about a quarter of an hour
+# make reliability   kill, cut off, fill and damage everything, in about twenty minutes
 # make corpora-check CORPORA=folder   train on each text of a folder for a minute, and sample
 
 PYTHON ?= python3
