@@ -96,6 +96,11 @@ def counted(number: float, noun: str) -> str:
     return f"{shown} {noun}" if shown == "1" else f"{shown} {noun}s"
 
 
+def reason_of(error: OSError) -> str:
+    """Return in small letters what the system says of an error: "no space left on device"."""
+    return (error.strerror or str(error)).lower()
+
+
 def _escape(char: str) -> str:
     code = ord(char)
     if code < 0x20 or 0x7F <= code < 0xA0:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from textgen.checkpoint import runs
-from textgen.errors import CheckpointError
+from textgen.errors import CheckpointError, reason_of
 from textgen.files import JsonObject
 
 # A field of LearningCurves for each figure of a line; "step" and "chars_seen" are whole numbers.
@@ -117,8 +117,9 @@ def _read_lines(path: Path) -> Iterator[JsonObject]:
     except FileNotFoundError:
         return
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CheckpointError(str(path), f"cannot be read: {reason}", "check the path") from error
+        raise CheckpointError(
+            str(path), f"cannot be read: {reason_of(error)}", "check the path"
+        ) from error
     # Behind the last newline.
     rest = lines.pop()
     for number, line in enumerate([*lines, rest] if rest else lines, 1):

@@ -34,7 +34,7 @@ from textgen.cli.parser import Parser
 from textgen.cli.signals import Terminated, signals_raised
 from textgen.cli.terminal import drop_unwritten, flush_stdout, open_streams, say
 from textgen.config import did_you_mean
-from textgen.errors import Interrupted, MachineError, TextgenError, UsageError
+from textgen.errors import Interrupted, MachineError, TextgenError, UsageError, reason_of
 from textgen.version import __version__
 
 # 128 + SIGPIPE, as a shell reports it.
@@ -109,8 +109,9 @@ def error_of_machine(error: MemoryError | OSError | ImportError) -> MachineError
     if isinstance(error, MemoryError):
         return MachineError("memory", "there is not enough for this", "ask for less at a time")
     if isinstance(error, OSError):
-        reason = (error.strerror or str(error)).lower()
-        return MachineError(str(error.filename or "system"), reason, "check the disk and the path")
+        return MachineError(
+            str(error.filename or "system"), reason_of(error), "check the disk and the path"
+        )
     name = error.name or "a library"
     if name.split(".")[0] == "textgen":
         # Not the surroundings: a mistake in textgen.
@@ -142,7 +143,7 @@ def check_current_folder() -> None:
     try:
         os.getcwd()
     except OSError as error:
-        problem = f"cannot be used: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be used: {reason_of(error)}"
         raise MachineError("the current folder", problem, "change to another one") from None
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from textgen.errors import MachineError, visible
+from textgen.errors import MachineError, reason_of, visible
 
 
 def open_streams() -> None:
@@ -97,6 +97,7 @@ def _errors_of_stdout() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         fix = "free some space, or send it elsewhere"
-        raise MachineError("standard output", f"cannot be written: {reason}", fix) from error
+        raise MachineError(
+            "standard output", f"cannot be written: {reason_of(error)}", fix
+        ) from error

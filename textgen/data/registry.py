@@ -23,7 +23,7 @@ from typing import Any
 
 from textgen.config import check_choice
 from textgen.data.download import check_sha256, from_python, from_urls, from_wheel, is_safe
-from textgen.errors import MachineError, UsageError
+from textgen.errors import MachineError, UsageError, reason_of
 from textgen.files import shipped, write_error, write_output
 
 CORPORA = Path("corpora")
@@ -129,8 +129,9 @@ def registered_corpora() -> dict[str, RegisteredCorpus]:
     try:
         tables = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise MachineError(str(path), f"cannot be read: {reason}", "check the file") from error
+        raise MachineError(
+            str(path), f"cannot be read: {reason_of(error)}", "check the file"
+        ) from error
     # Not UTF-8, not TOML, or nested without end.
     except (ValueError, RecursionError) as error:
         raise UsageError(str(path), f"is not TOML: {error}", "correct the file") from None

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from textgen.data.compression import unpacked
 from textgen.data.encodings import TextFormat, decoded, has_mark
-from textgen.errors import TextError, UsageError
+from textgen.errors import TextError, UsageError, reason_of
 from textgen.files import write_error
 
 __all__ = ["Source", "TextFormat"]
@@ -320,5 +320,6 @@ def _errors_of(path: Path) -> Iterator[None]:
     except (FileNotFoundError, ValueError):
         raise TextError(str(path), "no such file", "check the path") from None
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise TextError(str(path), f"cannot be read: {reason}", "check the file") from error
+        raise TextError(
+            str(path), f"cannot be read: {reason_of(error)}", "check the file"
+        ) from error

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from textgen.errors import MachineError, RunInUseError, UsageError
+from textgen.errors import MachineError, RunInUseError, UsageError, reason_of
 
 try:
     import fcntl
@@ -144,9 +144,8 @@ def write_error(path: Path | str, error: OSError) -> MachineError:
         errno.EISDIR: "name a file",
         errno.EPIPE: "start its reader again",
     }
-    reason = (error.strerror or str(error)).lower()
     fix = fixes.get(error.errno or 0, "check the disk and the path")
-    return MachineError(str(path), f"cannot be written: {reason}", fix)
+    return MachineError(str(path), f"cannot be written: {reason_of(error)}", fix)
 
 
 def sync_folder(folder: Path) -> None:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from textgen.errors import CheckpointError, UsageError
+from textgen.errors import CheckpointError, UsageError, reason_of
 from textgen.files.atomic import write_output
 
 FORMAT_VERSION = 1
@@ -159,8 +159,9 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     except (FileNotFoundError, ValueError):
         raise CheckpointError(str(path), "no such file", "check the path") from None
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CheckpointError(str(path), f"cannot be read: {reason}", "check the file") from error
+        raise CheckpointError(
+            str(path), f"cannot be read: {reason_of(error)}", "check the file"
+        ) from error
 
 
 def _read_verified(path: Path, file: BinaryIO) -> tuple[Tensors, dict[str, Any]]:

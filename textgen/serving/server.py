@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from textgen.errors import MachineError, UsageError
+from textgen.errors import MachineError, UsageError, reason_of
 from textgen.serving.addresses import is_loopback
 from textgen.serving.limits import Limits
 
@@ -95,8 +95,9 @@ def read_key(key_file: str | None) -> str | None:
             with Path(key_file).open("rb") as file:
                 key = file.read(LARGEST_KEY_FILE).decode("ascii", "replace")
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UsageError(subject, f"{key_file}: {reason}", "name a file with a key") from None
+            raise UsageError(
+                subject, f"{key_file}: {reason_of(error)}", "name a file with a key"
+            ) from None
     if key is None:
         return None
     key = key.strip()

@@ -23,7 +23,7 @@ import torch
 
 from textgen.checkpoint import Checkpoint, Plan, ResumeState, runs, stepper_of
 from textgen.config import SampleConfig, TrainConfig, TrainOptions
-from textgen.errors import Interrupted, MachineError, counted
+from textgen.errors import Interrupted, MachineError, counted, reason_of
 from textgen.files import locked
 from textgen.nn import TorchStepper, cpu_settings, memory_checked
 from textgen.sampling import write_texts
@@ -125,9 +125,8 @@ def _disk_checked() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         fix = "check it; a run that saved something can be resumed"
-        raise MachineError(str(error.filename or "disk"), reason, fix) from error
+        raise MachineError(str(error.filename or "disk"), reason_of(error), fix) from error
 
 
 class Validated(NamedTuple):
