@@ -28,6 +28,9 @@ class TextgenError(Exception):
 
     exit_code = 1
 
+    # Of several processes that train together: whether another one has told it; None: not known.
+    is_told: bool | None = None
+
     def __init__(self, subject: str, problem: str, fix: str) -> None:
         self.subject = visible(subject)[:LONGEST_MESSAGE]
         self.problem = visible(problem)[:LONGEST_MESSAGE]

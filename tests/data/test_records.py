@@ -2,6 +2,8 @@
 
 import re
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -125,3 +127,17 @@ def test_rows_of_a_window_are_of_like_length():
     assert used == (lengths + 1).sum()
     assert used / room > 0.95
     assert streams.chars_per_step == pytest.approx(used / streams.windows, abs=1)
+
+
+@given(ITEMS, st.integers(1, 8), st.integers(1, 9), st.integers(0, 3), st.integers(1, 4))
+def test_shares_of_the_rows_are_the_whole_window_and_its_targets_are_known(
+    items, batch, window, seed, shares
+):
+    streams = RecordStreams(framed(items), BOUNDARY, batch, window, seed)
+    cuts = [streams.batch * share // shares for share in range(shares + 1)]
+    for index in range(streams.windows):
+        whole = streams.window_at(1, index)
+        parts = [streams.of_rows(slice(a, b)).window_at(1, index) for a, b in pairwise(cuts)]
+        for array, *pieces in zip(whole, *parts, strict=True):
+            assert np.array_equal(np.concatenate(pieces, axis=-1), array)
+        assert streams.targets_at(1, index) == (whole[1] != IGNORED).sum()

@@ -1,5 +1,7 @@
 """Streams of windows: in order, without overlap, nothing left out, the same at every call."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -165,3 +167,34 @@ def test_resets_differ_between_epochs_and_seeds():
 def test_without_a_probability_only_the_first_window_resets(monkeypatch):
     monkeypatch.setattr(streams_module, "RESET_PROBABILITY", 0.0)
     assert not resets(places(10_001, 100, 1), 0, 90).any()
+
+
+# Rows that processes share
+
+
+@given(*SIZES, st.integers(1, 5), st.data())
+def test_the_rows_of_all_shares_are_the_whole_window(n, batch, window, seed, shares, data):
+    streams = places(n, batch, window, seed)
+    cuts = data.draw(st.lists(st.integers(0, streams.batch), min_size=shares, max_size=shares))
+    cuts = [0, *sorted(cuts), streams.batch]
+    position = data.draw(st.integers(0, 3)), data.draw(st.integers(0, streams.windows - 1))
+    whole = streams.window_at(*position)
+    parts = [streams.of_rows(slice(a, b)).window_at(*position) for a, b in pairwise(cuts)]
+    for array, *pieces in zip(whole, *parts, strict=True):
+        assert np.array_equal(np.concatenate(pieces, axis=-1), array)
+    assert streams.targets_at(*position) == whole[1].size
+
+
+def test_a_share_reads_its_own_part_of_the_text_alone():
+    class Watched(np.ndarray):
+        def __getitem__(self, key):
+            seen.append(np.asarray(key))
+            return super().__getitem__(key)
+
+    seen = []
+    streams = Streams(np.arange(10_000, dtype=np.uint32).view(Watched), 8, 16, seed=0)
+    for index in range(streams.windows):
+        streams.of_rows(slice(2, 4)).window_at(0, index)
+    # A quarter of the text, and a little for the offset and the next ids.
+    read = np.concatenate([places.ravel() for places in seen])
+    assert np.ptp(read) < 10_000 / 4 + 16

@@ -392,10 +392,10 @@ def spend(monkeypatch):
     def at(step_seconds, slow=range(0), factor=1):
         update, nats = Trainer.update, Validation.nats
 
-        def slow_update(self, rate):
+        def slow_update(self, rate, wish):
             nonlocal now
             now += step_seconds * (factor if self.step in slow else 1)
-            return update(self, rate)
+            return update(self, rate, wish)
 
         def slow_nats(self, network, number, weights_WX=None):
             nonlocal now
@@ -477,7 +477,7 @@ def test_a_changed_validation_text_is_refused(corpus, tmp_path):
 
 
 def test_a_lack_of_memory_is_an_error_with_a_fix(corpus, tmp_path, monkeypatch):
-    def update(self, rate):
+    def update(self, rate, wish):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
 
     monkeypatch.setattr(Trainer, "update", update)
@@ -515,10 +515,10 @@ class TestErrors:
             textgen.train(corpus, out=str(folder), stop=stop_after(3), steps=9, **TINY)
         update = Trainer.update
 
-        def poisoned(self, rate):
+        def poisoned(self, rate, wish):
             with torch.no_grad():
                 self.model.head.bias[0] = math.nan
-            return update(self, rate)
+            return update(self, rate, wish)
 
         monkeypatch.setattr(Trainer, "update", poisoned)
         before = weights(folder)

@@ -16,6 +16,7 @@ from textgen.training import partner as module
 from textgen.training.partner import (
     Replay,
     Witness,
+    choose_stretches,
     cut_at_record,
     make_partner,
     read_ids,
@@ -37,6 +38,17 @@ def dataset(tmp_path, content=None, **options):
     return load_dataset([path], TrainConfig(**{"split": "0.9,0.1", **options}))
 
 
+def rest_of(data, **limits):
+    """The training part without what is kept from the network."""
+    return choose_stretches(data.train, data.tokenizer, **limits).rest
+
+
+def partner_of(data, longest, **limits):
+    """The n-grams of a training part."""
+    stretches = choose_stretches(data.train, data.tokenizer, **limits)
+    return make_partner(stretches, data.tokenizer, longest)
+
+
 def records(n=3000, seed=0):
     draws = np.random.default_rng(seed)
     return "\n".join(text(40, seed)[: draws.integers(3, 20)] + str(i) for i in range(n))
@@ -46,7 +58,7 @@ def records(n=3000, seed=0):
 def made(tmp_path):
     """A training part of characters, its partner, and a network of random weights."""
     data = dataset(tmp_path)
-    partner = make_partner(data.train, data.tokenizer, longest=7)
+    partner = partner_of(data, 7)
     return data, partner, random_engine(data.tokenizer, scale=0.3)
 
 
@@ -72,7 +84,7 @@ def test_stretches_from_all_over_are_kept_and_all_is_counted_in_the_end(made):
     for end in ends:
         is_kept[end - size : end] = True
     assert np.array_equal(partner.kept, ids[is_kept])
-    assert np.array_equal(np.asarray(partner.rest), ids[~is_kept])
+    assert np.array_equal(np.asarray(rest_of(data)), ids[~is_kept])
     expected = NGrams.count(data.train, data.tokenizer.size, 7)
     assert np.array_equal(partner.ngrams.contexts.next_ids, expected.contexts.next_ids)
     assert not np.array_equal(partner.ngrams.odds_CLG, expected.odds_CLG)
@@ -82,7 +94,7 @@ def test_stretches_from_all_over_are_kept_and_all_is_counted_in_the_end(made):
 @pytest.mark.parametrize("n", [2, 500, 19_000])
 def test_of_a_small_text_nothing_is_kept_and_the_weights_are_the_usual_ones(tmp_path, n):
     data = dataset(tmp_path, text(n), split="1")
-    partner = make_partner(data.train, data.tokenizer, longest=3)
+    partner = partner_of(data, 3)
     assert len(partner.kept) == partner.seconds_per_id == 0
     assert len(partner.ngrams.contexts) == len(data.train)
     assert np.array_equal(partner.fit(random_engine(data.tokenizer)), usual_weights())
@@ -90,16 +102,16 @@ def test_of_a_small_text_nothing_is_kept_and_the_weights_are_the_usual_ones(tmp_
 
 def test_what_is_kept_is_bounded_by_the_time_and_by_the_room(tmp_path, monkeypatch):
     data = dataset(tmp_path)
-    assert len(make_partner(data.train, data.tokenizer, 3, seconds=2).kept) == 1200
+    assert len(partner_of(data, 3, seconds=2).kept) == 1200
     monkeypatch.setattr(module, "MOST_KEPT", 3 * data.tokenizer.size * 1100)
-    assert len(make_partner(data.train, data.tokenizer, 3, seconds=100).kept) == 1096
+    assert len(partner_of(data, 3, seconds=100).kept) == 1096
 
 
 @pytest.mark.parametrize("recount_share", [0.02, 1])
 def test_where_it_is_a_small_part_it_stays_uncounted(tmp_path, monkeypatch, recount_share):
     monkeypatch.setattr(module, "RECOUNT_SHARE", recount_share)
     data = dataset(tmp_path)
-    partner = make_partner(data.train, data.tokenizer, longest=3)
+    partner = partner_of(data, 3)
     left_out = len(partner.kept) if recount_share == 1 else 0
     assert len(partner.ngrams.contexts) == len(data.train) - left_out
 
@@ -107,7 +119,7 @@ def test_where_it_is_a_small_part_it_stays_uncounted(tmp_path, monkeypatch, reco
 def test_what_is_fitted_was_not_counted_in_what_is_kept(tmp_path):
     """A word of its own would make the n-grams sure of it, and worth all the weight."""
     data = dataset(tmp_path, WITH_OWN_WORD, split="1")
-    partner = make_partner(data.train, data.tokenizer, longest=7)
+    partner = partner_of(data, 7)
     network = random_engine(data.tokenizer, scale=0.01)
     heard = []
 
@@ -160,7 +172,7 @@ def test_the_network_is_not_trained_on_it_at_first(tmp_path):
 def test_of_records_whole_ones_are_kept(tmp_path):
     setup = setup_of(tmp_path, records(), records="lines")
     ids, boundary = np.asarray(setup.dataset.train), setup.dataset.tokenizer.boundary_id
-    rest, kept = np.asarray(setup.partner.rest), setup.partner.kept
+    rest, kept = np.asarray(rest_of(setup.dataset)), setup.partner.kept
     assert 1000 <= len(kept) <= len(ids) // 20 + 8 * 20
 
     def lines(ids):
@@ -175,7 +187,7 @@ def test_of_records_whole_ones_are_kept(tmp_path):
 
 def test_a_single_record_is_not_kept(tmp_path):
     data = dataset(tmp_path, text(30_000).replace("\n", " "), records="lines", split="1")
-    partner = make_partner(data.train, data.tokenizer, longest=3)
+    partner = partner_of(data, 3)
     assert not len(partner.kept)
 
 
@@ -200,13 +212,14 @@ def test_arrays_and_mapped_texts_are_cut_alike(tmp_path):
 
 def test_of_a_long_text_only_the_end_is_counted(tmp_path):
     data = dataset(tmp_path)
-    partner = make_partner(data.train, data.tokenizer, 3, most_counted=21_000)
+    partner = partner_of(data, 3, most_counted=21_000)
     assert len(partner.kept) == 21_000 // 20 // 8 * 8
     assert len(partner.ngrams.contexts) == 21_000
     whole = NGrams.count(data.train[-21_000:], data.tokenizer.size, 3)
     assert np.array_equal(partner.ngrams.contexts.next_ids, whole.contexts.next_ids)
-    assert len(partner.rest) + len(partner.kept) == len(data.train)
-    assert np.array_equal(np.asarray(partner.rest)[:6000], np.asarray(data.train)[:6000])
+    rest = rest_of(data, most_counted=21_000)
+    assert len(rest) + len(partner.kept) == len(data.train)
+    assert np.array_equal(np.asarray(rest)[:6000], np.asarray(data.train)[:6000])
 
 
 def test_what_the_cap_loses_is_told(tmp_path):
@@ -214,9 +227,9 @@ def test_what_the_cap_loses_is_told(tmp_path):
     content = text(40_000)
     swapped = content.translate(str.maketrans("abcdefgh", "hgfedcba"))
     data = dataset(tmp_path, content[:20_000] + swapped[:20_000] + content[20_000:], split="1")
-    partner = make_partner(data.train, data.tokenizer, 3, most_counted=30_000)
+    partner = partner_of(data, 3, most_counted=30_000)
     assert partner.nats_lost > 0
-    assert make_partner(data.train, data.tokenizer, 3).nats_lost == 0
+    assert partner_of(data, 3).nats_lost == 0
 
 
 def test_of_a_very_long_text_only_the_end_is_kept(tmp_path, monkeypatch):
@@ -262,7 +275,7 @@ def test_fitted_weights_make_it_likelier_than_the_usual_ones(made):
     config = small_sizes(data.tokenizer, hidden=16)
     network = Engine(config, naive.random_weights(config, 0, 0.3))
     weights_WX = partner.fit(network)
-    fitted = NGrams.count(partner.rest, config.vocab, 7)
+    fitted = NGrams.count(rest_of(data), config.vocab, 7)
     fitted = NGrams(fitted.contexts, partner.ngrams.odds_CLG)
 
     def nats(rows_WX):
@@ -275,7 +288,7 @@ def test_fitted_weights_make_it_likelier_than_the_usual_ones(made):
 def test_a_witness_notes_what_a_mixture_charges(tmp_path, kind, monkeypatch):
     content = text(40_000) if kind == "text" else records()
     data = dataset(tmp_path, content, **({} if kind == "text" else {"records": "lines"}))
-    partner = make_partner(data.train, data.tokenizer, longest=5)
+    partner = partner_of(data, 5)
     network = random_engine(data.tokenizer, scale=0.5)
     noted = []
 
@@ -290,7 +303,7 @@ def test_a_witness_notes_what_a_mixture_charges(tmp_path, kind, monkeypatch):
     every = np.arange(len(ids_T))
     nats = np.log(np.exp(scores_TV).sum(axis=1)) - scores_TV[every, ids_T]
     count = len(partner.kept)
-    fitted = NGrams.count(partner.rest, data.tokenizer.size, 5)
+    fitted = NGrams.count(rest_of(data), data.tokenizer.size, 5)
     fitted = NGrams(fitted.contexts, partner.ngrams.odds_CLG)
     charged = read_ids(Mixture(network, fitted, weights_WX), partner.kept, data.tokenizer)
     assert np.isin(partner.kept, ids_T).all()

@@ -9,7 +9,7 @@ from textgen.data.dataset import load_dataset
 from textgen.engine.mixture import Mixture, usual_weights
 from textgen.engine.ngrams import NGrams
 from textgen.evaluation import protocols
-from textgen.training.partner import make_partner
+from textgen.training.partner import choose_stretches, make_partner
 from textgen.training.validation import Validation
 
 TEXT = "".join(f"line {n} of {n * n}, é and so on\n" for n in range(200))
@@ -20,7 +20,9 @@ def held_out(tmp_path, longest=None, **options):
     path = tmp_path / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     dataset = load_dataset([path], TrainConfig(**options))
-    partner = longest and make_partner(dataset.train, dataset.tokenizer, longest)
+    partner = longest and make_partner(
+        choose_stretches(dataset.train, dataset.tokenizer), dataset.tokenizer, longest
+    )
     return dataset, Validation(dataset, partner), partner
 
 

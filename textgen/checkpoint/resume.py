@@ -21,7 +21,7 @@ from textgen.data import TextFormat
 from textgen.errors import UsageError
 from textgen.files import JsonObject, Tensors
 
-MOST_THREADS = 1024
+MOST_THREADS, MOST_RANKS = 1024, 65536
 # What AdamW keeps of each parameter, under torch's names: means of gradients and of their squares.
 MOMENTS = ("exp_avg", "exp_avg_sq")
 # Settings that are those of the network too.
@@ -111,6 +111,7 @@ class ResumeState:
         plan: how many there shall be.
         config: the settings, with every size and rate filled in.
         threads: of the matrix products, on which the last bits of the weights depend.
+        ranks: processes that trained it together.
         texts: where the text is: paths, or "-" for standard input.
         progress: how far it has come.
         tensors: moments of the optimizer and the carried state.
@@ -123,6 +124,7 @@ class ResumeState:
     texts: tuple[str, ...]
     progress: Progress
     tensors: Tensors = field(default_factory=dict, repr=False)
+    ranks: int = 1
 
     def paths_of(self, part: str) -> list[str]:
         """Return where the text of a part is: one of its own, or the corpus."""
@@ -136,6 +138,7 @@ class ResumeState:
             "plan": asdict(self.plan),
             "config": to_json(self.config),
             "threads": self.threads,
+            "ranks": self.ranks,
             "texts": list(self.texts),
             "progress": self.progress.to_json(),
         }
@@ -151,6 +154,7 @@ class ResumeState:
             plan=plan,
             config=_config(state.object("config")),
             threads=state.integer("threads", 1, MOST_THREADS),
+            ranks=state.integer("ranks", 1, MOST_RANKS) if state.has("ranks") else 1,
             texts=_texts(state),
             progress=Progress.from_json(state.object("progress")),
             tensors=dict(tensors),

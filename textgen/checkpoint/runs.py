@@ -6,6 +6,7 @@ previous.safetensors  the `last` before it, for when `last` is damaged
 unread.safetensors    a `last` that could not be read: `previous` took its place
 metrics.jsonl         one line per validation
 samples.txt           the text written at each validation
+job                   of several processes: what torchrun calls them, for when it restarts them
 
 >>> newest_checkpoint(Path("checkpoints"))
 """
@@ -13,13 +14,14 @@ samples.txt           the text written at each validation
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from pathlib import Path
 
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.resume import ResumeState
 from textgen.errors import CheckpointError, UsageError
-from textgen.files import shipped, sync_folder, write_error
+from textgen.files import LOCK, shipped, sync_folder, write_atomically, write_error
 
 CHECKPOINTS = Path("checkpoints")
 DEMO = "demo.safetensors"
@@ -28,6 +30,7 @@ SHIPPED = ("demo", "base-en")
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
 UNREAD = "unread.safetensors"
 METRICS = "metrics.jsonl"
+JOB = "job"
 # Temporary files of a process that was killed.
 LEFTOVERS = "*.tmp-*"
 
@@ -70,11 +73,33 @@ def _make_durably(folder: Path) -> None:
 def _is_left_over(folder: Path) -> bool:
     """Tell whether a folder holds nothing but what a killed run may leave."""
     try:
-        found = [path.name == "lock" or path.match(LEFTOVERS) for path in folder.iterdir()]
+        found = [path.name in (LOCK, JOB) or path.match(LEFTOVERS) for path in folder.iterdir()]
     # A file, or a folder that cannot be read.
     except OSError:
         return False
     return bool(found) and all(found)
+
+
+def note_job(folder: Path, job: str) -> None:
+    """Write into a run's folder by which job it is trained, for when that is started again."""
+    write_atomically(folder / JOB, [job.encode()])
+
+
+def folder_of_job(text: Path, out: str | None, job: str) -> Path | None:
+    """Return the folder which a job has noted for a run on a text; None where it saved nothing.
+
+    Args:
+        text: the first of its files.
+        out: the folder that was asked for.
+        job: as it was noted.
+    """
+    folders = [Path(out)] if out else list(CHECKPOINTS.glob(f"{glob.escape(text.stem)}*"))
+    for folder in folders:
+        # A folder that cannot be read is nobody's.
+        with contextlib.suppress(OSError, UnicodeError):
+            if (folder / JOB).read_text("utf-8") == job and (folder / LAST).exists():
+                return folder
+    return None
 
 
 def existing_folder(name: str | Path) -> Path:
@@ -118,7 +143,8 @@ def discard_if_empty(folder: Path) -> None:
     # Whatever else somebody put there stays.
     with contextlib.suppress(OSError):
         remove_leftovers(folder)
-        (folder / "lock").unlink(missing_ok=True)
+        for name in (LOCK, JOB):
+            (folder / name).unlink(missing_ok=True)
         folder.rmdir()
 
 

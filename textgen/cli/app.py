@@ -85,11 +85,9 @@ def exit_code_of(error: BaseException, received: Sequence[int]) -> int:
 
     received: the signals that came, which may have been turned into any exception.
     """
-    if isinstance(error, Interrupted):
-        say(str(error))
-        return error.exit_code
     if isinstance(error, TextgenError):
-        say(f"error: {error}")
+        if not is_told_elsewhere(error):
+            say(str(error) if isinstance(error, Interrupted) else f"error: {error}")
         return error.exit_code
     if isinstance(error, BrokenPipeError):
         return READER_GONE
@@ -102,6 +100,16 @@ def exit_code_of(error: BaseException, received: Sequence[int]) -> int:
         say(f"error: {lack}")
         return lack.exit_code
     raise error
+
+
+def is_told_elsewhere(error: TextgenError) -> bool:
+    """Tell whether another one of the processes that train together tells an error.
+
+    What they meet before they have found each other they all meet; the first one tells it.
+    """
+    if error.is_told is not None:
+        return error.is_told
+    return os.environ.get("RANK", "0") != "0"
 
 
 def error_of_machine(error: MemoryError | OSError | ImportError) -> MachineError:

@@ -66,7 +66,10 @@ def catch_signals() -> Iterator[Callable[[], int | None]]:
         if received:
             os._exit(128 + number)
         received.append(number)
-        say("stopping after this step; once more to stop at once")
+        # torchrun passes a signal on to each of its processes, and stops the others of one that
+        # ends.
+        if "WORLD_SIZE" not in os.environ:
+            say("stopping after this step; once more to stop at once")
 
     with signals_taken_by(handle):
         yield stop

@@ -8,11 +8,18 @@ y_TB, and y is x one character later. A position is two numbers, (epoch, window)
 random is a function of the seed and the position, so a stream continues from a saved position
 exactly.
 
+Processes that train together have a share of the rows each: `window_at` then returns those rows
+alone, and reads no more of the text than they need.
+
     >>> streams = Streams(np.arange(101), batch=4, window=5, seed=0)
     >>> x_TB, y_TB, reset_B = streams.window_at(epoch=0, index=0)
+    >>> half_TB, *_ = streams.of_rows(slice(2, 4)).window_at(epoch=0, index=0)
 """
 
 from __future__ import annotations
+
+import copy
+from typing import Self
 
 import numpy as np
 
@@ -24,7 +31,30 @@ from textgen.tokenizers import Ids
 RESET_PROBABILITY = 0.01
 
 
-class RecordStreams:
+class SharedRows:
+    """What both kinds of streams have in common: windows of which one may want some rows only.
+
+    Attributes:
+        batch: B.
+        rows: of them, those that windows have.
+    """
+
+    batch: int
+    _rows: slice | None = None
+
+    @property
+    def rows(self) -> slice:
+        """Which of the B rows windows have; all of them, unless `of_rows` made these streams."""
+        return self._rows or slice(0, self.batch)
+
+    def of_rows(self, rows: slice) -> Self:
+        """Return the same streams with windows of some of the rows."""
+        part = copy.copy(self)
+        part._rows = rows
+        return part
+
+
+class RecordStreams(SharedRows):
     """Windows over records, in the shape of `Streams`: B records of like length side by side.
 
     A group is B records of like length, one in each row, read in windows of one width from their
@@ -70,6 +100,25 @@ class RecordStreams:
             x_TB and y_TB, int64, where y is IGNORED behind a record's end; reset_B, bool: the
             stream starts from the zero state.
         """
+        records_B, first, end = self._stretch(epoch, index)
+        rows = self.rows
+        number, records_B = rows.stop - rows.start, records_B[rows]
+        x_TB, y_TB = self.records.window(self.ids, records_B, first, end)
+        if missing := number - len(records_B):
+            x_TB = np.pad(x_TB, ((0, 0), (0, missing)))
+            y_TB = np.pad(y_TB, ((0, 0), (0, missing)), constant_values=IGNORED)
+        return x_TB, y_TB, np.full(number, first == 0)
+
+    def targets_at(self, epoch: int, index: int) -> int:
+        """Return how many ids all rows of a window together predict."""
+        records_B, first, end = self._stretch(epoch, index)
+        return int(np.clip(self.records.lengths[records_B] - first, 0, end - first).sum())
+
+    def _stretch(self, epoch: int, index: int) -> tuple[np.ndarray, int, int]:
+        """Return the records of a window, and the steps of them that it has: first and end.
+
+        They are B, or fewer in the last group.
+        """
         records_K, groups_G = self._order(epoch)
         # (G,) the windows of the epoch up to the end of each group.
         ends_G = np.cumsum(self._windows_G[groups_G])
@@ -80,13 +129,7 @@ class RecordStreams:
         # The windows of a group are as even as can be, so that none is a few steps short.
         steps = -(-longest // windows)
         first, end = index_in_group * steps, min((index_in_group + 1) * steps, longest)
-        # (B,) or fewer, in the last group.
-        records_B = records_K[group * self.batch : (group + 1) * self.batch]
-        x_TB, y_TB = self.records.window(self.ids, records_B, first, end)
-        if missing := self.batch - len(records_B):
-            x_TB = np.pad(x_TB, ((0, 0), (0, missing)))
-            y_TB = np.pad(y_TB, ((0, 0), (0, missing)), constant_values=IGNORED)
-        return x_TB, y_TB, np.full(self.batch, index_in_group == 0)
+        return records_K[group * self.batch : (group + 1) * self.batch], first, end
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the records (K,) by length and the groups (G,) in their order in this epoch."""
@@ -98,7 +141,7 @@ class RecordStreams:
         return self._epoch[1], self._epoch[2]
 
 
-class Streams:
+class Streams(SharedRows):
     """B contiguous streams over one text.
 
     Each epoch starts the streams at a fresh offset, anywhere in what does not fill whole windows,
@@ -141,9 +184,14 @@ class Streams:
             np.random.Philox(key=(self.seed, epoch), counter=(index + 1) << 64)
         )
         offset = int(np.random.Philox(key=(self.seed, epoch)).random_raw() % (slack + 1))
-        starts = offset + self.window * (index + self.windows * np.arange(self.batch))
+        rows_B = np.arange(self.batch)[self.rows]
+        starts = offset + self.window * (index + self.windows * rows_B)
         block_BT = self.ids[starts[:, None] + np.arange(self.window + 1)].astype(np.int64)
         reset_B = draws.random(self.batch) < RESET_PROBABILITY
         if index == 0:
             reset_B[:] = True
-        return block_BT[:, :-1].T.copy(), block_BT[:, 1:].T.copy(), reset_B
+        return block_BT[:, :-1].T.copy(), block_BT[:, 1:].T.copy(), reset_B[self.rows]
+
+    def targets_at(self, epoch: int, index: int) -> int:
+        """Return how many ids all rows of a window together predict."""
+        return self.chars_per_step

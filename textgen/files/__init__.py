@@ -4,6 +4,7 @@ chunks -> atomic -> file; arrays and settings -> tensorfile -> file
 """
 
 from textgen.files.assets import shipped as shipped
+from textgen.files.atomic import LOCK as LOCK
 from textgen.files.atomic import check_name as check_name
 from textgen.files.atomic import locked as locked
 from textgen.files.atomic import sync_folder as sync_folder
@@ -20,6 +21,7 @@ from textgen.files.tensorfile import write_tensors as write_tensors
 
 __all__ = [
     "FORMAT_VERSION",
+    "LOCK",
     "RETRAIN",
     "JsonObject",
     "Tensors",

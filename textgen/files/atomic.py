@@ -24,6 +24,10 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 
+# Of a folder that `locked` holds; it stays there.
+LOCK = "lock"
+
+
 def write_output(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """Write chunks to where a user says.
 
@@ -173,9 +177,9 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        lock = (folder / "lock").open("a")
+        lock = (folder / LOCK).open("a")
     except OSError as error:
-        raise write_error(folder / "lock", error) from error
+        raise write_error(folder / LOCK, error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

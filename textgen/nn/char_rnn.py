@@ -30,6 +30,8 @@ EMBEDDING_SHARE = 0.25
 # The masks of step k of a run are seeded with its seed times this, plus k, so that two runs share
 # no masks unless they take as many steps.
 STEPS_APART = 1_000_003
+# Plus so much for each process before this one, of those that train together.
+RANKS_APART = 1_000_000_007 * STEPS_APART
 # The logits of a long window fill gigabytes where the vocabulary is large, so that a window is
 # measured in stretches of at most so many logits: 32 MB in float32.
 MOST_LOGITS = 1 << 23
@@ -143,9 +145,10 @@ class Dropout(nn.Module):
         self.rate = rate
         self.generator = torch.Generator()
 
-    def reseed(self, seed: int, step: int) -> None:
-        """Make the masks of the coming step a function of seed and step alone."""
-        self.generator.manual_seed((seed * STEPS_APART + step) % 2**63)
+    def reseed(self, seed: int, step: int, rank: int = 0) -> None:
+        """Make the masks of the coming step a function of seed, step and rank alone."""
+        number = seed * STEPS_APART + step + rank * RANKS_APART
+        self.generator.manual_seed(number % 2**63)
 
     def dropped(self, share: float) -> int:
         """Return how many of 256 numbers are dropped where `share * rate` of them should be."""

@@ -26,13 +26,14 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(wanted: str, number: int = 0) -> torch.device:
     """Return the device of a name, never another one than was asked for.
 
     Args:
         wanted: "auto", "cpu", "cuda" or "mps". auto takes CUDA where there is one and the CPU
             otherwise: for models of this size Apple's GPU is not faster than its CPU, so mps must
             be asked for.
+        number: which of several CUDA devices.
 
     Raises:
         MachineError: the device is not there.
@@ -44,7 +45,12 @@ def choose_device(wanted: str) -> torch.device:
         raise MachineError("--device mps", "this torch sees no MPS device", "use --device cpu")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+    if wanted != "cuda" or number == 0:
+        return torch.device(wanted)
+    if number >= (devices := torch.cuda.device_count()):
+        problem = f"process {number + 1} of this machine has none: there are {devices}"
+        raise MachineError("--device cuda", problem, "start as many processes as devices")
+    return torch.device("cuda", number)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
@@ -32,6 +33,7 @@ from textgen.training.log import RunLog, ValidationRecord
 from textgen.training.optim import scheduled_rate, warmup_rate
 from textgen.training.partner import MOST_KEPT_IDS, QUICK_IDS
 from textgen.training.plan import by_seconds
+from textgen.training.ranks import Ranks, Wish, job_name, joined_ranks
 from textgen.training.setup import Setup, resume_setup, start_setup
 from textgen.training.validation import Validation
 
@@ -73,6 +75,9 @@ def train(
 ) -> TrainResult:
     """Train a model on a text and return where it is.
 
+    Where torchrun has started several processes they train it together: each calls this, and all
+    return or raise the same.
+
     Args:
         text: a file, a folder, "-" for standard input, or several of them; with resume it may be
             left out.
@@ -101,19 +106,53 @@ def train(
     started = time.monotonic() if started is None else started
     config = TrainConfig.of(config, **options)
     paths = [text] if isinstance(text, str | Path) else text
-    with memory_checked(), _disk_checked():
+    with memory_checked(), _disk_checked(), joined_ranks() as ranks:
+        quiet = quiet or not ranks.leads
+        stopped = ranks.agree(_folder_before_restart(paths, config))
+        if stopped is not None:
+            # The budget stands in its plan.
+            resume, config, options = stopped, TrainConfig(), {}
         if resume is not None:
             folder = runs.resumable_folder(resume)
-            with locked(folder):
-                setup = resume_setup(folder, paths, config, quiet, verify, given=options)
+            with _locked(folder, ranks):
+                setup = resume_setup(folder, paths, config, quiet, verify, options, ranks)
                 return Run(setup, folder, quiet, stop, started).finish()
-        setup = start_setup(paths, config, quiet, verify)
-        folder = runs.new_folder(setup.dataset.corpus.path, config.out)
-        with locked(folder):
+        setup = start_setup(paths, config, quiet, verify, ranks)
+        folder = Path(ranks.agree(_new_folder(setup, ranks)))
+        with _locked(folder, ranks):
             try:
                 return Run(setup, folder, quiet, stop, started).finish()
             finally:
-                runs.discard_if_empty(folder)
+                if ranks.leads:
+                    runs.discard_if_empty(folder)
+
+
+def _new_folder(setup: Setup, ranks: Ranks) -> str | None:
+    """Return the folder of a new run, which rank 0 makes."""
+    if not ranks.leads:
+        return None
+    return str(runs.new_folder(setup.dataset.corpus.path, setup.config.out))
+
+
+def _folder_before_restart(paths: Sequence[str | Path], config: TrainConfig) -> str | None:
+    """Return the run that these processes trained before torchrun restarted them, if any."""
+    job = job_name()
+    if job is None or not paths:
+        return None
+    folder = runs.folder_of_job(Path(paths[0]), config.out, job)
+    return str(folder) if folder else None
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Hold the folder's lock for all ranks, inside a `with`."""
+    if not ranks.leads:
+        yield
+        return
+    with locked(folder):
+        if job := job_name():
+            runs.note_job(folder, job)
+        yield
 
 
 @contextlib.contextmanager
@@ -153,6 +192,7 @@ class Run:
     ) -> None:
         self.setup, self.folder, self.stop, self.started = setup, folder, stop, started
         self.trainer, self.tokenizer = setup.trainer, setup.dataset.tokenizer
+        self.ranks = setup.ranks
         self.log = RunLog(folder, quiet, self._event_log())
         self.characters_per_id = setup.dataset.characters_per_id()
         self.partner = setup.partner
@@ -170,20 +210,21 @@ class Run:
 
     def finish(self) -> TrainResult:
         """Train to the end of the plan, or raise Interrupted; what is planned is saved."""
-        runs.remove_leftovers(self.folder)
         with cpu_settings(self.setup.threads):
             try:
-                self.log.forget_after(self.trainer.step)
+                if self.ranks.leads:
+                    runs.remove_leftovers(self.folder)
+                    self.log.forget_after(self.trainer.step)
                 self.log.report(self.setup.describe(), self.setup.notes)
                 plan = self._loop(self.setup.plan or self._warm_up())
             finally:
                 self.log.close()
-            return self._conclude(plan)
+            return self._result(plan)
 
     def _event_log(self) -> EventLog | None:
         """Return what writes the figures for TensorBoard, if that is wanted."""
         parent = self.setup.config.tensorboard
-        if not parent:
+        if not parent or not self.ranks.leads:
             return None
         resumed_at = self.trainer.step if self.setup.is_resumed else None
         return EventLog(Path(parent), self.folder.resolve().name, resumed_at)
@@ -195,13 +236,14 @@ class Run:
         self.log.start(0, None)
         # The first step also makes memory and kernels ready.
         self._timed_step()
-        if self.setup.config.threads is None:
+        # Processes share the cores of a machine among them.
+        if self.setup.config.threads is None and self.ranks.size == 1:
             self._choose_threads()
-        times = [self._timed_step()]
-        while self.trainer.step < self.setup.warmup and time.monotonic() < warm_up_end:
-            times.append(self._timed_step())
+        times = [self._timed_step(warm_up_end)]
+        while self.trainer.step < self.setup.warmup and not self.trainer.wish.is_due:
+            times.append(self._timed_step(warm_up_end))
         self.progress.step_seconds = sum(times) / len(times)
-        return by_seconds(
+        plan = by_seconds(
             end - time.monotonic(),
             self.progress.step_seconds,
             self.trainer.step,
@@ -212,12 +254,14 @@ class Run:
             self.setup.warmup,
             self.setup.most_steps,
         )
+        return Plan(**self.ranks.agree(dataclasses.asdict(plan)))
 
-    def _timed_step(self) -> float:
-        """Take a step of the warm-up; return its seconds."""
+    def _timed_step(self, end: float = math.inf) -> float:
+        """Take a step of the warm-up, which is due to be over at `end`; return its seconds."""
         before = time.monotonic()
-        self._update(warmup_rate(self.trainer.step, self.setup.recipe.lr, self.setup.warmup))
-        if signal := self.stop():
+        rate = warmup_rate(self.trainer.step, self.setup.recipe.lr, self.setup.warmup)
+        self._update(rate, lambda: Wish(self.stop() or 0, time.monotonic() >= end))
+        if signal := self.trainer.wish.signal:
             problem = "stopped before there was anything to save"
             raise Interrupted(str(self.folder), problem, "start again", signal)
         return time.monotonic() - before
@@ -254,43 +298,52 @@ class Run:
         if self.trainer.step < plan.steps:
             self._save(plan)
         while self.trainer.step < plan.steps and not self._out_of_patience():
-            peak = self.setup.recipe.lr
-            self._update(scheduled_rate(self.trainer.step, peak, plan.warmup, plan.steps))
-            plan = self._shortened(plan)
+            rate = scheduled_rate(self.trainer.step, self.setup.recipe.lr, plan.warmup, plan.steps)
+            self._update(rate, partial(self._wish, plan))
+            wish = self.trainer.wish
+            if wish.steps != plan.steps:
+                plan = dataclasses.replace(plan, steps=wish.steps)
+                self.log.start(self.trainer.step, plan.steps)
             if plan.validates_at(self.trainer.step):
                 self._validate(plan)
-            elif time.monotonic() - self.saved_at > SAVE_EVERY:
+            elif wish.is_due:
                 self._save(plan)
-            if (signal := self.stop()) and self.trainer.step < plan.steps:
+            if wish.signal and self.trainer.step < plan.steps:
                 self._save(plan)
+                # Who leaves early has the others stopped.
+                self.ranks.agree(None)
                 problem = f"stopped at step {self.trainer.step:,} of {plan.steps:,}, all saved"
                 fix = f"resume it with: textgen train --resume {self.folder}"
-                raise Interrupted(str(self.folder), problem, fix, signal)
+                raise Interrupted(str(self.folder), problem, fix, wish.signal)
         return plan
 
-    def _shortened(self, plan: Plan) -> Plan:
-        """Return the plan, or one of fewer steps if there is no time for all of them.
+    def _wish(self, plan: Plan) -> Wish:
+        """Return what this process asks for while it makes a step."""
+        is_due = time.monotonic() - self.saved_at > SAVE_EVERY
+        return Wish(self.stop() or 0, is_due, self._possible_steps(plan))
+
+    def _possible_steps(self, plan: Plan) -> int:
+        """Return the steps of the plan, or fewer if there is no time for all of them.
 
         That is looked at before a validation, whose checkpoint then has the plan that is followed,
         and when there is time for nothing but the end.
         """
-        step, now = self.trainer.step, time.monotonic()
+        step, now = self.trainer.step + 1, time.monotonic()
         validation = self.validated.took * (1 + plan.final_chars / max(1, plan.val_chars))
         left = self.deadline - now - validation - self._weighing_seconds()
         if left > 0 and not plan.validates_at(step):
-            return plan
+            return plan.steps
         # A slow moment is not taken for a slow machine, nor the other way round.
         latest = (now - self.validated.ended) / max(1, step - self.validated.step)
         usual = (now - self.training_began) / max(1, step - self.setup.first_step)
         pace = (latest + usual) / 2
         possible = step + max(0, int(left / pace)) if left < math.inf else plan.steps
         if possible >= (1 - SLACK) * plan.steps and left > 0:
-            return plan
-        self.log.start(step, min(possible, plan.steps))
-        return dataclasses.replace(plan, steps=min(possible, plan.steps))
+            return plan.steps
+        return min(possible, plan.steps)
 
-    def _update(self, learning_rate: float) -> None:
-        self.progress.train_nats += self.trainer.update(learning_rate)
+    def _update(self, learning_rate: float, wish: Callable[[], Wish]) -> None:
+        self.progress.train_nats += self.trainer.update(learning_rate, wish)
         self.progress.train_steps += 1
         self.progress.learning_rate = learning_rate
         self.log.step(self._train_nats(), self._speed())
@@ -308,11 +361,22 @@ class Run:
 
     def _validate(self, plan: Plan) -> None:
         """Measure, keep the best, and save; weights, streams and random state stay as they are."""
+        began = time.monotonic()
+        if self.ranks.leads:
+            self._measure(plan)
+        progress = self.progress
+        progress.train_nats, progress.train_steps = 0.0, 0
+        progress.validations_without_gain = self.ranks.agree(progress.validations_without_gain)
+        self._save(plan)
+        now = time.monotonic()
+        self.validated = Validated(now, self.trainer.step, now - began)
+
+    def _measure(self, plan: Plan) -> None:
+        """Fit the mixture, measure it and the network, and keep the best."""
         network = TorchStepper(self.trainer.model)
         if self.partner and not self._is_weighed():
             is_last = self.trainer.step == plan.apart
             self.mixing = self.partner.fit(network, MOST_KEPT_IDS if is_last else QUICK_IDS)
-        began = time.monotonic()
         number = min(plan.val_chars, self.held_out.most())
         network_nats = self.held_out.per_character(self.held_out.nats(network, number))
         nats = network_nats
@@ -325,15 +389,11 @@ class Run:
             self.progress.best_nats, self.progress.validations_without_gain = nats, 0
         else:
             self.progress.validations_without_gain += 1
-        self.progress.train_nats, self.progress.train_steps = 0.0, 0
         checkpoint = self._checkpoint({**record.to_json(), "val_chars": plan.val_chars})
         # Logged before it is saved, so that whatever is saved stands in the log.
         self.log.validation(record, self._sample(checkpoint))
         if is_best:
             checkpoint.save(self.folder / runs.BEST)
-        self._save(plan)
-        now = time.monotonic()
-        self.validated = Validated(now, self.trainer.step, now - began)
 
     def _record(self, nats: float | None, network_nats: float | None) -> ValidationRecord:
         """Return the figures of a validation with those of the training before it."""
@@ -370,9 +430,11 @@ class Run:
         )
 
     def _save(self, plan: Plan) -> None:
-        """Write `last`, with all that `--resume` needs."""
+        """Write `last`, with all that `--resume` needs, which rank 0 gathers from all ranks."""
         self.progress.seconds = self._seconds()
-        runs.save_last(self.folder, self._checkpoint({}, self.setup.resume_state(plan)))
+        state = self.setup.resume_state(plan)
+        if self.ranks.leads:
+            runs.save_last(self.folder, self._checkpoint({}, state))
         self.saved_at = time.monotonic()
 
     def _seconds(self) -> float:
@@ -383,7 +445,12 @@ class Run:
         patience = self.setup.config.patience
         return patience is not None and self.progress.validations_without_gain >= patience
 
-    def _conclude(self, plan: Plan) -> TrainResult:
+    def _result(self, plan: Plan) -> TrainResult:
+        """Return what came of the run, as rank 0 measures it at the end."""
+        nats = self.ranks.agree(self._conclude(plan) if self.ranks.leads else None)
+        return TrainResult(self.folder, self.folder / runs.BEST, self.trainer.step, nats)
+
+    def _conclude(self, plan: Plan) -> float | None:
         """Weigh `best` and its n-grams if that is not done, measure them, and print the summary.
 
         It is measured on as much as the plan leaves time for. The trainer's model then holds the
@@ -411,4 +478,4 @@ class Run:
             validations = counted(self.progress.validations_without_gain, "validation")
             self.log.say(f"stopped early: no gain in {validations}")
         self.log.summary(best, nats, self.held_out.characters(number), self._seconds())
-        return TrainResult(self.folder, best, self.trainer.step, nats)
+        return nats

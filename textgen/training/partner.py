@@ -8,7 +8,7 @@ as well, were it not that the text that follows is most like it: a network that 
 predicts that text far worse; so the last stretch too has text behind it that is read from the first
 step on (docs/log.md, "n-grams without a ceiling", "the network's hundred seconds").
 
-    >>> partner = make_partner(ids, tokenizer, longest=15)
+    >>> partner = make_partner(choose_stretches(ids, tokenizer), tokenizer, longest=15)
     >>> weights_WX = partner.fit(TorchStepper(network))
 """
 
@@ -18,6 +18,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,8 +65,7 @@ class Partner:
 
     Attributes:
         ngrams: of the training part.
-        rest: the ids that the network trains on at first.
-        kept: (n,) those that it does not, perhaps none.
+        kept: (n,) the ids that the network does not train on at first, perhaps none.
         seconds_per_id: what the n-grams take to read an id.
         nats_lost: about what the n-grams alone lose on each id where they are not counted in all of
             the text.
@@ -73,7 +73,6 @@ class Partner:
     """
 
     ngrams: NGrams
-    rest: IdSource
     kept: np.ndarray
     tokenizer: Tokenizer
     seconds_per_id: float
@@ -97,19 +96,33 @@ class Partner:
         return self._said[number]
 
 
-def make_partner(
+class Stretches(NamedTuple):
+    """A training part and the stretches of it that are kept from the network at first.
+
+    Attributes:
+        ids: (n,) the training part.
+        begin: where the n-grams begin to count.
+        rest: the ids that the network trains on at first.
+        kept: (k,) those that it does not, perhaps none.
+    """
+
+    ids: IdSource
+    begin: int
+    rest: IdSource
+    kept: np.ndarray
+
+
+def choose_stretches(
     ids: IdSource,
     tokenizer: Tokenizer,
-    longest: int,
     seconds: float | None = None,
     most_counted: int = sys.maxsize,
-) -> Partner:
-    """Return the n-grams of a training part, their back-off learned on stretches of it.
+) -> Stretches:
+    """Return the stretches of a training part that the mixture is weighed on.
 
     Args:
         ids: (n,) the training part.
         tokenizer: what they stand for.
-        longest: the longest context.
         seconds: the time budget, if it is one of time.
         most_counted: of a longer text only so many ids at the end are counted.
     """
@@ -120,14 +133,28 @@ def make_partner(
     number = min(most, int(KEPT_SHARE * (len(ids) - begin)))
     rest, kept = set_aside(ids, number, tokenizer, begin)
     if len(kept) < FEW_IDS:
+        return Stretches(ids, begin, ids, kept[:0])
+    return Stretches(ids, begin, rest, kept)
+
+
+def make_partner(stretches: Stretches, tokenizer: Tokenizer, longest: int) -> Partner:
+    """Return the n-grams of a training part, their back-off learned on stretches of it.
+
+    Args:
+        stretches: as `choose_stretches` returns them.
+        tokenizer: what their ids stand for.
+        longest: the longest context.
+    """
+    ids, begin, rest, kept = stretches
+    if not len(kept):
         ngrams = NGrams.count(ids[begin:], tokenizer.size, longest)
-        return Partner(ngrams, ids, kept[:0], tokenizer, 0.0)
+        return Partner(ngrams, kept, tokenizer, 0.0)
     fitted = learn_odds(NGrams.count(rest[begin:], tokenizer.size, longest), kept)
     ngrams = fitted
     if len(kept) > RECOUNT_SHARE * (len(ids) - begin):
         counted = NGrams.count(ids[begin:], tokenizer.size, longest)
         ngrams = NGrams(counted.contexts, fitted.odds_CLG)
-    partner = Partner(ngrams, rest, kept, tokenizer, 0.0, _fitted=fitted)
+    partner = Partner(ngrams, kept, tokenizer, 0.0, _fitted=fitted)
     if begin:
         doublings = math.log2(len(ids) / (len(ids) - begin))
         partner.nats_lost = doublings * nats_of_doubling(fitted, rest, kept)

@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,14 @@ from textgen.nn import (
 from textgen.tokenizers import Tokenizer
 from textgen.training import sizing
 from textgen.training.events import check_events
-from textgen.training.partner import Partner, make_partner
+from textgen.training.partner import Partner, Stretches, choose_stretches, make_partner
 from textgen.training.plan import WARMUP, by_seconds, by_steps
+from textgen.training.ranks import ALONE, Ranks
 from textgen.training.sizing import Recipe
 from textgen.training.starting import (
     SIZES,
     choose_start,
+    english_base,
     load_matching_weights,
     named_start,
     notes_on_overlap,
@@ -80,7 +82,9 @@ class Setup:
         config: the user's settings, with every size and rate of the recipe filled in.
         recipe: the sizes and rates.
         trainer: makes the updates.
-        partner: what the network is mixed with, None for a network alone.
+        partner: what the network is mixed with; None for a network alone, and where another process
+            has it.
+        ranks: the processes that train.
         threads: of the matrix products; a run that begins by the clock may choose fewer.
         notes: sentences for whoever trains.
         mixing: the rows of weights of the mixture, as the last validation fitted them.
@@ -95,6 +99,7 @@ class Setup:
     recipe: Recipe
     trainer: Trainer
     partner: Partner | None
+    ranks: Ranks
     threads: int
     notes: list[str] = field(default_factory=list)
     mixing: np.ndarray = field(default_factory=usual_weights)
@@ -145,6 +150,7 @@ class Setup:
             plan=plan,
             config=self.config,
             threads=self.threads,
+            ranks=self.ranks.size,
             texts=tuple(self.dataset.corpus.paths()),
             progress=self.progress,
             tensors=self.trainer.snapshot(),
@@ -160,6 +166,8 @@ class Setup:
             epochs = self.plan.steps / streams.windows
             budget = f"{counted(self.plan.steps, 'step')} ({epochs:.1f} epochs)"
         threads = counted(self.threads, "thread")
+        if self.ranks.size > 1:
+            threads = f"{self.ranks.size} processes of {threads} each"
         return [
             *self.dataset.corpus.report(),
             ("split", parts),
@@ -175,37 +183,43 @@ class Setup:
 
 
 def start_setup(
-    paths: Sequence[str | Path], config: TrainConfig, quiet: bool = True, verify: bool = False
+    paths: Sequence[str | Path],
+    config: TrainConfig,
+    quiet: bool = True,
+    verify: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Setup:
-    """Return the setup of a new run on the texts at paths."""
+    """Return the setup of a new run on the texts at paths; every rank makes its own."""
     if not paths:
         raise UsageError("FILE", "no text to train on", "name a text file")
-    if config.tensorboard:
+    if config.tensorboard and ranks.leads:
         check_events(Path(config.tensorboard))
-    dataset, first = _load_and_choose_start(paths, config, quiet, verify)
+    dataset, first = _load_and_choose_start(paths, config, quiet, verify, ranks)
     config = _with_defaults(config, first)
-    device = choose_device(config.device)
+    device = choose_device(config.device, ranks.local_rank)
     _check_precision(config, device)
-    threads = config.threads or available_cores()
+    threads = config.threads or max(1, available_cores() // ranks.local_size)
     with cpu_settings(threads):
-        inputs = _sizing_inputs(config, dataset, device, first is not None)
-        recipe = sizing.choose_recipe(config, inputs)
+        inputs = _sizing_inputs(config, dataset, device, first is not None, ranks)
+        recipe = Recipe(**ranks.agree(asdict(sizing.choose_recipe(config, inputs))))
     model = _make_model(recipe, None if first else config.seed, dataset.tokenizer.size)
     notes = dataset.notes
     if first:
         notes.append(load_matching_weights(model, dataset.tokenizer, first))
         notes += notes_on_overlap(first, dataset)
     read_before = texts_read_by(first) if first else ()
-    partner = _make_partner(dataset, recipe, config, bool(read_before))
-    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed, partner)
+    stretches = _choose_stretches(dataset, recipe, config)
+    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed, stretches, ranks)
     notes += _notes_on_streams(trainer, recipe)
+    partner = _make_partner(dataset, recipe, stretches, bool(read_before), ranks)
     if partner and len(partner.ngrams.contexts) + len(partner.kept) < len(dataset.train):
         counted_ids = f"{len(partner.ngrams.contexts):,} of {len(dataset.train):,} units"
         notes.append(
             f"n-grams are counted in the last {counted_ids} (--ngram-megabytes), which costs them "
             f"alone about {partner.nats_lost:.3f} nats a unit"
         )
-    setup = Setup(dataset, recipe.fill(config), recipe, trainer, partner, threads, notes)
+    filled = recipe.fill(config)
+    setup = Setup(dataset, filled, recipe, trainer, partner, ranks, threads, notes)
     if partner:
         setup.mixing = partner.usual_WX
     setup.read_before = read_before
@@ -217,19 +231,33 @@ def start_setup(
 
 
 def _load_and_choose_start(
-    paths: Sequence[str | Path], config: TrainConfig, quiet: bool, verify: bool
+    paths: Sequence[str | Path], config: TrainConfig, quiet: bool, verify: bool, ranks: Ranks
 ) -> tuple[Dataset, Checkpoint | None]:
     """Return the texts as ids and what the network starts from, whose units are among them."""
+    _refuse_shared_stdin(paths, ranks)
     first = named_start(config)
     initial = first.tokenizer if first else None
     settled = _with_defaults(config, first)
-    dataset = load_dataset(paths, settled, initial=initial, quiet=quiet, verify=verify)
+    # Of a machine's processes the first one encodes a large text; the others find it encoded.
+    with ranks.one_first(is_first=ranks.local_rank == 0):
+        dataset = load_dataset(paths, settled, initial=initial, quiet=quiet, verify=verify)
     if config.init is None:
-        first, note = choose_start(config, dataset)
+        note = ""
+        if ranks.leads:
+            first, note = choose_start(config, dataset)
+        if ranks.agree(first is not None):
+            first = first or english_base()
         if first:
             dataset = dataset.with_units_of(first.tokenizer, config)
         dataset.notes.append(note)
     return dataset, first
+
+
+def _refuse_shared_stdin(paths: Sequence[str | Path], ranks: Ranks) -> None:
+    """Raise UsageError where several processes would read one standard input."""
+    if ranks.size > 1 and "-" in map(str, paths):
+        problem = f"standard input cannot be read by {ranks.size} processes"
+        raise UsageError("-", problem, "put the text into a file and name that")
 
 
 def _with_defaults(config: TrainConfig, first: Checkpoint | None) -> TrainConfig:
@@ -264,9 +292,12 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def _sizing_inputs(
-    config: TrainConfig, dataset: Dataset, device: torch.device, from_base: bool
+    config: TrainConfig, dataset: Dataset, device: torch.device, from_base: bool, ranks: Ranks
 ) -> sizing.SizingInputs:
-    """Return what sizes are chosen from; the speed is measured where the budget is one of time."""
+    """Return what sizes are chosen from; the speed is measured where the budget is one of time.
+
+    All ranks measure it at once, and rank 0 takes the others to be as fast as itself.
+    """
     characters = len(dataset.train)
     inputs = sizing.SizingInputs(
         characters,
@@ -277,7 +308,8 @@ def _sizing_inputs(
         from_base=from_base,
     )
     if config.minutes:
-        return replace(inputs, seconds=config.minutes * 60, gflops=measure_gflops(device))
+        gflops = ranks.size * measure_gflops(device)
+        return replace(inputs, seconds=config.minutes * 60, gflops=gflops)
     if config.steps:
         streams, window = config.batch or sizing.CPU_STREAMS, config.window or sizing.USUAL_WINDOW
         return replace(inputs, budget_chars=float(config.steps * streams * window))
@@ -291,31 +323,43 @@ def _make_model(recipe: Recipe, seed: int | None, vocab: int) -> CharRNN:
     return CharRNN(ModelConfig(vocab, **sizes), seed, recipe.dropout, use_bfloat16)
 
 
-def _make_partner(
-    dataset: Dataset, recipe: Recipe, config: TrainConfig, from_base: bool
-) -> Partner | None:
+def _choose_stretches(dataset: Dataset, recipe: Recipe, config: TrainConfig) -> Stretches | None:
+    """Return what is kept from the network at first; None without n-grams to weigh on it."""
     if recipe.ngrams == 1:
         return None
     seconds = config.minutes and 60 * config.minutes
     # An id takes about a byte in the checkpoint.
     most = round(config.ngram_megabytes * 1e6)
-    longest = recipe.ngrams - 1
-    partner = make_partner(dataset.train, dataset.tokenizer, longest, seconds, most)
+    return choose_stretches(dataset.train, dataset.tokenizer, seconds, most)
+
+
+def _make_partner(
+    dataset: Dataset, recipe: Recipe, stretches: Stretches | None, from_base: bool, ranks: Ranks
+) -> Partner | None:
+    """Return what the network is mixed with; only the rank that measures counts n-grams."""
+    if stretches is None or not ranks.leads:
+        return None
+    partner = make_partner(stretches, dataset.tokenizer, recipe.ngrams - 1)
     return replace(partner, usual_WX=usual_weights(from_base))
 
 
 def _make_trainer(
-    model: CharRNN, dataset: Dataset, recipe: Recipe, seed: int, partner: Partner | None
+    model: CharRNN,
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int,
+    stretches: Stretches | None,
+    ranks: Ranks,
 ) -> Trainer:
-    """Return a trainer on the training part, at first without what the partner keeps."""
+    """Return a trainer on the training part, at first without what is kept from the network."""
     boundary_id = dataset.tokenizer.boundary_id
-    if not partner or not len(partner.kept):
-        streams = _make_streams(dataset.train, boundary_id, recipe, seed)
-        return Trainer(model, streams, seed, recipe.weight_decay)
-    early = _make_streams(partner.rest, boundary_id, recipe, seed)
-    sizes = replace(recipe, batch=early.batch, window=early.window)
-    streams = _make_streams(dataset.train, boundary_id, sizes, seed)
-    return Trainer(model, streams, seed, recipe.weight_decay, early)
+    early = None
+    if stretches and len(stretches.kept):
+        early = _make_streams(stretches.rest, boundary_id, recipe, seed)
+        recipe = replace(recipe, batch=early.batch, window=early.window)
+    streams = _make_streams(dataset.train, boundary_id, recipe, seed)
+    ranks.require_rows(streams.batch)
+    return Trainer(model, streams, seed, recipe.weight_decay, early, ranks)
 
 
 def _make_streams(
@@ -351,38 +395,59 @@ def resume_setup(
     quiet: bool = True,
     verify: bool = False,
     given: Collection[str] = (),
+    ranks: Ranks = ALONE,
 ) -> Setup:
     """Return the setup of the run in folder, exactly as it was when it was saved.
 
     paths: where its text is now, if it moved. wanted: a new budget or another number of threads,
     which give up that exactness; another folder for TensorBoard, or "" for none. given: the fields
-    of it that count even where they are the defaults.
+    of it that count even where they are the defaults. ranks: as many as before.
     """
     _refuse_changes(wanted, given)
-    checkpoint, state, note = runs.load_last(folder)
+    # Which may put `previous` in the place of a damaged `last`.
+    with ranks.one_first(is_first=ranks.leads):
+        checkpoint, state, note = runs.load_last(folder)
+    _require_as_many(folder, state, ranks)
+    _refuse_shared_stdin(paths or state.texts, ranks)
     notes = [note] if note else []
-    device = choose_device(state.config.device)
+    device = choose_device(state.config.device, ranks.local_rank)
     config = _with_possible_precision(state.config, device, notes)
     config = _with_possible_events(config, wanted.tensorboard, notes)
     recipe = _saved_recipe(folder, config)
-    dataset = _load_again(folder, paths, state, config, checkpoint.tokenizer, quiet, verify)
+    with ranks.one_first(is_first=ranks.local_rank == 0):
+        dataset = _load_again(folder, paths, state, config, checkpoint.tokenizer, quiet, verify)
     _require_same_texts(dataset, checkpoint.metadata)
     model = _make_model(recipe, None, checkpoint.tokenizer.size)
     model.load(checkpoint.weights)
     from_base = bool(checkpoint.metadata.read_before)
-    partner = _make_partner(dataset, recipe, config, from_base)
-    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed, partner)
+    stretches = _choose_stretches(dataset, recipe, config)
+    trainer = _make_trainer(model.to(device), dataset, recipe, config.seed, stretches, ranks)
+    partner = _make_partner(dataset, recipe, stretches, from_base, ranks)
     _restore(folder, trainer, state)
     threads = wanted.threads or state.threads
     if threads != state.threads:
         notes.append(f"{threads} threads instead of {state.threads}: no longer exact")
-    setup = Setup(dataset, config, recipe, trainer, partner, threads, notes)
+    setup = Setup(dataset, config, recipe, trainer, partner, ranks, threads, notes)
     setup.mixing = checkpoint.mixing
     setup.read_before = checkpoint.metadata.read_before
     setup.continue_from(state)
-    _replace_lost_best(folder, checkpoint, setup)
+    if ranks.leads:
+        _replace_lost_best(folder, checkpoint, setup)
+    setup.progress.best_nats = ranks.agree(setup.progress.best_nats)
     _extend(setup, wanted)
     return setup
+
+
+def _require_as_many(folder: Path, state: ResumeState, ranks: Ranks) -> None:
+    """Raise UsageError where a run would be resumed by another number of processes."""
+    if state.ranks == ranks.size:
+        return
+    processes = "1 process" if state.ranks == 1 else f"{state.ranks} processes"
+    problem = f"was trained by {processes}, not by {ranks.size}"
+    command = f"textgen train --resume {folder}"
+    if state.ranks > 1:
+        command = f"torchrun --nproc-per-node {state.ranks} -m {command}"
+    raise UsageError(str(folder), problem, f"start as many: {command}")
 
 
 def _load_again(
@@ -502,7 +567,8 @@ def _extend(setup: Setup, wanted: TrainConfig) -> None:
         pace = setup.progress.step_seconds or setup.earlier_seconds / max(1, done)
         per_step, available = setup.trainer.streams.chars_per_step, len(setup.dataset.val)
         per_id = setup.partner.seconds_per_id if setup.partner else 0.0
-        setup.plan = by_seconds(wanted.minutes * 60, pace, done, per_step, available, per_id)
+        plan = by_seconds(wanted.minutes * 60, pace, done, per_step, available, per_id)
+        setup.plan = Plan(**setup.ranks.agree(asdict(plan)))
     elif wanted.steps or wanted.epochs:
         setup.plan = _plan_by_steps(setup, wanted, done)
     else:

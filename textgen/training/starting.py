@@ -76,11 +76,9 @@ def choose_start(config: TrainConfig, dataset: Dataset) -> Start:
     chosen = [option_name(name) for name in SIZES if getattr(config, name) is not None]
     if chosen:
         return Start(None, f"{ENGLISH_BASE} is not used: it has sizes of its own, not {chosen[0]}")
-    # Not what a user may have put into a folder of that name.
-    path = shipped(runs.CHECKPOINTS, f"{ENGLISH_BASE}.safetensors")
-    if path is None:
+    base = english_base()
+    if base is None:
         return Start(None, f"{ENGLISH_BASE} is not used: it is not installed")
-    base = Checkpoint.load(path)
     base_nats, ngram_nats = try_base(base, dataset)
     figures = (
         f"it reads this text at {base_nats:.2f} nats a character, n-grams of it at {ngram_nats:.2f}"
@@ -88,6 +86,13 @@ def choose_start(config: TrainConfig, dataset: Dataset) -> Start:
     if base_nats > ngram_nats + MARGIN_NATS:
         return Start(None, f"{ENGLISH_BASE} is not used: {figures}")
     return Start(base, f"starting from {ENGLISH_BASE}: {figures} (--init none: from nothing)")
+
+
+def english_base() -> Checkpoint | None:
+    """Return the base that ships, where it is installed."""
+    # Not what a user may have put into a folder of that name.
+    path = shipped(runs.CHECKPOINTS, f"{ENGLISH_BASE}.safetensors")
+    return Checkpoint.load(path) if path else None
 
 
 def try_base(base: Checkpoint, dataset: Dataset) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from textgen.errors import NumericsError
 from textgen.files import Tensors
 from textgen.nn import CharRNN, State
 from textgen.training import optim
+from textgen.training.ranks import ALONE, Ranks, Wish, read_wish
 
 
 class Trainer:
@@ -31,6 +33,15 @@ class Trainer:
         step: how many updates were made.
         early_steps: updates that read the early streams, if there are any.
         grad_norm: of the last gradient before it was clipped; NaN before the first.
+        wish: what the ranks asked of all of them at the last step.
+
+    Args:
+        model: the network.
+        streams: the windows of all ranks.
+        seed: of the dropout masks.
+        weight_decay: see `make_optimizer`.
+        early: the windows of the first `early_steps` updates, if they are others.
+        ranks: the processes that train it; each has a trainer for its share of the rows.
     """
 
     def __init__(
@@ -40,33 +51,45 @@ class Trainer:
         seed: int,
         weight_decay: float = 0.05,
         early: Streams | RecordStreams | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model = model
-        self.streams = streams
-        self.early, self.early_steps = early, sys.maxsize if early else 0
+        self.model, self.ranks = model, ranks
+        rows = ranks.share(streams.batch)
+        self.streams = streams.of_rows(rows)
+        self.early, self.early_steps = None, 0
+        if early:
+            self.early, self.early_steps = early.of_rows(rows), sys.maxsize
         self.seed = seed
         self.step = 0
-        self.grad_norm = math.nan
+        self.grad_norm, self.wish = math.nan, Wish()
         self.optimizer = optim.make_optimizer(model, weight_decay)
         self.device = model.head.weight.device
-        self._state: State = model.initial_state(streams.batch)
+        self._state: State = model.initial_state(rows.stop - rows.start)
+        # To be called in training; the model itself computes nothing else.
+        self._network = ranks.wrap(model)
 
-    def update(self, learning_rate: float) -> float:
-        """Train on the next window; return its nats per id.
+    def update(self, learning_rate: float, wish: Callable[[], Wish] = Wish) -> float:
+        """Train on the next window; return its nats per id, those of all ranks.
 
-        Raises NumericsError, before any weight is touched, when loss or gradient is not finite.
+        wish: asked when the gradient is there. Raises NumericsError, on all ranks and before any
+        weight is touched, when loss or gradient is not finite.
         """
-        x_TB, y_TB, reset_B = self._window()
+        streams, position = self._position()
+        x_TB, y_TB, reset_B = streams.window_at(*position)
         self.model.train()
-        self.model.dropout.reseed(self.seed, self.step)
+        self.model.dropout.reseed(self.seed, self.step, self.ranks.rank)
         state = self._carried_state(torch.from_numpy(~reset_B))
-        logits_TBV, state = self.model(torch.from_numpy(x_TB).to(self.device), state)
+        logits_TBV, state = self._network(torch.from_numpy(x_TB).to(self.device), state)
         target = torch.from_numpy(y_TB).to(self.device).flatten()
         logits = logits_TBV.flatten(0, 1)
-        loss = nn.functional.cross_entropy(logits, target, ignore_index=IGNORED)
+        total = nn.functional.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum")
+        # This rank's part of the mean over the ids of all ranks.
+        loss = total / streams.targets_at(*position)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nats, self.grad_norm = loss.item(), optim.clip(self.model)
+        # The gradients of all ranks become their mean, which is their sum again then.
+        (loss * self.ranks.size).backward()  # type: ignore[no-untyped-call]
+        summed, wishes = self.ranks.exchange(loss.detach(), wish())
+        nats, self.grad_norm, self.wish = summed.item(), optim.clip(self.model), read_wish(wishes)
         self._require_finite(nats, learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -75,11 +98,11 @@ class Trainer:
         self.step += 1
         return nats
 
-    def _window(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the window of this step."""
+    def _position(self) -> tuple[Streams | RecordStreams, tuple[int, int]]:
+        """Return the streams of this step, and where in them its window is."""
         if self.early and self.step < self.early_steps:
-            return self.early.window_at(*self.early.position(self.step))
-        return self.streams.window_at(*self.streams.position(self.step - self.early_steps))
+            return self.early, self.early.position(self.step)
+        return self.streams, self.streams.position(self.step - self.early_steps)
 
     def _carried_state(self, keep_B: Tensor) -> State:
         """Return the state after the last window, zero for the streams that start anew."""
@@ -99,7 +122,7 @@ class Trainer:
         )
 
     def snapshot(self) -> Tensors:
-        """Return all that `restore` needs beside the weights and the step."""
+        """Return all that `restore` needs beside the weights and the step; all ranks must ask."""
         saved = self.optimizer.state_dict()["state"]
         tensors = {}
         for index, (name, parameter) in enumerate(self._optimized()):
@@ -109,7 +132,8 @@ class Trainer:
                 tensors[f"{moment}.{name}"] = value.cpu().numpy().copy()
         for layer, parts in enumerate(self._state):
             for part, value in enumerate(parts):
-                tensors[f"state.{layer}.{part}"] = value.cpu().numpy().copy()
+                whole = self.ranks.gather_rows(value, self.streams.batch)
+                tensors[f"state.{layer}.{part}"] = whole.cpu().numpy().copy()
         return tensors
 
     def restore(self, tensors: Tensors, step: int) -> None:
@@ -127,12 +151,18 @@ class Trainer:
         self.optimizer.load_state_dict({"state": saved, "param_groups": groups})
         self._state = tuple(
             tuple(
-                torch.tensor(tensors[f"state.{layer}.{part}"]).to(self.device).view_as(value)
+                self._own_rows(tensors[f"state.{layer}.{part}"]).view_as(value)
                 for part, value in enumerate(parts)
             )
             for layer, parts in enumerate(self._state)
         )
         self.step = step
+
+    def _own_rows(self, whole: np.ndarray) -> Tensor:
+        """Return this rank's rows of a state of all of them."""
+        if len(whole) != self.streams.batch:
+            raise RuntimeError(f"{len(whole)} streams instead of {self.streams.batch}")
+        return torch.tensor(whole[self.streams.rows]).to(self.device)
 
     def _optimized(self) -> list[tuple[str, nn.Parameter]]:
         """Return the parameters by name in the order in which the optimizer numbers them."""
