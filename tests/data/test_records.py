@@ -1,7 +1,6 @@
 """Items are cut exactly, and every window shows each from its beginning, from the zero state."""
 
 import re
-
 from itertools import pairwise
 
 import numpy as np
