@@ -33,7 +33,7 @@ from textgen.training.log import RunLog, ValidationRecord
 from textgen.training.optim import scheduled_rate, warmup_rate
 from textgen.training.partner import MOST_KEPT_IDS, QUICK_IDS
 from textgen.training.plan import by_seconds
-from textgen.training.ranks import Ranks, Wish, job_name, joined_ranks
+from textgen.training.ranks import Ranks, Wish, job_name, joined_ranks, resume_command
 from textgen.training.setup import Setup, resume_setup, start_setup
 from textgen.training.validation import Validation
 
@@ -313,7 +313,7 @@ class Run:
                 # Who leaves early has the others stopped.
                 self.ranks.agree(None)
                 problem = f"stopped at step {self.trainer.step:,} of {plan.steps:,}, all saved"
-                fix = f"resume it with: textgen train --resume {self.folder}"
+                fix = f"resume it with: {resume_command(self.folder, self.ranks.size)}"
                 raise Interrupted(str(self.folder), problem, fix, wish.signal)
         return plan
 

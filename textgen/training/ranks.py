@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -268,15 +269,25 @@ class Board:
     @classmethod
     def open(cls, ranks: Ranks) -> Board:
         """Return the board at the address that torchrun says, with this process noted on it."""
-        address = os.environ.get("MASTER_ADDR", "localhost")
+        address = os.environ.get("MASTER_ADDR", "127.0.0.1")
         port = int(os.environ.get("MASTER_PORT", "29500"))
+        listener = None
         # torchrun keeps a store of its own; other launchers leave that to rank 0.
-        is_host = ranks.leads and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         try:
+            if not has_store and ranks.size == ranks.local_size:
+                # Nobody from outside shall reach it, as it knows no passwords.
+                address = "127.0.0.1"
+                listener = socket.create_server((address, port)).detach() if ranks.leads else None
             store = dist.TCPStore(  # type: ignore[attr-defined]
-                address, port, None, is_host, MOST_STARTING, wait_for_workers=False
+                address,
+                port,
+                is_master=ranks.leads and not has_store,
+                timeout=MOST_STARTING,
+                wait_for_workers=False,
+                master_listen_fd=listener,
             )
-        except (dist.DistError, RuntimeError) as error:
+        except (RuntimeError, OSError) as error:
             problem = f"process {ranks.rank} cannot reach {address}:{port}"
             raise MachineError("torchrun", problem, "check MASTER_ADDR and MASTER_PORT") from error
         # An earlier training of this process, or one before a restart, left notes of its own.
@@ -321,6 +332,12 @@ class Board:
         except (RuntimeError, OSError):
             return False
         return False
+
+
+def resume_command(folder: Path, number: int) -> str:
+    """Return the command that resumes a run with a number of processes."""
+    command = f"textgen train --resume {folder}"
+    return command if number == 1 else f"torchrun --nproc-per-node {number} -m {command}"
 
 
 def job_name() -> str | None:

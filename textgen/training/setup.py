@@ -47,7 +47,7 @@ from textgen.training import sizing
 from textgen.training.events import check_events
 from textgen.training.partner import Partner, Stretches, choose_stretches, make_partner
 from textgen.training.plan import WARMUP, by_seconds, by_steps
-from textgen.training.ranks import ALONE, Ranks
+from textgen.training.ranks import ALONE, Ranks, resume_command
 from textgen.training.sizing import Recipe
 from textgen.training.starting import (
     SIZES,
@@ -444,10 +444,8 @@ def _require_as_many(folder: Path, state: ResumeState, ranks: Ranks) -> None:
         return
     processes = "1 process" if state.ranks == 1 else f"{state.ranks} processes"
     problem = f"was trained by {processes}, not by {ranks.size}"
-    command = f"textgen train --resume {folder}"
-    if state.ranks > 1:
-        command = f"torchrun --nproc-per-node {state.ranks} -m {command}"
-    raise UsageError(str(folder), problem, f"start as many: {command}")
+    fix = f"start as many: {resume_command(folder, state.ranks)}"
+    raise UsageError(str(folder), problem, fix)
 
 
 def _load_again(

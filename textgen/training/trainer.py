@@ -67,12 +67,32 @@ class Trainer:
         self._state: State = model.initial_state(rows.stop - rows.start)
         # To be called in training; the model itself computes nothing else.
         self._network = ranks.wrap(model)
+        if ranks.size > 1:
+            # After the first gradients torch puts them into the order in which they come. So that a
+            # resumed run adds them up as one that was not stopped, that is over before both begin.
+            self._compute_gradients()
 
     def update(self, learning_rate: float, wish: Callable[[], Wish] = Wish) -> float:
         """Train on the next window; return its nats per id, those of all ranks.
 
         wish: asked when the gradient is there. Raises NumericsError, on all ranks and before any
         weight is touched, when loss or gradient is not finite.
+        """
+        loss, state = self._compute_gradients()
+        summed, wishes = self.ranks.exchange(loss, wish())
+        nats, self.grad_norm, self.wish = summed.item(), optim.clip(self.model), read_wish(wishes)
+        self._require_finite(nats, learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self._state = state
+        self.step += 1
+        return nats
+
+    def _compute_gradients(self) -> tuple[Tensor, State]:
+        """Compute the gradients of the next window, the same on all ranks.
+
+        Return this rank's part of the window's mean nats, and the state of its rows after it.
         """
         streams, position = self._position()
         x_TB, y_TB, reset_B = streams.window_at(*position)
@@ -88,15 +108,7 @@ class Trainer:
         self.optimizer.zero_grad()
         # The gradients of all ranks become their mean, which is their sum again then.
         (loss * self.ranks.size).backward()  # type: ignore[no-untyped-call]
-        summed, wishes = self.ranks.exchange(loss.detach(), wish())
-        nats, self.grad_norm, self.wish = summed.item(), optim.clip(self.model), read_wish(wishes)
-        self._require_finite(nats, learning_rate)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        self._state = tuple(tuple(part.detach() for part in layer) for layer in state)
-        self.step += 1
-        return nats
+        return loss.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
 
     def _position(self) -> tuple[Streams | RecordStreams, tuple[int, int]]:
         """Return the streams of this step, and where in them its window is."""
