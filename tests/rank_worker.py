@@ -75,21 +75,8 @@ def stop_on_last_rank(after):
     return lambda: None if next(steps, None) is not None else (signal.SIGTERM if is_last else None)
 
 
-def resume(folder):
-    """Train to the end without and with a stop."""
-    corpus = folder / "corpus.txt"
-    whole = textgen.train(corpus, out=str(folder / "whole"), steps=STEPS, **SIZES)
-    try:
-        stop = stop_on_last_rank(3)
-        textgen.train(corpus, out=str(folder / "stopped"), steps=STEPS, stop=stop, **SIZES)
-    except textgen.Interrupted as error:
-        (folder / f"interrupted-{RANK}").write_text(f"{error.exit_code} {error.problem}")
-    resumed = textgen.train(resume=folder / "stopped")
-    (folder / f"figures-{RANK}").write_text(json.dumps([whole.val_nats, resumed.val_nats]))
-
-
 def before_update(step, what):
-    """Let something happen on rank 1 before an update."""
+    """Let something happen on rank 1 before an update of every run from here on."""
     update = Trainer.update
 
     def changed(self, *arguments):
@@ -100,11 +87,39 @@ def before_update(step, what):
     Trainer.update = changed
 
 
-def command(folder, *more):
-    """Run the command line; return its exit code."""
-    sizes = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
-    words = [str(folder / "corpus.txt"), "--out", str(folder / "run"), "--steps", str(STEPS)]
-    return main(["train", *words, *sizes, *more])
+def poison(trainer):
+    """Let a weight be no number, on this rank alone."""
+    with torch.no_grad():
+        trainer.model.head.bias[0] = np.nan
+
+
+def error_of(*arguments, **options):
+    """Train, and return the error that ends it, and whether another rank tells it."""
+    try:
+        textgen.train(*arguments, steps=STEPS, **SIZES, **options)
+    except textgen.TextgenError as error:
+        return [error.exit_code, str(error.problem), error.is_told]
+    return None
+
+
+def runs(folder):
+    """Train to the end without and with a stop, and into errors; write what came of it."""
+    corpus = folder / "corpus.txt"
+    whole = textgen.train(corpus, out=str(folder / "whole"), steps=STEPS, **SIZES)
+    stopped = error_of(corpus, out=str(folder / "stopped"), stop=stop_on_last_rank(3))
+    resumed = textgen.train(resume=folder / "stopped")
+    missing = error_of(folder / "missing.txt", out=str(folder / "missing"))
+    before_update(5, poison)
+    poisoned = error_of(corpus, out=str(folder / "poisoned"))
+    told = {"stopped": stopped, "missing": missing, "poisoned": poisoned}
+    told["figures"] = [whole.val_nats, resumed.val_nats]
+    (folder / f"rank-{RANK}.json").write_text(json.dumps(told))
+
+
+def together(folder):
+    """All that three processes are asked to do in one launch, as starting them takes longest."""
+    updates(folder)
+    runs(folder)
 
 
 def die(trainer):
@@ -113,29 +128,15 @@ def die(trainer):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def poison(trainer):
-    """Let a weight be no number, on this rank alone."""
-    with torch.no_grad():
-        trainer.model.head.bias[0] = np.nan
-
-
-def killed(folder):
-    """Lose rank 1 at a step."""
+def restarted(folder):
+    """Lose rank 1 at a step; once restarted, also train a run that nothing happens to."""
     before_update(5, die)
-    return command(folder)
-
-
-def poisoned(folder):
-    """Let rank 1 meet a loss that is not finite."""
-    before_update(5, poison)
-    return command(folder)
-
-
-def missing(folder):
-    """Train on a text that is not there."""
-    (folder / "corpus.txt").unlink(missing_ok=True)
-    return command(folder)
+    sizes = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
+    for out in ("run", "other"):
+        words = [str(folder / "corpus.txt"), "--out", str(folder / out), "--steps", str(STEPS)]
+        if code := main(["train", *words, *sizes]):
+            sys.exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(globals()[sys.argv[1]](Path(sys.argv[2])))
+    {"together": together, "restarted": restarted}[sys.argv[1]](Path(sys.argv[2]))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import textgen
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.errors import UsageError
+from textgen.files.atomic import LOCK
 from textgen.training.ranks import ALONE, Ranks, Wish, joined_ranks, read_wish, started_ranks
 
 WORKER = Path(__file__).parents[1] / "rank_worker.py"
@@ -36,16 +36,9 @@ def start(number, task, folder, *options):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     words = [*launcher, f"--nproc-per-node={number}", *options, str(WORKER), task, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(WORKER.parents[1])}
-    done = subprocess.run(
+    return subprocess.run(
         words, capture_output=True, text=True, cwd=folder, env=environment, timeout=PATIENCE
     )
-    assert "Traceback" not in done.stdout, done.stdout
-    return done
-
-
-def said(done):
-    """The lines of textgen on standard error, without what torchrun adds."""
-    return [line for line in done.stderr.splitlines() if line.startswith("textgen: ")]
 
 
 # Alone
@@ -94,10 +87,22 @@ def test_the_environment_says_which_process_it_is(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [2, 3])
-def test_they_make_the_updates_that_one_process_would_make(folder, number):
-    done = start(number, "updates", folder)
+def test_three_processes_train_as_one_and_stop_resume_and_fail_together(folder):
+    done = start(3, "together", folder)
     assert done.returncode == 0, done.stderr
+    told = [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(3)]
+    assert_updates_are_those_of_one_process(folder)
+    assert_resumed_exactly(folder, told)
+    assert_only_rank_0_writes(folder)
+    assert_error_is_told_once([one["stopped"] for one in told], 143, "stopped at step 3 of 8, all")
+    assert_error_is_told_once([one["missing"] for one in told], 3, "no such file")
+    assert_error_is_told_once([one["poisoned"] for one in told], 7, "is not finite")
+    last = Checkpoint.load(folder / "poisoned" / runs.LAST)
+    assert last.resume.step == 5
+    assert np.isfinite(last.weights["head.bias"]).all()
+
+
+def assert_updates_are_those_of_one_process(folder):
     for name, *sizes in CASES:
         alone = make_trainer(*sizes, ALONE)
         nats = [alone.update(0.02) for _ in range(STEPS)]
@@ -108,63 +113,39 @@ def test_they_make_the_updates_that_one_process_would_make(folder, number):
                 np.testing.assert_allclose(array, expected[key], rtol=0, atol=1e-9, err_msg=key)
 
 
-@pytest.mark.slow
-def test_a_stop_of_one_stops_all_and_the_run_is_resumed_exactly(folder):
-    done = start(3, "resume", folder)
-    assert done.returncode == 0, done.stderr
-    for rank in (0, 1, 2):
-        told = (folder / f"interrupted-{rank}").read_text()
-        assert told == f"{128 + signal.SIGTERM} stopped at step 3 of {STEPS}, all saved"
-        figures = json.loads((folder / f"figures-{rank}").read_text())
-        assert figures[0] == figures[1] > 0
+def assert_resumed_exactly(folder, told):
     whole, resumed = (Checkpoint.load(folder / name / runs.LAST) for name in ("whole", "stopped"))
     assert_equal_tensors(whole.weights, resumed.weights)
     assert_equal_tensors(whole.resume.tensors, resumed.resume.tensors)
-    assert whole.resume.ranks == 3
-    files = {path.name for path in (folder / "whole").iterdir()}
-    written = {runs.BEST, runs.LAST, runs.PREVIOUS, runs.METRICS, "samples.txt"}
-    assert files == {*written, "lock", runs.JOB}
+    figures = {figure for one in told for figure in one["figures"]}
+    assert len(figures) == 1, "the same on all ranks, resumed or not"
     one = textgen.train(folder / "corpus.txt", out=str(folder / "one"), steps=STEPS, **SIZES)
-    assert abs(one.val_nats - figures[0]) < 0.005
-    with pytest.raises(UsageError, match=r"trained by 3 processes, not by 1 .*torchrun"):
+    assert abs(one.val_nats - figures.pop()) < 0.005
+    assert whole.resume.ranks == 3
+    with pytest.raises(UsageError, match=r"trained by 3 processes, not by 1 .*per-node 3"):
         textgen.train(resume=folder / "whole")
 
 
-@pytest.mark.slow
-def test_a_process_that_is_killed_ends_all_with_one_error_and_a_run_to_resume(folder):
-    done = start(2, "killed", folder)
-    assert done.returncode != 0
-    (line,) = said(done)
-    assert line.startswith("textgen: error: process 1: ended before its time (")
-    assert Checkpoint.load(folder / "run" / runs.LAST).resume.step == 5
+def assert_only_rank_0_writes(folder):
+    written = {runs.BEST, runs.LAST, runs.PREVIOUS, runs.METRICS, "samples.txt", LOCK, runs.JOB}
+    assert {path.name for path in (folder / "whole").iterdir()} == written
+    lines = (folder / "whole" / runs.METRICS).read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert not (folder / "missing").exists()
+
+
+def assert_error_is_told_once(errors, exit_code, problem):
+    assert {error[0] for error in errors} == {exit_code}
+    assert any(problem in error[1] for error in errors)
+    assert sorted(error[2] for error in errors) == [False, True, True]
 
 
 @pytest.mark.slow
-def test_a_job_that_is_restarted_goes_on_and_ends_as_if_nothing_had_been(folder):
-    done = start(2, "killed", folder, "--max-restarts=1")
+def test_a_killed_process_ends_all_with_one_error_and_a_restart_goes_on(folder):
+    done = start(2, "restarted", folder, "--max-restarts=1")
     assert done.returncode == 0, done.stderr
-    other = folder / "other"
-    other.mkdir()
-    (other / "corpus.txt").write_text(TEXT, encoding="utf-8")
-    assert start(2, "command", other).returncode == 0
-    restarted, whole = (Checkpoint.load(path / "run" / runs.LAST) for path in (folder, other))
-    assert_equal_tensors(restarted.weights, whole.weights)
-
-
-@pytest.mark.slow
-def test_a_loss_of_one_that_is_not_finite_ends_all_with_one_error(folder):
-    done = start(2, "poisoned", folder)
-    (line,) = said(done)
-    assert line.startswith("textgen: error: step 6: the ")
-    assert "is not finite" in line
-    assert "exitcode  : 7" in done.stderr
-    assert np.isfinite(Checkpoint.load(folder / "run" / runs.LAST).weights["head.bias"]).all()
-
-
-@pytest.mark.slow
-def test_what_all_of_them_meet_is_told_once(folder):
-    done = start(2, "missing", folder)
-    (line,) = said(done)
-    assert "corpus.txt: no such file" in line
-    assert "exitcode  : 3" in done.stderr
-    assert not (folder / "run").exists()
+    said = [line for line in done.stderr.splitlines() if line.startswith("textgen: ")]
+    assert len(said) == 1
+    assert said[0].startswith("textgen: error: process 1: ended before its time (")
+    run, other = (Checkpoint.load(folder / name / runs.LAST) for name in ("run", "other"))
+    assert_equal_tensors(run.weights, other.weights)

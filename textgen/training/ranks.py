@@ -41,12 +41,11 @@ LOOKING = 2.0
 BUCKET_MEGABYTES = 1 << 20
 # What torch says where another process is gone.
 GONE = ("gloo", "Connection", "peer", "NCCL", "Broken pipe", "store")
-# torch ends the threads of a group of processes when nobody refers to it any more, and waits for
-# them holding Python's lock, which a thread that has just sent something may need to free it: both
-# then wait for ever. So groups are kept to the end of the process, and the lock is let go of for a
-# while.
+# torch ends a group's threads when nobody refers to it any more, and waits for them while it holds
+# Python's lock, which a thread that has just sent something may need: both then wait for ever. So
+# the lock is let go of for so many seconds before, and a group that is of no more use is kept.
+LEAVING = 0.2
 KEPT_GROUPS: list[object] = []
-LEAVING = 0.05
 # Of this process; all ranks begin them in the same order.
 TRAININGS = itertools.count()
 
@@ -214,30 +213,22 @@ def joined_ranks() -> Iterator[Ranks]:
     try:
         _join(ranks, board)
         yield ranks
+        KEPT_GROUPS.append(dist.group.WORLD)
     except TextgenError as error:
-        error.is_told = not board.claim_telling()
+        board.tell(error)
         raise
     except RuntimeError as error:
         if not any(word in str(error) for word in GONE):
-            board.claim_telling()
+            board.tell(MachineError(f"process {ranks.rank}", str(error), "see above"))
             raise
         lost = board.error_of_lost()
-        lost.is_told = not board.claim_telling()
+        board.tell(lost)
         raise lost from error
-    except BaseException:
-        board.claim_telling()
-        raise
     finally:
-        _leave()
-
-
-def _leave() -> None:
-    """Part this process from the others, and let torch finish what it still does for them."""
-    if not dist.is_initialized():
-        return
-    KEPT_GROUPS.append(dist.group.WORLD)
-    dist.destroy_process_group()
-    time.sleep(LEAVING)
+        if dist.is_initialized():
+            time.sleep(LEAVING)
+            # After an error nobody keeps the group: its connections close, which ends the others.
+            dist.destroy_process_group()
 
 
 def _join(ranks: Ranks, board: Board) -> None:
@@ -297,25 +288,40 @@ class Board:
         board.store.set(f"process-{ranks.rank}", own)
         return board
 
-    def claim_telling(self) -> bool:
-        """Tell whether this process is the first one to meet an error, and the one to tell it."""
+    def tell(self, error: TextgenError) -> None:
+        """Note an error, and in it whether another process has met one before and tells that."""
+        own = json.dumps([self.ranks.rank, error.exit_code, error.subject, error.problem])
         try:
-            own = str(self.ranks.rank)
-            return bool(self.store.compare_set("told", "", own).decode() == own)
+            error.is_told = self.store.compare_set("error", "", own).decode() != own
         # The store is gone with the process that had it.
         except RuntimeError:
-            return True
+            error.is_told = False
 
     def error_of_lost(self) -> MachineError:
-        """Return the error for a process that vanished, with its number where that can be seen."""
+        """Return the error for a process that has left: the one that it met, or that it is dead.
+
+        Its number is named where that can be seen.
+        """
         fix = "what was saved can be resumed with --resume, by as many processes"
         end = time.monotonic() + LOOKING
         while time.monotonic() < end:
+            if (told := self._told()) is not None:
+                rank, exit_code, subject, problem = told
+                error = MachineError(f"process {rank}", f"{subject}: {problem}", fix)
+                error.exit_code = exit_code
+                return error
             for rank in range(self.ranks.size):
                 if self._is_dead(rank):
                     return MachineError(f"process {rank}", "ended before its time", fix)
             time.sleep(0.05)
         return MachineError("torchrun", "a process cannot be reached any more", fix)
+
+    def _told(self) -> list[Any] | None:
+        """Return what `tell` has noted first, None where nothing was."""
+        try:
+            return json.loads(self.store.get("error")) if self.store.check(["error"]) else None
+        except RuntimeError:
+            return None
 
     def _is_dead(self, rank: int) -> bool:
         """Tell whether a process of this machine is gone."""
