@@ -135,6 +135,35 @@ SERVING = {
     "median": "seconds to the first character, median|.3f",
     "slow": "of 95 in 100 at most|.3f",
 }
+SCALING = {
+    "hidden": "units",
+    "batch": "streams in all",
+    "one": "1 process, 1 thread, characters a second|,.0f",
+    "threads": "1 process, 2 threads|.2f",
+    "two": "2 processes, 1 thread each|.2f",
+    "efficiency": "efficiency of 2 processes|.2f",
+    "model": "2 processes by the model|.2f",
+}
+PREDICTED = {
+    "machine": "each machine",
+    "network": "network between them",
+    "alone": "seconds of a step alone|.4f",
+    "at_2": "efficiency of 2|.2f",
+    "at_8": "8|.2f",
+    "at_32": "32|.2f",
+    "at_64": "64|.2f",
+    "at_256": "256|.2f",
+    "streams": "streams of 256|,",
+    "rate": "their characters a second|,.0f",
+    "days": "days for a pass over 1 TB|.1f",
+}
+BATCHES = {
+    "batch": "streams",
+    "steps": "steps|,",
+    "lr": "learning rate|.4f",
+    "nats": "nats of the network alone|.4f",
+    "worse": "more than at best|.4f",
+}
 RELIABILITY = {
     "what": "what was done",
     "tried": "times|,",
@@ -203,6 +232,22 @@ def sections() -> Iterator[str]:
         "weight and character).\n\n"
     )
     yield section("Speed of training", RESULTS / "throughput.json", THROUGHPUT, note)
+    note = (
+        "One update at the same number of streams in all: how many times faster than one process "
+        "on one thread. Two processes need {latency:.6f} seconds to add up anything at all, and "
+        "then add {bytes_a_second:,.0f} bytes a second; the last column has what the model of "
+        "[scaling](scaling.md) makes of that. Below, what it says of more machines of which each "
+        "has as much work as one alone.\n\n"
+    )
+    path = RESULTS / "scaling.json"
+    yield section("Several processes", path, SCALING, note)
+    if path.exists():
+        yield f"\n{table(json.loads(path.read_text())['predicted'], PREDICTED)}\n"
+    note = (
+        "The same number of characters of one text, trained on in more and more streams side by "
+        "side; the rate grows with the square root of their number up to {most_rate}.\n\n"
+    )
+    yield section("Streams side by side", RESULTS / "batches.json", BATCHES, note)
     note = (
         "Ratios are to torch with the number of threads that suits it best; the read rate is the "
         "best one measured for an array of the size of the weights that a character reads, with "

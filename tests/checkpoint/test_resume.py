@@ -20,8 +20,9 @@ def test_older_files_name_a_single_text_and_leave_out_what_was_not_known_yet():
     values = resume_state(texts=["a.txt"]).to_json()
     [values["text"]] = values.pop("texts")
     values["progress"] = {"seconds": 2.0}
+    del values["ranks"]
     state = ResumeState.from_json(values, {})
-    assert state.texts == ("a.txt",)
+    assert (state.texts, state.ranks) == (("a.txt",), 1)
     assert (state.progress.seconds, state.progress.best_nats) == (2.0, None)
 
 
@@ -39,6 +40,8 @@ def test_each_part_says_where_its_text_is():
         (("threads",), 0),
         (("threads",), 10**9),
         (("threads",), "8"),
+        (("ranks",), 0),
+        (("ranks",), 10**6),
         (("step",), 1.5),
         (("step",), -1),
         (("plan", "every"), 0),

@@ -90,7 +90,7 @@ def test_a_wanted_folder_that_exists_is_never_reused(tmp_path, kind):
 def test_what_a_killed_run_left_is_taken_over_and_nothing_else(tmp_path):
     wanted = tmp_path / "run"
     wanted.mkdir()
-    for name in ("lock", "last.safetensors.tmp-123"):
+    for name in ("lock", "job", "last.safetensors.tmp-123"):
         (wanted / name).touch()
     assert runs.new_folder(tmp_path / "corpus.txt", str(wanted)) == wanted
     (wanted / "metrics.jsonl").touch()
@@ -334,6 +334,7 @@ def test_the_folder_of_a_run_that_saved_nothing_is_discarded(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "lock").write_bytes(b"")
+    runs.note_job(folder, "job 1")
     (folder / "last.safetensors.tmp-123").write_bytes(b"half")
     runs.discard_if_empty(folder)
     assert not folder.exists()
@@ -351,6 +352,28 @@ def test_what_somebody_put_into_an_empty_run_stays(tmp_path):
     (tmp_path / "notes.txt").write_bytes(b"mine")
     runs.discard_if_empty(tmp_path)
     assert (tmp_path / "notes.txt").read_bytes() == b"mine"
+
+
+# The job that trains a run.
+
+
+def test_the_run_of_a_job_is_found_where_it_saved_something(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "CHECKPOINTS", tmp_path)
+    for number, folder in enumerate(["corpus", "corpus-2", "corpus[1]", "other"]):
+        (tmp_path / folder).mkdir()
+        runs.note_job(tmp_path / folder, f"job {number}")
+    assert runs.folder_of_job(Path("corpus.txt"), None, "job 1") is None
+    for folder in ("corpus", "corpus-2", "corpus[1]", "other"):
+        (tmp_path / folder / runs.LAST).touch()
+    (tmp_path / "corpus-3").mkdir()
+    (tmp_path / "corpus-4").touch()
+    assert runs.folder_of_job(Path("corpus.txt"), None, "job 1") == tmp_path / "corpus-2"
+    assert runs.folder_of_job(Path("corpus[1].txt"), None, "job 2") == tmp_path / "corpus[1]"
+    # That of another text, or of another job, is not taken over.
+    assert runs.folder_of_job(Path("corpus.txt"), None, "job 3") is None
+    other = str(tmp_path / "other")
+    assert runs.folder_of_job(Path("corpus.txt"), other, "job 3") == tmp_path / "other"
+    assert runs.folder_of_job(Path("corpus.txt"), other, "job 1") is None
 
 
 # Finding a checkpoint.

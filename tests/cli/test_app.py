@@ -18,7 +18,9 @@ from factories import call, random_checkpoint
 import textgen
 from textgen.checkpoint import training_text
 from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.cli.app import exit_code_of
 from textgen.config.train import TrainConfig
+from textgen.errors import TextError
 from textgen.evaluation import protocols
 from textgen.tokenizers.char import CharTokenizer
 from textgen.training.setup import start_setup
@@ -537,3 +539,23 @@ class TestHelp:
 
     def test_version(self, capsys):
         assert call(capsys, "--version")[1] == f"textgen {textgen.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("rank", "is_told", "silent"),
+    [
+        (None, None, False),
+        ("0", None, False),
+        ("1", None, True),
+        ("1", False, False),
+        ("0", True, True),
+    ],
+)
+def test_of_several_processes_one_tells_an_error(monkeypatch, capsys, rank, is_told, silent):
+    monkeypatch.delenv("RANK", raising=False)
+    if rank:
+        monkeypatch.setenv("RANK", rank)
+    error = TextError("a.txt", "is empty", "write it")
+    error.is_told = is_told
+    assert exit_code_of(error, []) == 3
+    assert capsys.readouterr().err == ("" if silent else f"textgen: error: {error}\n")

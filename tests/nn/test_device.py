@@ -30,6 +30,15 @@ def test_choice_of_the_device(monkeypatch, wanted, cuda, mps, expected):
     assert device.choose_device(wanted) == torch.device(expected)
 
 
+def test_each_process_of_a_machine_has_a_device_of_its_own(monkeypatch):
+    pretend(monkeypatch, cuda=True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device.choose_device("auto", 1) == torch.device("cuda", 1)
+    assert device.choose_device("cpu", 1) == torch.device("cpu")
+    with pytest.raises(MachineError, match=r"process 3 of this machine has none: there are 2"):
+        device.choose_device("cuda", 2)
+
+
 @pytest.mark.parametrize("wanted", ["cuda", "mps"])
 def test_device_that_is_not_there_is_an_error_and_never_another_one(monkeypatch, wanted):
     pretend(monkeypatch)
