@@ -57,11 +57,11 @@ def make_bare_update(cell: str, hidden: int, batch: int, ids: np.ndarray) -> Cal
 
 
 def make_our_update(
-    cell: str, hidden: int, batch: int, ids: np.ndarray, use_bfloat16: bool
+    cell: str, hidden: int, batch: int, ids: np.ndarray, precision: str
 ) -> Callable[[], Any]:
     """Return a function that takes one update of textgen's trainer, without dropout."""
     sizes = ModelConfig(VOCABULARY, cell, 1, hidden, EMBEDDING)
-    model = CharRNN(sizes, use_bfloat16=use_bfloat16)
+    model = CharRNN(sizes, precision=precision)
     trainer = Trainer(model, Streams(ids, batch, WINDOW, seed=0), seed=0)
     return lambda: trainer.update(1e-3)
 
@@ -71,10 +71,10 @@ def measure_size(cell: str, hidden: int, batch: int, peak: float) -> dict[str, A
     ids = np.random.default_rng(0).integers(0, VOCABULARY, 300_000).astype(np.uint8)
     updates = {
         "bare": make_bare_update(cell, hidden, batch, ids),
-        "float32": make_our_update(cell, hidden, batch, ids, use_bfloat16=False),
+        "float32": make_our_update(cell, hidden, batch, ids, "float32"),
     }
     if cell == "gru" and multiplies_bfloat16(torch.device("cpu")):
-        updates["bfloat16"] = make_our_update(cell, hidden, batch, ids, use_bfloat16=True)
+        updates["bfloat16"] = make_our_update(cell, hidden, batch, ids, "bfloat16")
     took = time_in_turn(updates, ROUNDS)
     products = ModelConfig(VOCABULARY, cell, 1, hidden, EMBEDDING).products()
     row: dict[str, Any] = {"cell": cell, "hidden": hidden, "batch": batch}

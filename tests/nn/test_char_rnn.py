@@ -200,7 +200,7 @@ def test_looking_ids_up_changes_nothing(monkeypatch, layers):
 
 
 def test_looked_up_ids_are_near_with_products_in_bfloat16():
-    models = [CharRNN(small(hidden=32), use_bfloat16=wanted) for wanted in (False, True)]
+    models = [CharRNN(small(hidden=32), precision=name) for name in ("float32", "bfloat16")]
     x_TB, y_TB = random_ids(9, 4), random_ids(9, 4, seed=1)
     (_, exact), (_, near) = (gradients(model.train(), x_TB, y_TB) for model in models)
     for one, other in zip(near, exact, strict=True):

@@ -48,6 +48,30 @@ def test_device_that_is_not_there_is_an_error_and_never_another_one(monkeypatch,
     assert "--device cpu" in caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("built", "visible", "problem", "fix"),
+    [
+        (None, None, "built without CUDA", "pip install"),
+        (None, "", "built without CUDA", "pip install"),
+        ("13.0", None, "CUDA 13.0 but finds no driver", "nvidia-smi"),
+        ("13.0", "0", "CUDA 13.0 but finds no driver", "nvidia-smi"),
+        ("13.0", "", "CUDA_VISIBLE_DEVICES hides", "unset it"),
+        ("13.0", "-1", "CUDA_VISIBLE_DEVICES hides", "unset it"),
+    ],
+)
+def test_what_cuda_lacks_is_named(monkeypatch, built, visible, problem, fix):
+    pretend(monkeypatch)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(MachineError) as caught:
+        device.choose_device("cuda")
+    assert problem in caught.value.problem and fix in caught.value.fix
+    assert "\n" not in str(caught.value)
+
+
 def smallest_product():
     """Half of the smallest normal float: a denormal number, or zero where those are flushed."""
     smallest = torch.full((64,), torch.finfo(torch.float32).tiny)
@@ -146,3 +170,22 @@ def test_only_a_lack_of_memory_is_called_one(message, lacking):
         device.memory_checked(),
     ):
         raise RuntimeError(message)
+
+
+def test_a_lack_of_memory_says_what_would_fit():
+    with pytest.raises(MachineError) as caught, device.memory_checked(lambda: "use --batch 8"):
+        raise MemoryError
+    assert caught.value.fix == "use --batch 8"
+    with pytest.raises(MachineError) as caught, device.memory_checked(lambda: None):
+        raise MemoryError
+    assert "--batch" in caught.value.fix
+
+
+def test_memory_of_a_machine_is_what_the_system_says(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda given: (3, 5))
+    assert device.memory_of(torch.device("cuda")) == 5
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__, raising=False)
+    assert device.memory_of(torch.device("cpu")) == 4_096_000
+    monkeypatch.delattr(os, "sysconf")
+    assert device.memory_of(torch.device("cpu")) == 0

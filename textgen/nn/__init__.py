@@ -12,6 +12,7 @@ from textgen.nn.device import choose_device as choose_device
 from textgen.nn.device import cpu_settings as cpu_settings
 from textgen.nn.device import measure_gflops as measure_gflops
 from textgen.nn.device import memory_checked as memory_checked
+from textgen.nn.device import memory_of as memory_of
 from textgen.nn.device import multiplies_bfloat16 as multiplies_bfloat16
 from textgen.nn.dynamic import AdaptationRule as AdaptationRule
 from textgen.nn.dynamic import AdaptiveStepper as AdaptiveStepper
@@ -34,6 +35,7 @@ __all__ = [
     "gradient_norms",
     "measure_gflops",
     "memory_checked",
+    "memory_of",
     "most_lags",
     "multiplies_bfloat16",
     "state_names",

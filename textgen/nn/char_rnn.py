@@ -46,8 +46,10 @@ class CharRNN(nn.Module):
         config: the sizes.
         seed: of the initial parameters; None leaves them to `load`.
         dropout: the rate behind each layer while training; a quarter of it behind the embedding.
-        use_bfloat16: whether a GRU trained on the CPU takes the inputs of its matrix products in
-            bfloat16.
+        precision: of matrix products in training. "bfloat16": a GRU on the CPU takes their inputs
+            in it. "float16": recurrent layers on CUDA run in it. Whatever does not fit the device
+            or the cell is float32, and so are state, head, loss and weights always.
+        device: where the parameters are; their values are the same on every device.
     """
 
     def __init__(
@@ -55,18 +57,20 @@ class CharRNN(nn.Module):
         config: ModelConfig,
         seed: int | None = 0,
         dropout: float = 0.0,
-        use_bfloat16: bool = False,
+        precision: str = "float32",
+        device: torch.device | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.precision = config, precision
         self.embedding = nn.Embedding(config.vocab, config.embedding, device="meta")
         widths = [config.embedding] + [config.hidden] * (config.layers - 1)
         self.layers = nn.ModuleList(
-            make_layer(config.cell, width, config.hidden, use_bfloat16) for width in widths
+            make_layer(config.cell, width, config.hidden, precision == "bfloat16")
+            for width in widths
         )
         self.head = nn.Linear(config.hidden, config.vocab, device="meta")
         self.dropout = Dropout(dropout)
-        self.to_empty(device="cpu")
+        self.to_empty(device=device or "cpu")
         if seed is not None:
             initialise(self, seed)
 
@@ -85,14 +89,32 @@ class CharRNN(nn.Module):
         """
         state = state or self.initial_state(x_TB.shape[1])
         features, last = self._read(x_TB, state[0])
-        total = features = self.dropout(features)
+        features = self.dropout(features)
+        # Summed in float32 where the layers are in less.
+        total = features.to(self.head.weight.dtype)
         after = [last]
         for layer, before in zip(self.layers[1:], state[1:], strict=True):
-            features, last = layer(features, before)
+            features, last = self._run(layer, features, before)
             after.append(last)
             features = self.dropout(features)
             total = total + features
         return self.head(total), tuple(after)
+
+    def _run(
+        self, layer: nn.Module, features: Tensor, before: LayerState
+    ) -> tuple[Tensor, LayerState]:
+        """Return a layer's outputs and its state, which stays in float32 whatever the layer is in.
+
+        On CUDA autocast gives cuDNN float16 whatever type it is asked for, and only in float16 are
+        there kernels that keep the recurrent weights on the chip.
+        """
+        out: tuple[Tensor, LayerState]
+        if not (self.precision == "float16" and self.training and features.device.type == "cuda"):
+            out = layer(features, before)
+            return out
+        with torch.autocast("cuda", torch.float16):
+            out = layer(features.half(), tuple(part.half() for part in before))
+        return out[0], tuple(part.float() for part in out[1])
 
     def _read(self, x_TB: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Return the first layer's outputs and its state after x_TB."""
@@ -108,17 +130,16 @@ class CharRNN(nn.Module):
         ):
             return first.read_ids(x_TB, self.embedding.weight, state)
         features = self.dropout(self.embedding(x_TB), EMBEDDING_SHARE)
-        out: tuple[Tensor, LayerState] = first(features, state)
-        return out
+        return self._run(first, features, state)
 
     @classmethod
     def from_weights(
         cls, config: ModelConfig, weights: dict[str, np.ndarray], device: torch.device
     ) -> CharRNN:
         """Return a network with the parameters of `config.shapes()`, ready to read text."""
-        model = cls(config, seed=None)
+        model = cls(config, seed=None, device=device)
         model.load(weights)
-        return model.to(device).eval()
+        return model.eval()
 
     def load(self, weights: dict[str, np.ndarray]) -> None:
         """Take over the parameters of `config.shapes()`."""
@@ -173,25 +194,29 @@ def initialise(model: CharRNN, seed: int) -> None:
 
     Sources: Saxe et al. (2014) for the orthogonal blocks, one a gate; Gers et al. (2000) for
     the forget bias, which goes into bias_ih alone since torch adds both biases; a GRU's z keeps
-    the state as an LSTM's f does, and begins alike.
+    the state as an LSTM's f does, and begins alike. They are drawn on the CPU, so that a seed gives
+    the same weights everywhere.
     """
     generator = torch.Generator().manual_seed(seed)
     width = model.config.hidden
     for name, parameter in model.named_parameters():
         kind = name.rsplit(".", 1)[-1]
+        values = torch.empty(parameter.shape)
         if kind == "weight_hh_l0":
-            for block in parameter.detach().chunk(GATES[model.config.cell]):
+            for block in values.chunk(GATES[model.config.cell]):
                 nn.init.orthogonal_(block, generator=generator)
         elif "bias" in kind:
-            nn.init.zeros_(parameter)
+            nn.init.zeros_(values)
             if model.config.cell != "rnn" and kind == "bias_ih_l0":
                 # The gate that keeps the state: an LSTM's f, a GRU's z.
-                nn.init.ones_(parameter.detach()[width : 2 * width])
+                nn.init.ones_(values[width : 2 * width])
         elif name == "embedding.weight":
-            nn.init.normal_(parameter, generator=generator)
+            nn.init.normal_(values, generator=generator)
         else:
             bound = parameter.shape[1] ** -0.5
-            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+            nn.init.uniform_(values, -bound, bound, generator=generator)
+        with torch.no_grad():
+            parameter.copy_(values)
 
 
 def losses(logits_TBV: Tensor, y_TB: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -39,8 +39,8 @@ def choose_device(wanted: str, number: int = 0) -> torch.device:
         MachineError: the device is not there.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        problem = "this torch sees no CUDA device"
-        raise MachineError("--device cuda", problem, "use --device cpu")
+        problem, fix = _lack_of_cuda()
+        raise MachineError("--device cuda", problem, fix)
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise MachineError("--device mps", "this torch sees no MPS device", "use --device cpu")
     if wanted == "auto":
@@ -51,6 +51,19 @@ def choose_device(wanted: str, number: int = 0) -> torch.device:
         problem = f"process {number + 1} of this machine has none: there are {devices}"
         raise MachineError("--device cuda", problem, "start as many processes as devices")
     return torch.device("cuda", number)
+
+
+def _lack_of_cuda() -> tuple[str, str]:
+    """Return what CUDA lacks on this machine, and how to get it."""
+    version = torch.version.cuda or torch.version.hip
+    if version is None:
+        fix = "get one on Linux with: pip install --force-reinstall torch; or use --device cpu"
+        return "this torch is built without CUDA", fix
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides every GPU", "unset it, or use --device cpu"
+    problem = f"this torch is built with CUDA {version} but finds no driver or no GPU"
+    return problem, "see what nvidia-smi says, or use --device cpu"
 
 
 @contextlib.contextmanager
@@ -80,8 +93,11 @@ def cpu_settings(threads: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def memory_checked() -> Iterator[None]:
+def memory_checked(advise: Callable[[], str | None] = lambda: None) -> Iterator[None]:
     """Turn a lack of memory within it into an error of one line.
+
+    Args:
+        advise: asked then for what would fit, if somebody knows.
 
     Raises:
         MachineError: python, torch or the device ran out of memory.
@@ -92,8 +108,18 @@ def memory_checked() -> Iterator[None]:
         message = str(error)
         if isinstance(error, RuntimeError) and not any(text in message for text in NO_MEMORY):
             raise
-        fix = "use a smaller --hidden, --layers, --batch or --window"
+        fix = advise() or "use a smaller --hidden, --layers, --batch or --window"
         raise MachineError("training", "not enough memory", fix) from error
+
+
+def memory_of(device: torch.device) -> int:
+    """Return how many bytes of memory a device has in all, 0 where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def available_cores() -> int:
@@ -115,17 +141,23 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def measure_gflops(device: torch.device) -> float:
-    """Return the speed of a float32 matrix product in GFLOP/s, rounded to a power of sqrt(2).
+    """Return the speed of a large matrix product in GFLOP/s, rounded to a power of sqrt(2).
 
-    It takes about 0.1 s. Thanks to median and rounding the same machine mostly gives the same
-    answer, so that the sizes chosen from it seldom change from run to run; why sqrt(2) and not 2
-    is in docs/log.md, "three seeds of ten minutes".
+    In float16 on CUDA, where recurrent layers run in it, in float32 elsewhere. It takes about
+    0.1 s. Thanks to median and rounding the same machine mostly gives the same answer, so that the
+    sizes chosen from it seldom change from run to run; why sqrt(2) and not 2 is in docs/log.md,
+    "three seeds of ten minutes".
     """
-    side = 1024
-    a, b = torch.ones(side, side, device=device), torch.ones(side, side, device=device)
+    # A product of the smaller size is over on a GPU before the next one is begun.
+    side, dtype = (8192, torch.float16) if device.type == "cuda" else (1024, torch.float32)
+    a, b = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
+    if device.type == "cuda":
+        # The first product loads the library.
+        (a @ b)[0, 0].item()
     times = []
     for _ in range(5):
         start = time.perf_counter()
+        # Asking for a number waits for the GPU.
         (a @ b)[0, 0].item()
         times.append(time.perf_counter() - start)
     gflops = 2 * side**3 / statistics.median(times) / 1e9

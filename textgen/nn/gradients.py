@@ -44,16 +44,17 @@ def characters_needed(lags: int) -> int:
 def gradient_norms(network: CharRNN, ids: np.ndarray, lags: int) -> np.ndarray:
     """Return norms_KSP: how strongly the loss at each position depends on each earlier state.
 
-    It computes in float64, where a gradient that has shrunk to 1e-50 is not yet zero.
+    It computes in float64, where a gradient that has shrunk to 1e-50 is not yet zero, and on the
+    CPU: on CUDA an LSTM's cell is one kernel, through which h does not depend on c.
 
     Args:
-        network: left as it is.
+        network: left as it is, on any device.
         ids: (n,) of a text, n >= `characters_needed(lags)`; the positions are spread over it.
         lags: the largest lag, in characters, at most `most_lags(network.config)`.
     """
     config, model = network.config, copy.deepcopy(network)
     model.layers = nn.ModuleList(StepwiseLayer(config.cell, layer) for layer in model.layers)
-    model.double().requires_grad_(False)
+    model.to("cpu", torch.float64).requires_grad_(False)
     before = READ_BEFORE + lags + 1
     targets_P = np.linspace(before, len(ids) - 1, POSITIONS).astype(np.int64)
     rows = MOST_STATE_NUMBERS // ((lags + 1) * config.layers * config.hidden)
