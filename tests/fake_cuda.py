@@ -34,6 +34,7 @@ CUDA = torch.device("cuda", 0)
 CUDA_TYPE = 1
 # Slots of the virtual functions in at::AcceleratorHooksInterface, the first behind the destructors.
 IS_BUILT, HAS_CONTEXT, SLOTS = 2, 4, 64
+REGISTER = "_ZN3c104impl19registerDeviceGuardENS_10DeviceTypeEPKNS0_24DeviceGuardImplInterfaceE"
 MEMORY = (20 * 2**30, 24 * 2**30)
 aten = torch.ops.aten
 # C++ keeps pointers to these for good.
@@ -56,7 +57,7 @@ def _register_guard() -> bool:
         return False
     try:
         library = _library("libc10.so")
-        register = library._ZN3c104impl19registerDeviceGuardENS_10DeviceTypeEPKNS0_24DeviceGuardImplInterfaceE
+        register = getattr(library, REGISTER)
         install = library._ZN3c104impl24ensureCUDADeviceGuardSetEv
         _hooks()
     except (OSError, AttributeError):
@@ -107,6 +108,7 @@ class Watch(TorchDispatchMode):
 
     Attributes:
         waits: operations that wait, in their order.
+        answers: whether who asks for a single number gets 0 instead of an error.
         doubles: operations that made tensors of float64; a single number is none.
         halves: operations that made tensors of float16.
     """
@@ -114,6 +116,7 @@ class Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
+        self.answers = False
         self.doubles: list[str] = []
         self.halves: list[str] = []
 
@@ -122,6 +125,8 @@ class Watch(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in ("_local_scalar_dense", "is_nonzero", "nonzero", "equal"):
             self.waits.append(name)
+            if self.answers and name == "_local_scalar_dense":
+                return 0.0 if args[0].is_floating_point() else 0
         result = func(*args, **kwargs)
         if name in ("_to_copy", "copy_", "copy"):
             source = args[0] if name == "_to_copy" else args[1]

@@ -25,7 +25,7 @@ MODULES = [path for path in FILES if path.name != "__init__.py"]
 FACES = [path for path in PACKAGE.glob("*/__init__.py")]
 SUBPACKAGES = {path.parent.name for path in FACES}
 # Underscore names of NamedTuples, of os and of the library that filters are compared with.
-NOT_OURS = {"_replace", "_asdict", "_fields", "_exit", "_get_logits_processor"}
+NOT_OURS = {"_replace", "_asdict", "_destroy", "_fields", "_exit", "_get_logits_processor"}
 TORCH = {"nn", "training"}  # subpackages that may import torch
 
 

@@ -11,6 +11,7 @@ from textgen.checkpoint.loading import stepper_of as stepper_of
 from textgen.checkpoint.loading import with_ngrams as with_ngrams
 from textgen.checkpoint.metadata import Metadata as Metadata
 from textgen.checkpoint.resume import MOMENTS as MOMENTS
+from textgen.checkpoint.resume import SCALER as SCALER
 from textgen.checkpoint.resume import Plan as Plan
 from textgen.checkpoint.resume import Progress as Progress
 from textgen.checkpoint.resume import ResumeState as ResumeState
@@ -23,6 +24,7 @@ from textgen.checkpoint.training_text import read_foreign as read_foreign
 
 __all__ = [
     "MOMENTS",
+    "SCALER",
     "Checkpoint",
     "Metadata",
     "Plan",

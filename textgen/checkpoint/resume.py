@@ -24,6 +24,8 @@ from textgen.files import JsonObject, Tensors
 MOST_THREADS, MOST_RANKS = 1024, 65536
 # What AdamW keeps of each parameter, under torch's names: means of gradients and of their squares.
 MOMENTS = ("exp_avg", "exp_avg_sq")
+# On CUDA in float16: the scale of the loss, updates since it changed, and updates made in all.
+SCALER = "scaler"
 # Settings that are those of the network too.
 _SIZES = ("cell", "layers", "hidden", "embedding", "ngrams")
 
@@ -114,7 +116,7 @@ class ResumeState:
         ranks: processes that trained it together.
         texts: where the text is: paths, or "-" for standard input.
         progress: how far it has come.
-        tensors: moments of the optimizer and the carried state.
+        tensors: moments of the optimizer, the carried state, and in float16 the loss's scale.
     """
 
     step: int
@@ -186,6 +188,8 @@ class ResumeState:
         parts = 2 if model.cell == "lstm" else 1
         for layer in range(model.layers):
             expected |= {f"state.{layer}.{part}": (streams, model.hidden) for part in range(parts)}
+        if self.config.precision == "float16":
+            expected[SCALER] = (3,)
         for name in {**expected, **self.tensors}:
             tensor = self.tensors.get(name)
             if tensor is None or tensor.dtype != np.float32 or tensor.shape != expected.get(name):
@@ -193,6 +197,8 @@ class ResumeState:
                 raise ValueError(f"resume.{name} is {found}, unlike its network")
             if name.startswith(f"{MOMENTS[1]}.") and (tensor < 0).any():
                 raise ValueError(f"resume.{name} holds squares below 0")
+            if name == SCALER and not (np.isfinite(tensor).all() and (tensor >= (1, 0, 0)).all()):
+                raise ValueError(f"resume.{name} is {tensor.tolist()}, no scale and two counts")
 
 
 # Every step divides by `every`, and the rate of the warm-up by `warmup`.

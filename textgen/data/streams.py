@@ -178,6 +178,12 @@ class Streams(SharedRows):
         Returns:
             x_TB and y_TB, int64; reset_B, bool: the stream starts from the zero state.
         """
+        starts_B, reset_B = self.starts_at(epoch, index)
+        block_BT = self.ids[starts_B[:, None] + np.arange(self.window + 1)].astype(np.int64)
+        return block_BT[:, :-1].T.copy(), block_BT[:, 1:].T.copy(), reset_B
+
+    def starts_at(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return where in the text each row of a window begins, and `window_at`'s reset_B."""
         pairs = len(self.ids) - 1
         slack = pairs - self.batch * self.windows * self.window
         draws = np.random.Generator(
@@ -185,12 +191,11 @@ class Streams(SharedRows):
         )
         offset = int(np.random.Philox(key=(self.seed, epoch)).random_raw() % (slack + 1))
         rows_B = np.arange(self.batch)[self.rows]
-        starts = offset + self.window * (index + self.windows * rows_B)
-        block_BT = self.ids[starts[:, None] + np.arange(self.window + 1)].astype(np.int64)
+        starts_B = offset + self.window * (index + self.windows * rows_B)
         reset_B = draws.random(self.batch) < RESET_PROBABILITY
         if index == 0:
             reset_B[:] = True
-        return block_BT[:, :-1].T.copy(), block_BT[:, 1:].T.copy(), reset_B[self.rows]
+        return starts_B, reset_B[self.rows]
 
     def targets_at(self, epoch: int, index: int) -> int:
         """Return how many ids all rows of a window together predict."""

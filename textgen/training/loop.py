@@ -210,7 +210,7 @@ class Run:
 
     def finish(self) -> TrainResult:
         """Train to the end of the plan, or raise Interrupted; what is planned is saved."""
-        with cpu_settings(self.setup.threads):
+        with memory_checked(self.setup.batch_that_fits), cpu_settings(self.setup.threads):
             try:
                 if self.ranks.leads:
                     runs.remove_leftovers(self.folder)
@@ -237,7 +237,8 @@ class Run:
         # The first step also makes memory and kernels ready.
         self._timed_step()
         # Processes share the cores of a machine among them.
-        if self.setup.config.threads is None and self.ranks.size == 1:
+        on_cpu = self.trainer.device.type == "cpu"
+        if self.setup.config.threads is None and self.ranks.size == 1 and on_cpu:
             self._choose_threads()
         times = [self._timed_step(warm_up_end)]
         while self.trainer.step < self.setup.warmup and not self.trainer.wish.is_due:
@@ -261,6 +262,7 @@ class Run:
         before = time.monotonic()
         rate = warmup_rate(self.trainer.step, self.setup.recipe.lr, self.setup.warmup)
         self._update(rate, lambda: Wish(self.stop() or 0, time.monotonic() >= end))
+        self._count(self.trainer.finish())
         if signal := self.trainer.wish.signal:
             problem = "stopped before there was anything to save"
             raise Interrupted(str(self.folder), problem, "start again", signal)
@@ -343,10 +345,16 @@ class Run:
         return min(possible, plan.steps)
 
     def _update(self, learning_rate: float, wish: Callable[[], Wish]) -> None:
-        self.progress.train_nats += self.trainer.update(learning_rate, wish)
-        self.progress.train_steps += 1
+        self._count(self.trainer.update(learning_rate, wish))
         self.progress.learning_rate = learning_rate
-        self.log.step(self._train_nats(), self._speed())
+        if self.progress.train_steps:
+            self.log.step(self._train_nats(), self._speed())
+
+    def _count(self, nats: float) -> None:
+        """Add a step's nats per id, which are NaN where the GPU has not sent them yet."""
+        if not math.isnan(nats):
+            self.progress.train_nats += nats
+            self.progress.train_steps += 1
 
     def _train_nats(self) -> float:
         """Return the network's nats per character since the last validation, under dropout."""
@@ -361,6 +369,7 @@ class Run:
 
     def _validate(self, plan: Plan) -> None:
         """Measure, keep the best, and save; weights, streams and random state stay as they are."""
+        self._count(self.trainer.finish())
         began = time.monotonic()
         if self.ranks.leads:
             self._measure(plan)
@@ -431,6 +440,7 @@ class Run:
 
     def _save(self, plan: Plan) -> None:
         """Write `last`, with all that `--resume` needs, which rank 0 gathers from all ranks."""
+        self._count(self.trainer.finish())
         self.progress.seconds = self._seconds()
         state = self.setup.resume_state(plan)
         if self.ranks.leads:

@@ -11,12 +11,16 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from textgen.nn import CharRNN
 
 BETAS = (0.9, 0.99)
 # Longer gradients are scaled down to this norm: a single rare window must not undo the rest.
 CLIP = 1.0
+# The loss's scale in float16: at first, and below which training has failed.
+FIRST_SCALE, LEAST_SCALE = 2.0**16, 1.0
+GROWTH_STEPS, NEVER = 2000, 2**31 - 1
 # Of the peak learning rate at the end.
 FINAL_RATE_SHARE = 0.02
 
@@ -32,6 +36,19 @@ def make_optimizer(model: CharRNN, weight_decay: float) -> torch.optim.Optimizer
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": weight_decay}]
     groups.append({"params": others, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
+
+
+def make_scaler(precision: str, device: str) -> torch.amp.GradScaler:
+    """Return what scales the loss on a GPU and makes an update only where the gradient is finite.
+
+    It decides that on the device, without a wait. In float16 small gradients would vanish, so they
+    are scaled up: by twice as much after GROWTH_STEPS updates, by half as much after a gradient
+    that is not finite (Micikevicius et al., 2018). In float32 the scale is 1, and the first
+    gradient that is not finite brings it below.
+    """
+    if precision == "float16":
+        return torch.amp.GradScaler(device, FIRST_SCALE, growth_interval=GROWTH_STEPS)
+    return torch.amp.GradScaler(device, LEAST_SCALE, growth_interval=NEVER)
 
 
 def warmup_rate(step: int, peak: float, warmup: int) -> float:
@@ -54,9 +71,9 @@ def scheduled_rate(step: int, peak: float, warmup: int, steps: int) -> float:
     )
 
 
-def clip(model: CharRNN) -> float:
-    """Scale the gradient to norm CLIP if it is longer; return its norm before.
+def clip(model: CharRNN) -> Tensor:
+    """Scale the gradient to norm CLIP if it is longer; return its norm before, on its device.
 
     The norm is not finite when any part of the gradient is not (Pascanu et al., 2013).
     """
-    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP))
+    return torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)

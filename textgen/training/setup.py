@@ -40,6 +40,7 @@ from textgen.nn import (
     choose_device,
     cpu_settings,
     measure_gflops,
+    memory_of,
     multiplies_bfloat16,
 )
 from textgen.tokenizers import Tokenizer
@@ -117,6 +118,15 @@ class Setup:
     def warmup(self) -> int:
         """Steps in which the learning rate of a run with a time budget rises."""
         return min(WARMUP, max(1, self.most_steps // 4))
+
+    def batch_that_fits(self) -> str | None:
+        """Return what to do where there is not enough memory, as an estimate; None: unknown."""
+        memory, vocab = memory_of(self.trainer.device), self.dataset.tokenizer.size
+        recipe = replace(self.recipe, batch=self.trainer.streams.batch)
+        if self.is_resumed or not memory:
+            return None
+        batch = sizing.fitting_batch(recipe, vocab, memory)
+        return f"use --batch {batch}, which should fit {memory / 2**30:.3g} GiB" if batch else None
 
     def continue_from(self, state: ResumeState) -> None:
         """Take over the plan and the progress of a run that was stopped."""
@@ -275,9 +285,15 @@ def _with_defaults(config: TrainConfig, first: Checkpoint | None) -> TrainConfig
 
 
 def _check_precision(config: TrainConfig, device: torch.device) -> None:
-    """Raise an error for products in bfloat16 where the cell or the CPU has none."""
+    """Raise an error for a type of matrix products that the cell or the device does not have."""
+    if config.precision == "float16" and device.type != "cuda":
+        problem = f"float16 is for CUDA, and this run is on the device {device.type}"
+        raise UsageError("--precision", problem, "leave it out")
     if config.precision != "bfloat16":
         return
+    if device.type != "cpu":
+        problem = f"bfloat16 is for a CPU, and this run is on the device {device.type}"
+        raise UsageError("--precision", problem, "leave it out")
     if config.cell not in (None, "gru"):
         problem = f"only a GRU can multiply in bfloat16, not --cell {config.cell}"
         raise UsageError("--precision", problem, "leave it out")
@@ -287,8 +303,8 @@ def _check_precision(config: TrainConfig, device: torch.device) -> None:
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Tell whether products of bfloat16 numbers work well on a device; only a CPU may lack them."""
-    return device.type != "cpu" or can_pack(torch.bfloat16)
+    """Tell whether a device is a CPU on which products of bfloat16 numbers work well."""
+    return device.type == "cpu" and can_pack(torch.bfloat16)
 
 
 def _sizing_inputs(
@@ -319,8 +335,7 @@ def _sizing_inputs(
 def _make_model(recipe: Recipe, seed: int | None, vocab: int) -> CharRNN:
     """Return a model, its weights drawn from the seed; None: to be loaded."""
     sizes = {name: getattr(recipe, name) for name in (*SIZES, "ngrams")}
-    use_bfloat16 = recipe.precision == "bfloat16"
-    return CharRNN(ModelConfig(vocab, **sizes), seed, recipe.dropout, use_bfloat16)
+    return CharRNN(ModelConfig(vocab, **sizes), seed, recipe.dropout, recipe.precision)
 
 
 def _choose_stretches(dataset: Dataset, recipe: Recipe, config: TrainConfig) -> Stretches | None:
@@ -500,11 +515,17 @@ def _with_possible_precision(
     config: TrainConfig, device: torch.device, notes: list[str]
 ) -> TrainConfig:
     """Return config with products that the device has; note where exactness ends with that."""
+    if config.precision == "float16":
+        if device.type == "cuda":
+            return config
+        notes.append(f"products in float32 on the device {device.type}: no longer exact")
+        return replace(config, precision="float32")
     if config.cell != "gru":
         # Older runs noted bfloat16 for cells that never used it.
         return replace(config, precision="float32")
     if config.precision == "bfloat16" and not _has_bfloat16(device):
-        notes.append("products in float32, as this CPU has none in bfloat16: no longer exact")
+        name = device.type.upper()
+        notes.append(f"products in float32, as this {name} has none in bfloat16: no longer exact")
         return replace(config, precision="float32")
     return config
 
