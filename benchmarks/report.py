@@ -73,6 +73,25 @@ THROUGHPUT = {
     "float32_share": "share of peak, float32|.2f",
     "bfloat16_share": "share of peak, bfloat16|.2f",
 }
+GPU_SPEED = {
+    "cell": "cell",
+    "layers": "layers",
+    "hidden": "units",
+    "batch": "streams",
+    "textgen": "textgen, characters a second|,.0f",
+    "share": "share of peak|.3f",
+    "bare": "times the bare loop|.2f",
+    "stacked": "times torch.nn's stack|.2f",
+}
+GPU_CHECKS = {"check": "check", "holds": "holds"}
+GPU_RUNS = {
+    "text": "text",
+    "minutes": "minutes|g",
+    "seconds": "seconds|.1f",
+    "model": "model",
+    "chars_seen": "characters trained on|,",
+    "stateful": "stateful|.4f",
+}
 LARGE = {
     "text": "text",
     "bytes": "bytes|,",
@@ -232,6 +251,7 @@ def sections() -> Iterator[str]:
         "weight and character).\n\n"
     )
     yield section("Speed of training", RESULTS / "throughput.json", THROUGHPUT, note)
+    yield gpu_section()
     note = (
         "One update at the same number of streams in all: how many times faster than one process "
         "on one thread. Two processes need {latency:.6f} seconds to add up anything at all, and "
@@ -264,6 +284,24 @@ def sections() -> Iterator[str]:
         "prompts.\n\n"
     )
     yield section("Serving", RESULTS / "serving.json", SERVING, note)
+
+
+def gpu_section() -> str:
+    """Return the section on one GPU, which says so where nothing was measured."""
+    path = RESULTS / "gpu.json"
+    if not path.exists():
+        return (
+            "\n## GPU\n\nNot run yet: no GPU was at hand. `python benchmarks/gpu.py --shakespeare "
+            "tinyshakespeare.txt` measures it in nine minutes.\n"
+        )
+    note = (
+        "On one {gpu}, CUDA {cuda}, cuDNN {cudnn}, in float16, windows of 128; the measured peak "
+        "of a large product in float16 is {peak_gflops:,.0f} GFLOP/s (6 operations a weight and "
+        "character).\n\n"
+    )
+    data = json.loads(path.read_text())
+    parts = [table(data["checks"], GPU_CHECKS), table(data["runs"], GPU_RUNS)]
+    return section("GPU", path, GPU_SPEED, note) + "\n" + "\n\n".join(parts) + "\n"
 
 
 def section(title: str, path: Path, columns: dict[str, str], note: str) -> str:

@@ -1,5 +1,6 @@
 """What compressors are charged in the benchmarks, and what counts as copied."""
 
+import argparse
 import importlib
 import json
 import math
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -172,3 +174,66 @@ def test_the_scoreboard_stands_between_its_comments_however_often_it_is_made(mon
     assert "| a kill | 1,234 | 1,233 |" in made and "5 minutes" in made
     page.write_text(made)
     assert report.reliability_page() == made
+
+
+@pytest.fixture
+def gpu(benchmarks_can_be_imported):
+    return importlib.import_module("gpu")
+
+
+def test_without_cuda_the_benchmark_of_a_gpu_says_what_is_missing(gpu, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main([]) == 5
+    said = capsys.readouterr().err
+    assert "--device cuda" in said and said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_gpu_runs_dry_and_writes_nothing(gpu, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(gpu, "measure_gflops", lambda device: 8.0)
+    monkeypatch.setattr(gpu, "save", lambda *a, **k: pytest.fail("a dry run writes nothing"))
+    assert gpu.main(["--dry"]) == 0
+    said = capsys.readouterr().out
+    for size in ("lstm | 1 | 8 | 4", "gru | 1 | 8 | 4", "lstm | 2 | 8 | 4", "gru | 2 | 8 | 4"):
+        assert size in said
+    assert said.count("True") == 2
+
+
+def test_without_time_no_size_is_measured(gpu, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "SPEED_SECONDS", -1)
+    assert not list(gpu.measure_speed(torch.device("cpu"), gpu.DRY, 1.0))
+
+
+def test_texts_to_train_on_with_a_gpu(gpu, tmp_path):
+    (tmp_path / "wiki").write_bytes("äöü".encode() * 9)
+    gpu.WIKIPEDIA_BYTES, before = 5, gpu.WIKIPEDIA_BYTES
+    arguments = argparse.Namespace(
+        shakespeare=tmp_path / "s.txt", corpora=tmp_path, wikipedia=tmp_path / "wiki"
+    )
+    runs = list(gpu.wanted_runs(arguments, tmp_path))
+    gpu.WIKIPEDIA_BYTES = before
+    assert [(path.name, minutes) for path, minutes in runs] == [
+        ("s.txt", 3),
+        ("war_and_peace.txt", 5),
+        ("wikipedia.txt", 9),
+    ]
+    assert runs[2][0].read_text("utf-8") == "äö"
+
+
+def test_the_page_says_that_no_gpu_was_measured_until_one_is(monkeypatch, tmp_path):
+    report = importlib.import_module("report")
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    assert "Not run yet" in report.gpu_section()
+    names = ("date", "commit", "cpu", "cores", "python", "torch")
+    row = {"cell": "lstm", "layers": 1, "hidden": 512, "batch": 64, "textgen": 1e6, "share": 0.1}
+    run = {"text": "t", "minutes": 3.0, "seconds": 180.0, "chars_seen": 5, "stateful": 1.4}
+    data = {"command": "x", "facts": dict.fromkeys(names, "y"), "peak_gflops": 5e5, "gpu": "G"}
+    data |= {"cuda": "13.0", "cudnn": "9", "rows": [{**row, "bare": 1.25}], "runs": [run]}
+    data["checks"] = [{"check": "same", "holds": "True"}]
+    (tmp_path / "gpu.json").write_text(json.dumps(data))
+    made = report.gpu_section()
+    assert (
+        "On one G, CUDA 13.0" in made
+        and "| lstm | 1 | 512 | 64 | 1,000,000 | 0.100 | 1.25 |" in made
+    )
+    assert "| same | True |" in made and "| t | 3 | 180.0 | 5 | 1.4000 |" in made
