@@ -108,7 +108,7 @@ class Watch(TorchDispatchMode):
 
     Attributes:
         waits: operations that wait, in their order.
-        answers: whether who asks for a single number gets 0 instead of an error.
+        answers: whether who asks for a single number gets 1 instead of an error.
         doubles: operations that made tensors of float64; a single number is none.
         halves: operations that made tensors of float16.
     """
@@ -126,7 +126,7 @@ class Watch(TorchDispatchMode):
         if name in ("_local_scalar_dense", "is_nonzero", "nonzero", "equal"):
             self.waits.append(name)
             if self.answers and name == "_local_scalar_dense":
-                return 0.0 if args[0].is_floating_point() else 0
+                return 1.0 if args[0].is_floating_point() else 1
         result = func(*args, **kwargs)
         if name in ("_to_copy", "copy_", "copy"):
             source = args[0] if name == "_to_copy" else args[1]

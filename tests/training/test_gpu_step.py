@@ -7,10 +7,12 @@ import pytest
 import torch
 from fake_cuda import CUDA, FakeEvent, fake_cuda, needs_fake_cuda
 
+import textgen
+from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.checkpoint.resume import SCALER
 from textgen.config.model import CELLS, ModelConfig
 from textgen.data.streams import RecordStreams, Streams
-from textgen.errors import NumericsError
+from textgen.errors import Interrupted, MachineError, NumericsError
 from textgen.nn.char_rnn import CharRNN
 from textgen.training import optim
 from textgen.training.trainer import Trainer
@@ -215,3 +217,54 @@ def test_resuming_in_float16_is_exact(as_on_a_gpu, overflow, monkeypatch):
         second.update(1e-2)
     assert_equal_weights(weights_of(whole), weights_of(second))
     assert whole.snapshot()[SCALER].tolist() == second.snapshot()[SCALER].tolist()
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text("".join(f"to be or not to be, that is question {n}\n" for n in range(60)))
+    return path
+
+
+@pytest.mark.slow
+@needs_fake_cuda
+@pytest.mark.parametrize("options", [{}, {"cell": "gru", "layers": 2, "records": "lines"}])
+def test_a_run_trains_saves_stops_and_goes_on_on_a_gpu(corpus, tmp_path, options):
+    run, asked = tmp_path / "run", []
+
+    def stop_at_third():
+        asked.append(1)
+        return 2 if len(asked) == 3 else None
+
+    with fake_cuda() as watch:
+        watch.answers = True
+        options = {"hidden": 8, "embedding": 4, "window": 8, "init": "none", "steps": 6, **options}
+        with pytest.raises(Interrupted):
+            textgen.train(corpus, out=str(run), device="cuda", stop=stop_at_third, **options)
+        state = Checkpoint.load(run / "last.safetensors").resume
+        assert state.step == 3 and state.config.precision == "float16"
+        assert textgen.train(resume=run).steps == 6
+    assert Checkpoint.load(run / "best.safetensors").metadata.training["cell"] in CELLS
+
+
+@pytest.mark.slow
+@needs_fake_cuda
+def test_a_run_by_the_clock_is_sized_for_the_gpu(corpus, tmp_path):
+    with fake_cuda() as watch:
+        watch.answers = True
+        result = textgen.train(
+            corpus, out=str(tmp_path / "run"), device="cuda", minutes=0.05, init="none", window=2
+        )
+    model = Checkpoint.load(result.best).model
+    assert model.cell == "lstm" and model.hidden % 128 == model.embedding % 128 == 0
+
+
+def test_a_lack_of_memory_names_the_batch_that_would_fit(corpus, tmp_path, monkeypatch):
+    def fail(*given):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr(Trainer, "update", fail)
+    monkeypatch.setattr("textgen.training.setup.memory_of", lambda device: 2**30)
+    with pytest.raises(MachineError) as caught:
+        textgen.train(corpus, out=str(tmp_path / "run"), steps=2, batch=32, hidden=8, init="none")
+    assert caught.value.fix == "use --batch 16, which should fit 1 GiB"

@@ -1,15 +1,18 @@
 """What a run needs before its first step: products in bfloat16 where a CPU has them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from factories import assert_equal_tensors
+from fake_cuda import fake_cuda, needs_fake_cuda
 
 import textgen
 from textgen.checkpoint import runs
 from textgen.checkpoint.checkpoint import Checkpoint
+from textgen.checkpoint.resume import SCALER
 from textgen.errors import CheckpointError, MachineError, TextError, TextgenError, UsageError
 from textgen.files.tensorfile import read_tensors, write_tensors
 from textgen.training import setup
@@ -81,6 +84,49 @@ def test_only_the_gru_has_products_in_bfloat16(corpus, tmp_path, bfloat16, cell)
         textgen.train(corpus, out=str(tmp_path / "run"), precision="bfloat16", **sizes)
     textgen.train(corpus, out=str(tmp_path / "run"), **sizes)
     assert precision_of(tmp_path / "run") == "float32"
+
+
+@needs_fake_cuda
+def test_float16_is_for_cuda_and_bfloat16_for_a_cpu(corpus, tmp_path, bfloat16):
+    bfloat16(True)
+    with pytest.raises(UsageError, match="--precision: float16 is for CUDA") as caught:
+        textgen.train(corpus, out=str(tmp_path / "run"), precision="float16", steps=2, **SIZES)
+    assert "device cpu" in caught.value.problem
+    with fake_cuda(), pytest.raises(UsageError, match="--precision: bfloat16 is for a CPU"):
+        options = {"precision": "bfloat16", "device": "cuda", "steps": 2, **SIZES}
+        textgen.train(corpus, out=str(tmp_path / "run"), **options)
+
+
+def test_a_run_in_float16_goes_on_in_float32_on_a_cpu(corpus, tmp_path, capsys):
+    """As a run from a GPU that is resumed with --device auto where there is none."""
+    run = tmp_path / "run"
+    with pytest.raises(TextgenError, match="stopped at step 2"):
+        textgen.train(corpus, out=str(run), steps=4, stop=stop_after(2), **SIZES)
+    checkpoint = Checkpoint.load(run / runs.LAST)
+    state = checkpoint.resume
+    tensors = {**state.tensors, SCALER: np.array([4, 3, 2], np.float32)}
+    config = replace(state.config, precision="float16")
+    state = replace(state, tensors=tensors, config=config)
+    replace(checkpoint, resume=state).save(run / runs.LAST)
+    assert textgen.train(resume=run, quiet=False).steps == 4
+    assert "products in float32 on the device cpu: no longer exact" in "".join(capsys.readouterr())
+    assert precision_of(run) == "float32"
+
+
+@pytest.mark.parametrize("scaler", [None, [0.5, 0, 0], [1, -1, 0], [np.inf, 0, 0], [1, 0]])
+def test_a_scale_that_cannot_be_is_an_error(corpus, tmp_path, scaler):
+    run = tmp_path / "run"
+    with pytest.raises(TextgenError, match="stopped at step 2"):
+        textgen.train(corpus, out=str(run), steps=4, stop=stop_after(2), **SIZES)
+    checkpoint = Checkpoint.load(run / runs.LAST)
+    state = checkpoint.resume
+    tensors = dict(state.tensors)
+    if scaler:
+        tensors[SCALER] = np.array(scaler, np.float32)
+    state = replace(state, tensors=tensors, config=replace(state.config, precision="float16"))
+    replace(checkpoint, resume=state).save(run / runs.LAST)
+    with pytest.raises(CheckpointError, match=r"resume\.scaler"):
+        Checkpoint.load(run / runs.LAST)
 
 
 def stop_after(steps):
