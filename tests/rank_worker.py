@@ -34,21 +34,35 @@ def ids(records):
     return drawn
 
 
-def make_trainer(cell, layers, records, ranks):
-    """A trainer of one rank, without dropout, so that all numbers of ranks compute the same."""
+class FakeEvent:
+    """What tells that a GPU has come to it; the CPU always has."""
+
+    def record(self):
+        """Do nothing."""
+
+    def synchronize(self):
+        """Wait for nothing."""
+
+
+def make_trainer(cell, layers, records, as_on_gpu, ranks):
+    """A trainer of one rank, without dropout, so that all numbers of ranks compute the same.
+
+    as_on_gpu: whether its updates are those of a GPU.
+    """
     model = CharRNN(ModelConfig(vocab=6, cell=cell, layers=layers, hidden=8, embedding=4), seed=0)
     streams = RecordStreams(ids(True), 0, 5, 7, 0) if records else Streams(ids(False), 5, 7, 0)
-    return Trainer(model.double(), streams, seed=0, ranks=ranks)
+    return Trainer(model.double(), streams, seed=0, ranks=ranks, never_waits=as_on_gpu)
 
 
 def updates(folder):
     """Train networks on all ranks and let rank 0 write what came of them."""
-    for name, cell, layers, records in CASES:
+    torch.cuda.Event, torch.Tensor.pin_memory = FakeEvent, lambda tensor: tensor
+    for name, *sizes in CASES:
         with joined_ranks() as ranks:
-            trainer = make_trainer(cell, layers, records, ranks)
+            trainer = make_trainer(*sizes, ranks)
             nats = [trainer.update(0.02, lambda: Wish(0, False, 7)) for _ in range(STEPS)]
             arrays = {**trainer.model.export(), **trainer.snapshot(), "nats": np.array(nats)}
-            again = make_trainer(cell, layers, records, ranks)
+            again = make_trainer(*sizes, ranks)
             again.restore(trainer.snapshot(), STEPS)
             assert all(
                 np.array_equal(a, again.snapshot()[n]) for n, a in trainer.snapshot().items()
@@ -63,8 +77,9 @@ def updates(folder):
 
 
 CASES = [
-    ("text", "gru", 2, False),
-    ("records", "lstm", 1, True),
+    ("text", "gru", 2, False, False),
+    ("records", "lstm", 1, True, False),
+    ("gpu", "gru", 1, False, True),
 ]
 
 

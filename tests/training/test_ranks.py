@@ -103,14 +103,16 @@ def test_three_processes_train_as_one_and_stop_resume_and_fail_together(folder):
 
 
 def assert_updates_are_those_of_one_process(folder):
-    for name, *sizes in CASES:
-        alone = make_trainer(*sizes, ALONE)
+    for name, *sizes, _ in CASES:
+        # On a GPU too, whose figures come in float32, the update is that of a CPU.
+        alone = make_trainer(*sizes, False, ALONE)
         nats = [alone.update(0.02) for _ in range(STEPS)]
         expected = {**alone.model.export(), **alone.snapshot(), "nats": np.array(nats)}
         with np.load(folder / f"{name}.npz") as arrays:
             assert arrays.keys() == expected.keys()
             for key, array in arrays.items():
-                np.testing.assert_allclose(array, expected[key], rtol=0, atol=1e-9, err_msg=key)
+                least = 1e-6 if (name, key) == ("gpu", "nats") else 1e-9
+                np.testing.assert_allclose(array, expected[key], rtol=0, atol=least, err_msg=key)
 
 
 def assert_resumed_exactly(folder, told):
