@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from textgen.engine import contexts as contexts_module
@@ -43,6 +43,17 @@ def every(*cases):
     return add
 
 
+def every_in_shares(*cases):
+    """The same, each in shares and blocks of 3 and 5 rows."""
+
+    def add(test):
+        for case in cases:
+            test = example(case, 3, 5)(test)
+        return test
+
+    return add
+
+
 @given(rings())
 @every(*LONG_TIES)
 def test_places_stand_in_the_order_of_the_ids_before_them(ring):
@@ -59,6 +70,31 @@ def test_contexts_are_compared_far_beyond_what_a_machine_word_holds(vocab):
     order = sort_contexts(as_ids(ids, vocab), vocab, 64).tolist()
     contexts = [before(ids, place, 64) for place in order]
     assert contexts == sorted(contexts)
+
+
+@pytest.mark.slow
+@settings(max_examples=25)
+@given(rings(), st.integers(1, 20), st.integers(1, 20))
+@every_in_shares(*LONG_TIES)
+def test_any_number_of_threads_sorts_and_compares_to_the_same_bits(ring, rows, blocks):
+    ids, vocab, longest = ring
+    array = as_ids(ids, vocab)
+    # As many ids as fit into a word are compared at once, then twice as many, and so on.
+    compared = 64 // max(1, (vocab - 1).bit_length())
+    while compared < longest:
+        compared *= 2
+    expected = sorted(range(len(ids)), key=lambda place: (before(ids, place, compared), place))
+    alone = SortedContexts.of(array, vocab, longest, threads=1)
+    assert sort_contexts(array, vocab, longest, threads=1).tolist() == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contexts_module, "SHARE_ROWS", rows)
+        patch.setattr(contexts_module, "BLOCK_ROWS", blocks)
+        for threads in (1, 2, 3, 7):
+            assert sort_contexts(array, vocab, longest, threads).tolist() == expected
+            found = SortedContexts.of(array, vocab, longest, threads)
+            assert np.array_equal(found.next_ids, alone.next_ids)
+            assert np.array_equal(found.shared, alone.shared)
+            assert (found.next_ids.dtype, found.shared.dtype) == (array.dtype, np.uint8)
 
 
 @given(rings())
@@ -181,6 +217,7 @@ def test_rows_are_sorted_alike_in_blocks_and_at_once(data, vocab, size):
     ids = np.array(data.draw(st.lists(st.integers(0, vocab - 1))), np.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contexts_module, "BLOCK_ROWS", size)
+        patch.setattr(contexts_module, "COUNTS_SHARE", 1)
         rows, counts = sort_rows(ids, vocab)
     assert rows.tolist() == np.argsort(ids, kind="stable").tolist()
     assert counts.tolist() == np.bincount(ids, minlength=vocab).tolist()

@@ -1,11 +1,11 @@
-"""The threads of numpy's products: the rule, and that a caller's are left as they were."""
+"""Threads of products by the rule, a caller's left as they were; shares of work all done."""
 
 import os
 
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from textgen.engine.threads import Threads, sampling_threads
+from textgen.engine.threads import Threads, in_threads, sampling_threads
 
 
 def threads():
@@ -60,3 +60,18 @@ def test_small_models_have_one_thread_and_large_ones_two():
     several = min(2, os.cpu_count())
     found = [sampling_threads(size) for size in (1, 500_000, 700_000, 10**9)]
     assert found == [1, 1, several, several]
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, None])
+def test_each_share_is_done_once(number):
+    done = []
+    in_threads(done.append, range(20), number)
+    assert sorted(done) == list(range(20))
+    in_threads(done.append, [], number)
+    assert len(done) == 20
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_an_error_in_one_share_is_raised(number):
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda share: 1 // share, [2, 1, 0, 1, 2], number)

@@ -32,6 +32,7 @@ from textgen.data.splits import Split as Split
 from textgen.data.streams import RecordStreams as RecordStreams
 from textgen.data.streams import Streams as Streams
 from textgen.data.unicode import joins_previous as joins_previous
+from textgen.data.workers import usable_cores as usable_cores
 
 __all__ = [
     "BASE",
@@ -63,4 +64,5 @@ __all__ = [
     "read",
     "shuffle_records",
     "split_records",
+    "usable_cores",
 ]

@@ -25,12 +25,21 @@ empty spans, stand for a text of which nothing was read.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+
+from textgen.engine.threads import in_threads
 
 # Bits of the numbers that several ids are packed into for sorting.
 WORD = 64
-# Rows that are compared at a time.
-BLOCK_ROWS = 1 << 20
+# Rows that are handled at a time where they are not sorted.
+BLOCK_ROWS = 1 << 17
+# Rows of a block for each id, so that the counts of all blocks take less room than the rows.
+COUNTS_SHARE = 16
+# Rows that are sorted at a time, so that they fit into the caches of a core (docs/log.md, "n-grams
+# sorted in shares"). How many shares there are at most.
+SHARE_ROWS, MOST_SHARES = 1 << 17, 1 << 12
 
 
 class SortedContexts:
@@ -52,17 +61,21 @@ class SortedContexts:
         self._followed = [rows[a:b] for a, b in zip(self.starts, self.starts[1:], strict=False)]
 
     @classmethod
-    def of(cls, ids: np.ndarray, vocab: int, longest: int) -> SortedContexts:
+    def of(
+        cls, ids: np.ndarray, vocab: int, longest: int, threads: int | None = None
+    ) -> SortedContexts:
         """Return the contexts of a text.
 
         Args:
             ids: (n,), n >= 1; of an unsigned type.
             vocab: V; all ids are below it.
             longest: K.
+            threads: how many sort; by default as many as there are cores. They all give the same.
         """
-        order = sort_contexts(ids, vocab, longest)
+        order = sort_contexts(ids, vocab, longest, threads)
         next_ids = ids[order]
-        return cls(next_ids, shared_lengths(ids, order, next_ids, vocab, longest), vocab, longest)
+        shared = shared_lengths(ids, order, next_ids, vocab, longest, threads)
+        return cls(next_ids, shared, vocab, longest)
 
     def __len__(self) -> int:
         return len(self.next_ids)
@@ -118,104 +131,226 @@ class SortedContexts:
         )
 
 
-def sort_rows(next_ids: np.ndarray, vocab: int) -> tuple[np.ndarray, np.ndarray]:
+def sort_rows(
+    next_ids: np.ndarray, vocab: int, threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows (n,) in the order of the ids that follow them, and how many follow each (V,).
 
     That is a stable argsort, block by block: all at once takes four times the memory.
     """
-    blocks = range(0, len(next_ids), BLOCK_ROWS)
-    counts_of = [np.bincount(next_ids[b : b + BLOCK_ROWS], minlength=vocab) for b in blocks]
-    counts = sum(counts_of, np.zeros(vocab, dtype=np.int64))
+    blocks = _blocks(len(next_ids), max(BLOCK_ROWS, COUNTS_SHARE * vocab))
+    counts = np.zeros((len(blocks) + 1, vocab), dtype=np.int64)
+    for number, (first, last) in enumerate(blocks):
+        counts[number + 1] = np.bincount(next_ids[first:last], minlength=vocab)
+    total = counts.sum(axis=0)
+    # Where the rows of each id begin, and from which of them on they are this block's.
+    offsets = np.cumsum(counts[:-1], axis=0) + (np.cumsum(total) - total)
     rows = np.empty(len(next_ids), dtype=np.int32)
-    ends = np.cumsum(counts) - counts
-    for begin, counts_of_block in zip(blocks, counts_of, strict=True):
-        order = np.argsort(next_ids[begin : begin + BLOCK_ROWS], kind="stable")
-        # Where the rows of each id go on, less where they begin in this block.
-        shift = ends - (np.cumsum(counts_of_block) - counts_of_block)
-        rows[np.arange(len(order)) + np.repeat(shift, counts_of_block)] = order + begin
-        ends += counts_of_block
-    return rows, counts
+
+    def sort_block(number: int) -> None:
+        first, last = blocks[number]
+        order = np.argsort(next_ids[first:last], kind="stable")
+        own = counts[number + 1]
+        shift = offsets[number] - (np.cumsum(own) - own)
+        rows[np.arange(len(order)) + np.repeat(shift, own)] = order + first
+
+    in_threads(sort_block, range(len(blocks)), threads)
+    return rows, total
 
 
-def sort_contexts(ids: np.ndarray, vocab: int, longest: int) -> np.ndarray:
+def sort_contexts(
+    ids: np.ndarray, vocab: int, longest: int, threads: int | None = None
+) -> np.ndarray:
     """Return the places (n,) of a text in the order of the ids before them, newest first.
 
-    At least their newest `longest` ids are compared. As many ids as fit into a word are sorted at
-    once; then the ranks of what is still tied are sorted together with the ranks so many ids
-    further back, which doubles what is compared (Manber & Myers, Suffix arrays, 1990).
+    At least their newest `longest` ids are compared; places that agree in all that was compared
+    stand in the order of the text. As many ids as fit into a word are sorted at once; then the
+    ranks of what is still tied are sorted together with the ranks so many ids further back, which
+    doubles what is compared (Manber & Myers, Suffix arrays, 1990). Each is done share by share,
+    where a share is small enough for the caches of a core, and comes out the same in any number of
+    threads.
     """
+    order, begins = _sort_words(_words(ids, vocab, threads), threads)
     known = WORD // _bits(vocab)
-    words = _words(ids, vocab)
-    order = np.argsort(words, kind="stable")
-    words = words[order]
-    begins = np.ones(len(ids), dtype=bool)
-    np.not_equal(words[1:], words[:-1], out=begins[1:])
-    del words
-    order = order.astype(np.int32)
-    while known < longest:
-        # Rows whose context is not yet alone.
-        tied = np.flatnonzero(~(begins & np.append(begins[1:], True))).astype(np.int32)
-        if not len(tied):
-            break
-        groups = np.where(begins, np.arange(len(ids), dtype=np.int32), 0)
-        np.maximum.accumulate(groups, out=groups)
-        ranks = np.empty_like(groups)
-        ranks[order] = groups
-        places = order[tied]
-        keys = groups[tied].astype(np.int64) << 32
-        del groups
-        keys |= ranks[(places - known) % len(ids)]
-        del ranks
-        resorted = np.argsort(keys, kind="stable")
-        order[tied] = places[resorted]
-        keys = keys[resorted]
-        begins[tied[1:]] = keys[1:] != keys[:-1]
+    while known < longest and not begins.all():
+        ranks = np.empty(len(ids), dtype=np.int32)
+        shares = _whole_groups(begins)
+
+        def rank(share: tuple[int, int], ranks: np.ndarray = ranks) -> None:
+            first, last = share
+            ranks[order[first:last]] = _groups(begins[first:last]) + first
+
+        def refine(share: tuple[int, int], ranks: np.ndarray = ranks, known: int = known) -> None:
+            first, last = share
+            begins_here = begins[first:last]
+            # Rows whose context is not yet alone.
+            tied = np.flatnonzero(~(begins_here & np.append(begins_here[1:], True)))
+            if not len(tied):
+                return
+            places = order[first:last][tied]
+            keys = _groups(begins_here)[tied].astype(np.uint64) << np.uint64(32)
+            keys |= ranks.take(places - np.int32(known), mode="wrap").astype(np.uint64)
+            resorted = _stable_argsort(keys)
+            order[first:last][tied] = places[resorted]
+            keys = keys[resorted]
+            begins_here[tied[1:]] = keys[1:] != keys[:-1]
+
+        in_threads(rank, shares, threads)
+        in_threads(refine, shares, threads)
         known *= 2
     return order
 
 
+def _sort_words(words: np.ndarray, threads: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places (n,) in the order of their words, and which begins a word (n,)."""
+    n = len(words)
+    # Cut at words of a sample, so that all shares are about as large.
+    number = min(-(-n // SHARE_ROWS), MOST_SHARES)
+    sample = np.sort(words[:: max(1, n // (64 * number))])
+    cuts = sample[len(sample) * np.arange(1, number) // number]
+    share_of = np.empty(n, dtype=np.uint16)
+
+    def divide(block: tuple[int, int]) -> None:
+        share_of[slice(*block)] = cuts.searchsorted(words[slice(*block)], side="right")
+
+    in_threads(divide, _blocks(n), threads)
+    order, counts = sort_rows(share_of, number, threads)
+    begins = np.empty(n, dtype=bool)
+    ends = np.cumsum(counts).tolist()
+
+    def sort_share(share: tuple[int, int]) -> None:
+        first, last = share
+        if first == last:
+            return
+        places = order[first:last].copy()
+        words_here = words[places]
+        resorted = _stable_argsort(words_here)
+        order[first:last] = places[resorted]
+        words_here = words_here[resorted]
+        # No word lies in two shares.
+        begins[first] = True
+        np.not_equal(words_here[1:], words_here[:-1], out=begins[first + 1 : last])
+
+    in_threads(sort_share, list(zip([0, *ends[:-1]], ends, strict=True)), threads)
+    return order, begins
+
+
+def _stable_argsort(keys: np.ndarray) -> np.ndarray:
+    """Return the order of 64-bit numbers, equal ones as they stood.
+
+    By the lower half, then by the upper one, each with its place below it: numpy sorts different
+    numbers many times as fast as it finds the order of numbers that may be equal.
+    """
+    half = np.uint64(32)
+    places = np.arange(len(keys), dtype=np.uint64)
+    by_lower = keys << half
+    by_lower |= places
+    by_lower.sort()
+    order = by_lower.astype(np.uint32)
+    by_upper = keys[order]
+    by_upper >>= half
+    by_upper <<= half
+    by_upper |= places
+    by_upper.sort()
+    return order[by_upper.astype(np.uint32)]
+
+
+def _groups(begins: np.ndarray) -> np.ndarray:
+    """Return for each row the row in which its group begins."""
+    groups = np.where(begins, np.arange(len(begins), dtype=np.int32), 0)
+    return np.asarray(np.maximum.accumulate(groups, out=groups))
+
+
+def _whole_groups(begins: np.ndarray) -> list[tuple[int, int]]:
+    """Return the rows in shares that begin where a group does."""
+    edges, n = [0], len(begins)
+    while edges[-1] < n:
+        edge = min(edges[-1] + SHARE_ROWS, n)
+        # Most groups are short: look a little further, then further.
+        step = 64
+        while edge < n and not begins[edge]:
+            ahead = begins[edge : edge + step]
+            edge += int(ahead.argmax()) if ahead.any() else len(ahead)
+            step *= 2
+        edges.append(edge)
+    return list(itertools.pairwise(edges))
+
+
 def shared_lengths(
-    ids: np.ndarray, order: np.ndarray, next_ids: np.ndarray, vocab: int, longest: int
+    ids: np.ndarray,
+    order: np.ndarray,
+    next_ids: np.ndarray,
+    vocab: int,
+    longest: int,
+    threads: int | None = None,
 ) -> np.ndarray:
     """Return `shared` of `SortedContexts` for places in order and the ids that follow them."""
     bits = _bits(vocab)
     per_word = WORD // bits
-    words = _words(ids, vocab)
-    rows = np.argsort(next_ids, kind="stable").astype(np.int32)
-    places, followed = order[rows], next_ids[rows]
-    lengths = np.zeros(len(ids), dtype=np.uint8)
-    alike = np.flatnonzero(followed[1:] == followed[:-1]).astype(np.int32) + 1
-    del followed
-    # In blocks, since numbers of 64 bits take most of the room.
-    for start in range(0, len(alike), BLOCK_ROWS):
-        block = alike[start : start + BLOCK_ROWS]
+    words = _words(ids, vocab, threads)
+    rows, _ = sort_rows(next_ids, vocab, threads)
+    shared = np.zeros(len(ids), dtype=np.uint8)
+
+    def compare(block: tuple[int, int]) -> None:
+        first, last = block
+        # From the row before on, which the first one is compared with.
+        rows_here = rows[max(0, first - 1) : last]
+        places, followed = order[rows_here], next_ids[rows_here]
+        alike = np.flatnonzero(followed[1:] == followed[:-1]) + 1
+        words_here = words[places]
+        difference = words_here[alike] ^ words_here[alike - 1]
+        lengths = np.zeros(len(places), dtype=np.uint8)
         for back in range(0, longest, per_word):
-            difference = words[(places[block] - back) % len(ids)]
-            difference ^= words[(places[block - 1] - back) % len(ids)]
+            if back:
+                one, other = (
+                    words.take(places[each] - np.int32(back), mode="wrap")
+                    for each in (alike, alike - 1)
+                )
+                difference = one ^ other
             same = np.minimum(_leading_zeros(difference) // bits, per_word)
-            lengths[block] += same.astype(np.uint8)
-            block = block[difference >> np.uint64(WORD - bits * per_word) == 0]
-    shared = np.empty_like(lengths)
-    shared[rows] = np.minimum(lengths, longest)
+            lengths[alike] += same.astype(np.uint8)
+            alike = alike[difference >> np.uint64(WORD - bits * per_word) == 0]
+            if not len(alike):
+                break
+        shared[rows_here[lengths > 0]] = np.minimum(lengths[lengths > 0], longest)
+
+    in_threads(compare, _blocks(len(ids)), threads)
     return shared
 
 
 def _leading_zeros(numbers: np.ndarray) -> np.ndarray:
-    """Return how many of the highest bits of 64-bit numbers are 0; destroys the numbers' copy."""
-    filled = numbers.copy()
-    for shift in (1, 2, 4, 8, 16, 32):
-        filled |= filled >> np.uint64(shift)
-    return np.asarray(WORD - np.bitwise_count(filled).astype(np.int64))
+    """Return how many of the highest bits of 64-bit numbers are 0, more than 64 for a 0.
+
+    Told by the exponent of the number as a float, for which the bit after its highest is cleared:
+    so it is not rounded up.
+    """
+    floats = (numbers & ~(numbers >> np.uint64(1))).astype(np.float64)
+    exponents = floats.view(np.int64) >> 52
+    return np.asarray(WORD - 1 + 1023 - exponents)
 
 
 def _bits(vocab: int) -> int:
     return max(1, (vocab - 1).bit_length())
 
 
-def _words(ids: np.ndarray, vocab: int) -> np.ndarray:
+def _words(ids: np.ndarray, vocab: int, threads: int | None) -> np.ndarray:
     """Return the ids before each place as one number (n,), the newest in the highest bits."""
     bits = _bits(vocab)
+    per_word = WORD // bits
+    ring = np.concatenate([ids.take(np.arange(-per_word, 0), mode="wrap"), ids])
     words = np.zeros(len(ids), dtype=np.uint64)
-    for back in range(1, WORD // bits + 1):
-        words |= np.roll(ids, back).astype(np.uint64) << np.uint64(WORD - bits * back)
+
+    def pack(block: tuple[int, int]) -> None:
+        first, last = block
+        for back in range(1, per_word + 1):
+            before = ring[first + per_word - back : last + per_word - back]
+            words[first:last] |= before.astype(np.uint64) << np.uint64(WORD - bits * back)
+
+    in_threads(pack, _blocks(len(ids)), threads)
     return words
+
+
+def _blocks(n: int, size: int | None = None) -> list[tuple[int, int]]:
+    """Return where each block of rows begins and ends."""
+    size = size or BLOCK_ROWS
+    return [(first, min(first + size, n)) for first in range(0, n, size)]

@@ -1,7 +1,7 @@
-"""The threads of numpy's matrix products: how many a model is stepped with.
+"""Threads: how many numpy's matrix products take, and work that is shared among several.
 
-A library must leave its caller's threads as they were, also between the pieces of a text that a
-generator hands on.
+A library must leave its caller's threads of matrix products as they were, also between the pieces
+of a text that a generator hands on.
 
     >>> with Threads(1) as threads:
     ...     logits_BV, state = engine.step(ids_B, state)
@@ -12,12 +12,16 @@ generator hands on.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from textgen.data import usable_cores
+
 Produced = TypeVar("Produced")
+Share = TypeVar("Share")
 
 # Parameters of a model below which one thread is taken (docs/log.md, "sampling, quicker").
 ONE_THREAD = 600_000
@@ -74,3 +78,30 @@ def _switch(library: Any, number: int) -> int:
     if before != number:
         library.set_num_threads(number)
     return before
+
+
+def in_threads(
+    function: Callable[[Share], object], shares: Sequence[Share], threads: int | None = None
+) -> None:
+    """Call a function for each share of some work, in threads of their own.
+
+    It gains where the function spends its time in numpy's loops, which let other threads run.
+
+    Args:
+        function: what is done; no share may depend on another's being done.
+        shares: of the work.
+        threads: how many at most; by default as many as there are cores to use.
+    """
+    number = min(len(shares), usable_cores() if threads is None else threads)
+    if number < 2:
+        for share in shares:
+            function(share)
+        return
+    with ThreadPoolExecutor(number) as pool:
+        try:
+            for done in [pool.submit(function, share) for share in shares]:
+                done.result()
+        except BaseException:
+            # Else all of the rest would still be waited for.
+            pool.shutdown(cancel_futures=True)
+            raise
