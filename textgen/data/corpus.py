@@ -1,9 +1,11 @@
 """A text as the indices of its characters in its own alphabet.
 
 Text file -> corpus -> ids. A text is read twice, piece by piece: once to count its characters, once
-to write each one's index in the alphabet, in the smallest type that holds it. So a text of any size
-takes little memory: a small one lies in memory, a large one in the cache, from which the system
-maps what is used. Whatever is cut from it is exact, and any tokenizer's ids follow from it.
+to write each one's index in the alphabet, in the smallest type that holds it; of a large one the
+pieces are decoded by several processes, with the same result. So a text of any size takes little
+memory: a small one lies in memory, a large one in the cache, from which the system maps what is
+used. Beside it lie the counts of its blocks, so that no start counts all of it again. Whatever is
+cut from it is exact, and any tokenizer's ids follow from it.
 
 Shapes: n characters, U different ones.
 
@@ -28,6 +30,7 @@ from textgen.config import to_json
 from textgen.data import cache
 from textgen.data.encodings import TextFormat
 from textgen.data.source import DEFAULT, STDIN, Source
+from textgen.data.workers import MOST_WORKERS, WorkerError, Workers, usable_cores
 from textgen.errors import TextError, counted
 from textgen.tokenizers import CODE_POINTS, CharTokenizer, Ids, code_points
 
@@ -35,6 +38,10 @@ from textgen.tokenizers import CODE_POINTS, CharTokenizer, Ids, code_points
 IN_MEMORY = 1 << 25
 # Characters handled at a time.
 PIECE_CHARS = 1 << 20
+# Characters after which a block ends whose counts are kept.
+COUNTED_CHARS = 1 << 24
+# Bytes on the disk from which workers are worth their start.
+FOR_WORKERS = 1 << 26
 # Times: a character that occurs less is called rare, as little can be learnt of it.
 RARE = 10
 
@@ -46,6 +53,19 @@ class TextIdentity:
     name: str
     size: int
     sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class BlockCounts:
+    """How often each character occurs in each of a text's blocks, N of them.
+
+    Attributes:
+        edges: (N + 1,) int64, where the blocks begin and the last one ends.
+        counts_NU: uint32, in memory or mapped from the cache.
+    """
+
+    edges: np.ndarray
+    counts_NU: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +83,7 @@ class Corpus:
         had_bom: whether a byte order mark was dropped.
         text_format: how bytes became characters.
         files: in the order in which they were read.
+        blocks: the counts of its blocks, None for a text of one.
     """
 
     path: Path
@@ -74,6 +95,7 @@ class Corpus:
     had_bom: bool = False
     text_format: TextFormat = DEFAULT
     files: tuple[Path, ...] = ()
+    blocks: BlockCounts | None = None
 
     @classmethod
     def of(cls, text: str, path: Path = Path("text")) -> Corpus:
@@ -109,6 +131,18 @@ class Corpus:
         # Of more than half of the text it is quicker to count what is left out.
         if 2 * (end - start) > n:
             return np.asarray(self.counts - self.tally(0, start) - self.tally(end, n))
+        if self.blocks is None:
+            return self._tally_pieces(start, end)
+        # The blocks that lie within, and what is left on both sides.
+        edges = self.blocks.edges
+        first, last = int(edges.searchsorted(start)), int(edges.searchsorted(end, "right")) - 1
+        if first >= last:
+            return self._tally_pieces(start, end)
+        within = self.blocks.counts_NU[first:last].sum(axis=0, dtype=np.int64)
+        before = self._tally_pieces(start, int(edges[first]))
+        return np.asarray(within + before + self._tally_pieces(int(edges[last]), end))
+
+    def _tally_pieces(self, start: int, end: int) -> np.ndarray:
         counts = np.zeros(len(self.codepoints), np.int64)
         for begin in range(start, end, PIECE_CHARS):
             piece = self.char_indices[begin : min(end, begin + PIECE_CHARS)]
@@ -257,7 +291,9 @@ class _TextFacts:
             return None
         return cls(codepoints, counts, sha256, size, had_bom)
 
-    def corpus(self, source: Source, char_indices: np.ndarray) -> Corpus:
+    def corpus(
+        self, source: Source, char_indices: np.ndarray, blocks: BlockCounts | None
+    ) -> Corpus:
         """Return the corpus of a source whose characters have these indices."""
         return Corpus(
             source.name,
@@ -269,6 +305,7 @@ class _TextFacts:
             self.had_bom,
             source.text_format,
             tuple(source.files),
+            blocks,
         )
 
 
@@ -281,47 +318,162 @@ def _load_stored(source: Source, sha256: str, verify: bool = False) -> Corpus | 
     entry = cache.find_entry(_key_of(source, sha256), verify)
     if entry is None or (facts := _TextFacts.parse(entry.metadata, entry.length)) is None:
         return None
-    return facts.corpus(source, entry.array())
+    blocks = None
+    if entry.length > COUNTED_CHARS:
+        key = _key_of(source, sha256, "counts of blocks")
+        blocks = _parse_blocks(cache.find_entry(key, verify), facts)
+        if blocks is None:
+            return None
+    return facts.corpus(source, entry.array(), blocks)
 
 
-def _key_of(source: Source, sha256: str) -> str:
-    return cache.key_of("characters", sha256, *map(str, to_json(source.text_format).values()))
+def _parse_blocks(entry: cache.CacheEntry | None, facts: _TextFacts) -> BlockCounts | None:
+    """Return the counts in an entry of the cache, None where they are not those of this text."""
+    edges = entry.metadata.get("edges") if entry else None
+    if entry is None or not _are_whole_numbers(edges) or len(edges) < 2:
+        return None
+    rising = all(a < b for a, b in itertools.pairwise(edges))
+    N, U = len(edges) - 1, len(facts.codepoints)
+    if not rising or (edges[0], edges[-1]) != (0, sum(facts.counts)) or entry.length != N * U:
+        return None
+    return BlockCounts(np.array(edges), entry.array().reshape(N, U))
+
+
+def _key_of(source: Source, sha256: str, what: str = "characters") -> str:
+    return cache.key_of(what, sha256, *map(str, to_json(source.text_format).values()))
 
 
 def _encode(source: Source, signature: object, quiet: bool) -> Corpus:
     """Read a source twice and return its corpus, in memory or in the cache."""
-    counts = _count_characters(source, quiet)
-    codepoints, length, sha256 = np.flatnonzero(counts), int(counts.sum()), str(source.sha256)
+    if number := _useful_workers(source):
+        # Whatever is unusual is left to this process, which also knows how to say it.
+        with contextlib.suppress(WorkerError):
+            return _encode_with(source, signature, quiet, number)
+    return _encode_with(source, signature, quiet, 0)
+
+
+def _useful_workers(source: Source) -> int:
+    """Return how many processes read a source besides this one."""
+    if source.text_format != DEFAULT or any(path is STDIN for path in source.files):
+        return 0
+    # In a frozen program it is not Python.
+    has_python = bool(sys.executable) and not hasattr(sys, "frozen")
+    cores = usable_cores()
+    if source.size < FOR_WORKERS or cores < 2 or not has_python:
+        return 0
+    return min(cores, MOST_WORKERS)
+
+
+def _encode_with(source: Source, signature: object, quiet: bool, workers: int) -> Corpus:
+    """Return the corpus of a source with the help of so many processes, 0 for none."""
+    tally = _Tally()
+    with _progress(source, "counting characters", quiet) as progress:
+        if workers:
+            with Workers(f"{__name__}:counter", b"", workers) as counters:
+                for result in counters.map(source.undecoded(progress)):
+                    tally.add(*np.frombuffer(result, "<u4").reshape(2, -1))
+        else:
+            for piece in source.pieces(progress):
+                tally.add(*_count(code_points(piece)))
+    codepoints, length, sha256 = np.flatnonzero(tally.counts), tally.length, str(source.sha256)
     is_large = source.bytes > IN_MEMORY
     if is_large and (stored := _load_stored(source, sha256, verify=True)):
         cache.remember_digest(signature, sha256)
         return stored
-    facts = _TextFacts(
-        codepoints.tolist(), counts[codepoints].tolist(), sha256, source.bytes, source.had_bom
-    )
+    counts = tally.counts[codepoints].tolist()
+    facts = _TextFacts(codepoints.tolist(), counts, sha256, source.bytes, source.had_bom)
     dtype = np.min_scalar_type(max(0, len(codepoints) - 1))
     table = np.zeros(int(codepoints[-1]) + 1 if length else 0, dtype)
     table[codepoints] = np.arange(len(codepoints))
-    with _progress(source, "encoding", quiet) as progress:
-        pieces = (table[code_points(piece)] for piece in source.pieces(progress))
-        if is_large:
-            metadata = {"name": str(source.name), **asdict(facts)}
-            key = _key_of(source, sha256)
-            char_indices = cache.store(key, pieces, dtype, length, metadata).array()
-            cache.remember_digest(signature, sha256)
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(_progress(source, "encoding", quiet))
+        if workers:
+            setup = dtype.char.encode() + table.tobytes()
+            encoders = stack.enter_context(Workers(f"{__name__}:encoder", setup, workers))
+            results = encoders.map(source.undecoded(progress))
+            pieces = (np.frombuffer(result, dtype) for result in results)
         else:
-            char_indices = np.concatenate([np.zeros(0, dtype), *pieces])
-    return facts.corpus(source, char_indices)
+            pieces = (table[code_points(piece)] for piece in source.pieces(progress))
+        if not is_large:
+            return facts.corpus(source, np.concatenate([np.zeros(0, dtype), *pieces]), None)
+        # First, so that where the text is, its blocks are.
+        blocks = _store_blocks(source, facts, tally) if length > COUNTED_CHARS else None
+        metadata = {"name": str(source.name), **asdict(facts)}
+        entry = cache.store(_key_of(source, sha256), pieces, dtype, length, metadata)
+    cache.remember_digest(signature, sha256)
+    return facts.corpus(source, entry.array(), blocks)
 
 
-def _count_characters(source: Source, quiet: bool) -> np.ndarray:
-    """Return how often each code point occurs: (CODE_POINTS,)."""
-    counts = np.zeros(CODE_POINTS, np.int64)
-    with _progress(source, "counting characters", quiet) as progress:
-        for piece in source.pieces(progress):
-            counts_of_piece = np.bincount(code_points(piece))
-            counts[: len(counts_of_piece)] += counts_of_piece
-    return counts
+def _store_blocks(source: Source, facts: _TextFacts, tally: _Tally) -> BlockCounts | None:
+    """Write the counts of a text's blocks into the cache, and return them."""
+    key = _key_of(source, facts.sha256, "counts of blocks")
+    edges, rows_NU = tally.blocks(np.array(facts.codepoints))
+    room = (len(edges) - 1) * len(facts.codepoints)
+    metadata = {"name": f"{source.name}: counts", "edges": edges}
+    return _parse_blocks(cache.store(key, rows_NU, np.dtype("u4"), room, metadata), facts)
+
+
+class _Tally:
+    """How often each code point occurs in a text, and in each of its blocks.
+
+    A block ends with the piece that fills it.
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(CODE_POINTS, np.int64)
+        self.length = 0
+        self._block = np.zeros(CODE_POINTS, np.int64)
+        self._edges = [0]
+        # Of each block, the code points that it has and how often.
+        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, codes: np.ndarray, counts: np.ndarray) -> None:
+        """Count a piece: how often it has each of these code points."""
+        self._block[codes] += counts
+        self.length += int(counts.sum())
+        if self.length - self._edges[-1] >= COUNTED_CHARS:
+            self._end_block()
+        self.counts[codes] += counts
+
+    def blocks(self, codepoints: np.ndarray) -> tuple[list[int], Iterator[np.ndarray]]:
+        """Return the edges of the blocks, and the counts (U,) of each."""
+        if self.length > self._edges[-1]:
+            self._end_block()
+
+        def rows() -> Iterator[np.ndarray]:
+            for codes, counts in self._blocks:
+                row = np.zeros(len(codepoints), np.uint32)
+                row[codepoints.searchsorted(codes)] = counts
+                yield row
+
+        return self._edges, rows()
+
+    def _end_block(self) -> None:
+        codes = np.flatnonzero(self._block)
+        self._blocks.append((codes.astype(np.uint32), self._block[codes].astype(np.uint32)))
+        self._edges.append(self.length)
+        self._block[codes] = 0
+
+
+def counter(_: bytes) -> Callable[[bytes], bytes]:
+    """Return what counts the characters of a piece, for `Workers`: code points, then counts."""
+    return lambda piece: np.stack(_count(code_points(piece.decode()))).astype("<u4").tobytes()
+
+
+def encoder(setup: bytes) -> Callable[[bytes], bytes]:
+    """Return what looks up the characters of a piece, for `Workers`.
+
+    setup: the code of a type, then the index of each code point in that type.
+    """
+    table = np.frombuffer(setup[1:], setup[:1].decode())
+    return lambda piece: table[code_points(piece.decode())].tobytes()
+
+
+def _count(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which code points there are among codes, and how often."""
+    counts = np.bincount(codes)
+    occurring = np.flatnonzero(counts)
+    return occurring, counts[occurring]
 
 
 @contextlib.contextmanager

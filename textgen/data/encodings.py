@@ -14,7 +14,7 @@ import difflib
 import io
 import itertools
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from encodings.aliases import aliases
 
@@ -139,6 +139,39 @@ def decoded(
     if text_format.newlines == "lf":
         pieces = _translate_newlines(pieces)
     return pieces if text_format.normalize == "none" else _compose(name, pieces)
+
+
+def whole_characters(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the bytes of a file in UTF-8 cut between characters, without a byte order mark.
+
+    They are not checked: what is no UTF-8 is somewhere among them.
+
+    Args:
+        blocks: the bytes, in any pieces.
+    """
+    rest, is_first = b"", True
+    for block in blocks:
+        block = rest + block
+        if is_first and len(block) < len(codecs.BOM_UTF8):
+            rest = block
+            continue
+        if is_first:
+            block, is_first = block.removeprefix(codecs.BOM_UTF8), False
+        cut = len(block) - _begun(block[-3:])
+        rest = block[cut:]
+        if cut:
+            yield block[:cut]
+    if rest:
+        yield rest
+
+
+def _begun(tail: bytes) -> int:
+    """Return how many of the last bytes belong to a character of UTF-8 that is not whole."""
+    for back, byte in enumerate(reversed(tail), 1):
+        if byte & 0xC0 != 0x80:
+            length = 1 + (byte >= 0xC0) + (byte >= 0xE0) + (byte >= 0xF0)
+            return back if length > back else 0
+    return 0
 
 
 def _decode(

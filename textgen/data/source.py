@@ -22,10 +22,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, AnyStr
 
 from textgen.data.compression import unpacked
-from textgen.data.encodings import TextFormat, decoded, has_mark
+from textgen.data.encodings import TextFormat, decoded, has_mark, whole_characters
 from textgen.errors import TextError, UsageError, reason_of
 from textgen.files import write_error
 
@@ -151,16 +151,45 @@ class Source:
             TextError: a file cannot be read, is damaged, holds bytes that are not text, or is not
                 what it was in an earlier pass.
         """
+
+        def characters(path: Path, blocks: Iterator[bytes]) -> Iterator[str]:
+            again = partial(self._unpacked, path)
+            return decoded(str(path), self.text_format, blocks, again)
+
+        return self._pass(characters, "\n", ("\n", "\r"), progress)
+
+    def undecoded(self, progress: Callable[[int], object] | None = None) -> Iterator[bytes]:
+        """Yield the same pieces as bytes that are still to be decoded, from UTF-8 kept as it is.
+
+        Args:
+            progress: as for `pieces`.
+
+        Raises:
+            TextError: a file cannot be read, is damaged, or is not what it was in an earlier pass;
+                that it is UTF-8 is left to whoever decodes it.
+        """
+
+        def cut(_: Path, blocks: Iterator[bytes]) -> Iterator[bytes]:
+            return whole_characters(blocks)
+
+        return self._pass(cut, b"\n", (b"\n", b"\r"), progress)
+
+    def _pass(
+        self,
+        convert: Callable[[Path, Iterator[bytes]], Iterator[AnyStr]],
+        newline: AnyStr,
+        line_ends: tuple[AnyStr, ...],
+        progress: Callable[[int], object] | None,
+    ) -> Iterator[AnyStr]:
+        """Yield what is made of each file's bytes, and a newline after a file that lacks one."""
         seen: list[tuple[int, str]] = []
         had_bom = ends_a_line = False
         for i, path in enumerate(self.files):
             if i and not ends_a_line:
-                yield "\n"
+                yield newline
             ends_a_line, tally = True, _Tally()
-            blocks = tally.watch(self._unpacked(path, progress))
-            again = partial(self._unpacked, path)
-            for piece in decoded(str(path), self.text_format, blocks, again):
-                ends_a_line = piece.endswith(("\n", "\r"))
+            for piece in convert(path, tally.watch(self._unpacked(path, progress))):
+                ends_a_line = piece.endswith(line_ends)
                 yield piece
             had_bom |= has_mark(tally.head, self.text_format)
             seen.append((tally.length, tally.sha256.hexdigest()))
