@@ -22,7 +22,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def store(
     pieces: Iterable[np.ndarray],
     dtype: np.dtype[Any],
     room: int,
-    metadata: dict[str, Any],
+    metadata: dict[str, Any] | Callable[[], dict[str, Any]],
 ) -> CacheEntry:
     """Write an array that comes in pieces and return it.
 
@@ -134,7 +134,8 @@ def store(
         pieces: the array's numbers in order.
         dtype: of the array, an unsigned integer.
         room: how many numbers there are at most.
-        metadata: what JSON can hold, to be found beside the array; its "name" is shown to users.
+        metadata: what JSON can hold, to be found beside the array, or what returns it when all
+            pieces were written; its "name" is shown to users.
 
     Raises:
         MachineError: the disk lacks that room, which is checked before anything is written, or the
@@ -157,10 +158,11 @@ def store(
             yield block
 
     write_atomically(path, blocks())
-    record = {"dtype": dtype.name, "length": length, "about": metadata, "crc": crc}
+    about = metadata() if callable(metadata) else metadata
+    record = {"dtype": dtype.name, "length": length, "about": about, "crc": crc}
     record["written"] = _stamp_of(path)
     write_atomically(path.with_suffix(".json"), [json.dumps(record).encode()])
-    return CacheEntry(path, dtype, length, metadata, crc)
+    return CacheEntry(path, dtype, length, about, crc)
 
 
 def recall_digest(signature: object) -> str | None:

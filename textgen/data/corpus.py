@@ -30,7 +30,7 @@ from textgen.config import to_json
 from textgen.data import cache
 from textgen.data.encodings import TextFormat
 from textgen.data.source import DEFAULT, STDIN, Source
-from textgen.data.workers import MOST_WORKERS, WorkerError, Workers, usable_cores
+from textgen.data.workers import WorkerError, Workers, useful_workers
 from textgen.errors import TextError, counted
 from textgen.tokenizers import CODE_POINTS, CharTokenizer, Ids, code_points
 
@@ -40,8 +40,6 @@ IN_MEMORY = 1 << 25
 PIECE_CHARS = 1 << 20
 # Characters after which a block ends whose counts are kept.
 COUNTED_CHARS = 1 << 24
-# Bytes on the disk from which workers are worth their start.
-FOR_WORKERS = 1 << 26
 # Times: a character that occurs less is called rare, as little can be learnt of it.
 RARE = 10
 
@@ -282,7 +280,7 @@ class _TextFacts:
         """Return the facts of a text of `length` characters, None where they make no sense."""
         codepoints, counts = metadata.get("codepoints"), metadata.get("counts")
         sha256, size, had_bom = (metadata.get(key) for key in ("sha256", "bytes", "had_bom"))
-        if not (_are_whole_numbers(codepoints) and _are_whole_numbers(counts)):
+        if not (are_whole_numbers(codepoints) and are_whole_numbers(counts)):
             return None
         if not (isinstance(sha256, str) and type(size) is int and isinstance(had_bom, bool)):
             return None
@@ -309,7 +307,8 @@ class _TextFacts:
         )
 
 
-def _are_whole_numbers(values: object) -> TypeGuard[list[int]]:
+def are_whole_numbers(values: object) -> TypeGuard[list[int]]:
+    """Tell whether values that come from a file are a list of integers from 0 on."""
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
@@ -330,7 +329,7 @@ def _load_stored(source: Source, sha256: str, verify: bool = False) -> Corpus | 
 def _parse_blocks(entry: cache.CacheEntry | None, facts: _TextFacts) -> BlockCounts | None:
     """Return the counts in an entry of the cache, None where they are not those of this text."""
     edges = entry.metadata.get("edges") if entry else None
-    if entry is None or not _are_whole_numbers(edges) or len(edges) < 2:
+    if entry is None or not are_whole_numbers(edges) or len(edges) < 2:
         return None
     rising = all(a < b for a, b in itertools.pairwise(edges))
     N, U = len(edges) - 1, len(facts.codepoints)
@@ -345,23 +344,12 @@ def _key_of(source: Source, sha256: str, what: str = "characters") -> str:
 
 def _encode(source: Source, signature: object, quiet: bool) -> Corpus:
     """Read a source twice and return its corpus, in memory or in the cache."""
-    if number := _useful_workers(source):
+    is_plain = source.text_format == DEFAULT and not any(path is STDIN for path in source.files)
+    if is_plain and (number := useful_workers(source.size)):
         # Whatever is unusual is left to this process, which also knows how to say it.
         with contextlib.suppress(WorkerError):
             return _encode_with(source, signature, quiet, number)
     return _encode_with(source, signature, quiet, 0)
-
-
-def _useful_workers(source: Source) -> int:
-    """Return how many processes read a source besides this one."""
-    if source.text_format != DEFAULT or any(path is STDIN for path in source.files):
-        return 0
-    # In a frozen program it is not Python.
-    has_python = bool(sys.executable) and not hasattr(sys, "frozen")
-    cores = usable_cores()
-    if source.size < FOR_WORKERS or cores < 2 or not has_python:
-        return 0
-    return min(cores, MOST_WORKERS)
 
 
 def _encode_with(source: Source, signature: object, quiet: bool, workers: int) -> Corpus:

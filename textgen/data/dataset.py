@@ -10,16 +10,24 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from textgen.config import TrainConfig
 from textgen.data import cache, corpus, records
-from textgen.data.corpus import Corpus, MappedIds
+from textgen.data.corpus import Corpus, MappedIds, are_whole_numbers
 from textgen.data.encodings import TextFormat
 from textgen.data.splits import Bounds, Split, Stretch
+from textgen.data.workers import WorkerError, Workers, useful_workers
 from textgen.errors import TextError, counted
-from textgen.tokenizers import CharTokenizer, Tokenizer, tokenizer_for
+from textgen.tokenizers import (
+    ByteTokenizer,
+    CharTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+    tokenizer_for,
+)
 
 # From so many ids of characters on a tokenizer of pieces or bytes is suggested.
 MANY_CHARACTERS = 5000
@@ -128,14 +136,14 @@ def _load_stretches(
     tokenizer, notes = choice.choose(
         lambda: train.corpus.alphabet_of(train.start, train.end), draw_blocks(train)
     )
-    train_ids = _encode(train, tokenizer)
+    train_ids, counts = _encode(train, tokenizer)
     if not tokenizer.counts.any():
-        tokenizer = tokenizer.with_counts(_count_ids(train_ids, tokenizer.size))
+        tokenizer = tokenizer.with_counts(counts())
     if isinstance(tokenizer, CharTokenizer) and (unknown := _count_unknown(val, tokenizer)):
         number = counted(unknown, "character")
         notes.append(f"not in the training part: {number} of the validation part")
     bounds = {part: (stretch.start, stretch.end) for part, stretch in parts.items()}
-    val_ids = _encode(val, tokenizer)
+    val_ids, _ = _encode(val, tokenizer)
     return Dataset(text, others, split, tokenizer, train_ids, val_ids, parts=bounds, notes=notes)
 
 
@@ -203,27 +211,84 @@ def draw_blocks(part: Stretch) -> Iterator[str]:
         yield part.corpus.slice(begin, min(part.end, begin + BLOCK_CHARS))
 
 
-def _encode(part: Stretch, tokenizer: Tokenizer) -> IdSource:
-    """Return the ids of a part: of a large one in the cache."""
+def _encode(part: Stretch, tokenizer: Tokenizer) -> tuple[IdSource, Callable[[], np.ndarray]]:
+    """Return the ids of a part, of a large one in the cache, and what counts each (V,)."""
     text, start, end = part.corpus, part.start, part.end
     if isinstance(tokenizer, CharTokenizer):
-        return text.ids(tokenizer, start, end)
-    pieces = (tokenizer.encode(piece) for piece in text.pieces(start, end))
+        mapped = text.ids(tokenizer, start, end)
+        return mapped, lambda: _count_ids(mapped, tokenizer.size)
     if isinstance(text.char_indices, np.memmap):
-        tokenizer_sha256 = hashlib.sha256(
-            b"".join(map(bytes, tokenizer.tensors().values()))
-        ).hexdigest()
-        text_format = str(text.text_format)
-        key = cache.key_of(
-            tokenizer.kind, tokenizer_sha256, text.sha256, text_format, str(start), str(end)
-        )
-        if entry := cache.find_entry(key):
-            return entry.array()
+        return _encode_into_cache(part, tokenizer)
+    pieces = map(tokenizer.encode, text.pieces(start, end))
+    ids = np.concatenate([np.zeros(0, tokenizer.dtype), *pieces])
+    return ids, lambda: _count_ids(ids, tokenizer.size)
+
+
+def _encode_into_cache(
+    part: Stretch, tokenizer: Tokenizer
+) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
+    """Do the same for a part of a large text and ids that are no characters."""
+    text, start, end = part.corpus, part.start, part.end
+    # Not its counts, which are known only afterwards: a run that is resumed finds the ids again.
+    units = {name: array for name, array in tokenizer.tensors().items() if name != "counts"}
+    tokenizer_sha256 = hashlib.sha256(b"".join(map(bytes, units.values()))).hexdigest()
+    text_format = str(text.text_format)
+    key = cache.key_of(
+        tokenizer.kind, tokenizer_sha256, text.sha256, text_format, str(start), str(end)
+    )
+    entry = cache.find_entry(key)
+    counts = _parse_counts(entry, tokenizer.size) if entry else None
+    if entry is None or counts is None:
+        counted_V = np.zeros(tokenizer.size, np.int64)
+
+        def pieces(workers: int) -> Iterator[np.ndarray]:
+            counted_V[:] = 0
+            for ids in _encode_pieces(part, tokenizer, workers):
+                counted_V[:] += np.bincount(ids, minlength=len(counted_V))
+                yield ids
+
+        def about() -> dict[str, Any]:
+            return {"name": f"{text.path} as {tokenizer.kind}", "counts": counted_V.tolist()}
+
         # No id stands for less than a byte.
-        most_ids = text.utf8_size(start, end)
-        about = {"name": f"{text.path} as {tokenizer.kind}"}
-        return cache.store(key, pieces, tokenizer.dtype, most_ids, about).array()
-    return np.concatenate([np.zeros(0, tokenizer.dtype), *pieces])
+        room = text.utf8_size(start, end)
+        try:
+            number = useful_workers(len(part))
+            entry = cache.store(key, pieces(number), tokenizer.dtype, room, about)
+        except WorkerError:
+            entry = cache.store(key, pieces(0), tokenizer.dtype, room, about)
+        counts = counted_V
+    found_V = counts
+    return entry.array(), lambda: found_V
+
+
+def _parse_counts(entry: cache.CacheEntry, size: int) -> np.ndarray | None:
+    """Return how often each id is in an array of the cache, None where that makes no sense."""
+    counts = entry.metadata.get("counts")
+    if not are_whole_numbers(counts) or len(counts) != size or sum(counts) != entry.length:
+        return None
+    return np.array(counts, np.int64)
+
+
+def _encode_pieces(part: Stretch, tokenizer: Tokenizer, workers: int) -> Iterator[np.ndarray]:
+    """Yield the ids of a part piece by piece, made in so many processes, 0 for none."""
+    pieces = part.corpus.pieces(part.start, part.end)
+    if not workers:
+        yield from map(tokenizer.encode, pieces)
+        return
+    model = tokenizer.model if isinstance(tokenizer, SentencePieceTokenizer) else b""
+    with Workers(f"{__name__}:unit_encoder", model, workers) as encoders:
+        for result in encoders.map(piece.encode("utf-8", "surrogatepass") for piece in pieces):
+            yield np.frombuffer(result, tokenizer.dtype)
+
+
+def unit_encoder(model: bytes) -> Callable[[bytes], bytes]:
+    """Return what makes ids of a piece of text, for `Workers`.
+
+    model: of SentencePiece; empty where ids are bytes.
+    """
+    tokenizer: Tokenizer = SentencePieceTokenizer(model) if model else ByteTokenizer()
+    return lambda piece: tokenizer.encode(piece.decode("utf-8", "surrogatepass")).tobytes()
 
 
 def _count_ids(ids: IdSource, size: int) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 Python decodes text in one thread at a time, so only processes make that quicker. They are started
 anew rather than forked, as this process may have threads, and do not run the caller's script, as
-those of `multiprocessing` would: a library cannot ask for a guard in it. What goes between them is
-plain bytes, each stretch after its length.
+those of `multiprocessing` would: a library cannot ask for a guard in it. Pieces and results lie in
+memory that two processes share, a file without a name, and pipes say how long they are: bytes that
+go through a pipe are copied twice, which took as long as the work.
 
     >>> with Workers("textgen.data.corpus:counter", b"", 2) as workers:
     ...     counts = list(workers.map([b"some", b"pieces"]))
@@ -14,23 +15,36 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import mmap
 import os
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 # More would wait for the process that hands out the pieces.
 MOST_WORKERS = 16
-# Before each stretch of bytes: how many there are, and 1 where they are an error.
+# Characters or bytes of a text from which workers are worth their start.
+FOR_WORKERS = 1 << 28
+# What a pipe says: how many bytes there are, and 1 where they are an error.
 HEADER = struct.Struct("<QB")
+# Bytes for a piece, and for what is made of it behind that; only those that are used take memory.
+PIECE_ROOM, RESULT_ROOM = 1 << 24, 1 << 26
+# What spares a worker time: glibc then keeps the memory of a piece for the next one, and nobody
+# multiplies matrices.
+SETTINGS = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 27),
+    "OPENBLAS_NUM_THREADS": "1",
+}
 # What a worker runs. It finds textgen where its parent does.
 MAIN = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from textgen.data.workers import work; work(sys.argv[2])"
+    "from textgen.data.workers import work; work(sys.argv[2], int(sys.argv[3]))"
 )
 
 
@@ -45,6 +59,16 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def useful_workers(size: int) -> int:
+    """Return how many processes work on a text of so many characters or bytes, 0 for none."""
+    cores = usable_cores()
+    # In a frozen program it is not Python.
+    has_python = bool(sys.executable) and not hasattr(sys, "frozen")
+    if size < FOR_WORKERS or cores < 2 or not has_python or os.name != "posix":
+        return 0
+    return min(cores, MOST_WORKERS)
+
+
 class Workers:
     """Processes that do the same with every piece.
 
@@ -57,16 +81,13 @@ class Workers:
 
     def __init__(self, maker: str, setup: bytes, number: int) -> None:
         self._maker, self._setup, self._number = maker, setup, number
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._workers: list[_Worker] = []
 
     def __enter__(self) -> Workers:
-        command = [sys.executable, "-c", MAIN, json.dumps(sys.path), self._maker]
-        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
         try:
             for _ in range(self._number):
-                process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing)
-                self._processes.append(process)
-                _send(process, self._setup)
+                self._workers.append(_Worker(self._maker))
+                self._workers[-1].send(self._setup)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError | ValueError):
@@ -79,16 +100,9 @@ class Workers:
 
     def close(self) -> None:
         """End the processes, whatever they do."""
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            for pipe in (process.stdin, process.stdout):
-                # What a process never took cannot be written any more.
-                with contextlib.suppress(OSError):
-                    assert pipe is not None
-                    pipe.close()
-            process.wait()
-        self._processes.clear()
+        for worker in self._workers:
+            worker.close()
+        self._workers.clear()
 
     def map(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Yield what is made of each piece, in their order.
@@ -99,65 +113,105 @@ class Workers:
         Raises:
             WorkerError: a piece could not be done, or a process ended.
         """
-        idle, busy = deque(self._processes), deque[subprocess.Popen[bytes]]()
+        idle, busy = deque(self._workers), deque[_Worker]()
         for piece in pieces:
-            if idle:
-                process, result = idle.popleft(), None
-            else:
-                process = busy.popleft()
-                result = _receive(process)
-            _send(process, piece)
-            busy.append(process)
-            if result is not None:
+            is_first = bool(idle)
+            worker = (idle or busy).popleft()
+            # At first that it is ready: until then its memory holds the setup.
+            result = worker.receive()
+            worker.send(piece)
+            busy.append(worker)
+            if not is_first:
                 yield result
         while busy:
-            yield _receive(busy.popleft())
+            yield busy.popleft().receive()
 
 
-def work(maker: str) -> None:
-    """Do what a worker does: read pieces and write what is made of them until there are no more."""
+class _Worker:
+    """A process, from the side of the one that started it."""
+
+    def __init__(self, maker: str) -> None:
+        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+        with _nameless_file() as file:
+            file.truncate(PIECE_ROOM + RESULT_ROOM)
+            self._memory = mmap.mmap(file.fileno(), PIECE_ROOM + RESULT_ROOM)
+            words = [json.dumps(sys.path), maker, str(file.fileno())]
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", MAIN, *words],
+                stdin=pipe,
+                stdout=pipe,
+                stderr=nothing,
+                env={**os.environ, **SETTINGS},
+                pass_fds=[file.fileno()],
+            )
+
+    def send(self, piece: bytes) -> None:
+        """Let the process have a piece."""
+        assert self._process.stdin is not None
+        if len(piece) > PIECE_ROOM:
+            raise WorkerError(f"{len(piece):,} bytes in a piece")
+        self._memory[: len(piece)] = piece
+        try:
+            self._process.stdin.write(HEADER.pack(len(piece), 0))
+            self._process.stdin.flush()
+        except OSError as error:
+            raise WorkerError(str(error)) from error
+
+    def receive(self) -> bytes:
+        """Return what was made of the piece."""
+        assert self._process.stdout is not None
+        header = self._process.stdout.read(HEADER.size)
+        if len(header) < HEADER.size:
+            raise WorkerError("a process ended")
+        length, failed = HEADER.unpack(header)
+        result = self._memory[PIECE_ROOM : PIECE_ROOM + length]
+        if failed:
+            raise WorkerError(result.decode(errors="replace"))
+        return result
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            # What it never took cannot be written any more.
+            with contextlib.suppress(OSError):
+                assert pipe is not None
+                pipe.close()
+        self._process.wait()
+        self._memory.close()
+
+
+def _nameless_file() -> IO[bytes]:
+    """Return a file without a name, in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("textgen"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def work(maker: str, descriptor: int) -> None:
+    """Do what a worker does, until there are no more pieces.
+
+    Args:
+        maker: as for `Workers`.
+        descriptor: of the file whose memory is shared.
+    """
     # Control-C reaches all processes of a terminal; the one that started this one ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    source, target = sys.stdin.buffer, sys.stdout.buffer
+    memory = mmap.mmap(descriptor, PIECE_ROOM + RESULT_ROOM)
     module, _, name = maker.partition(":")
-    function = getattr(importlib.import_module(module), name)(_read(source)[0])
-    with contextlib.suppress(EOFError):
-        while True:
-            piece, _ = _read(source)
-            try:
-                result, failed = function(piece), 0
-            except Exception as error:
-                result, failed = str(error).encode(errors="replace"), 1
-            target.write(HEADER.pack(len(result), failed))
-            target.write(result)
-            target.flush()
-
-
-def _read(source: IO[bytes]) -> tuple[bytes, int]:
-    """Return the next stretch of bytes, and whether it is an error."""
-    header = source.read(HEADER.size)
-    if len(header) < HEADER.size:
-        raise EOFError
-    length, failed = HEADER.unpack(header)
-    return source.read(length), failed
-
-
-def _send(process: subprocess.Popen[bytes], data: bytes) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(HEADER.pack(len(data), 0))
-        process.stdin.write(data)
-        process.stdin.flush()
-    except OSError as error:
-        raise WorkerError(str(error)) from error
-
-
-def _receive(process: subprocess.Popen[bytes]) -> bytes:
-    assert process.stdout is not None
-    try:
-        result, failed = _read(process.stdout)
-    except (OSError, EOFError) as error:
-        raise WorkerError("a process ended") from error
-    if failed:
-        raise WorkerError(result.decode(errors="replace"))
-    return result
+    function: Callable[[bytes], bytes] | None = None
+    while len(header := sys.stdin.buffer.read(HEADER.size)) == HEADER.size:
+        piece = memory[: HEADER.unpack(header)[0]]
+        try:
+            result, failed = b"", 0
+            if function is None:
+                function = getattr(importlib.import_module(module), name)(piece)
+            else:
+                result = function(piece)
+            if len(result) > RESULT_ROOM:
+                raise ValueError(f"{len(result):,} bytes in a result")
+        except Exception as error:
+            result, failed = str(error).encode(errors="replace")[:RESULT_ROOM], 1
+        memory[PIECE_ROOM : PIECE_ROOM + len(result)] = result
+        sys.stdout.buffer.write(HEADER.pack(len(result), failed))
+        sys.stdout.buffer.flush()
