@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.data import corpus
+from textgen.data import source as source_module
 from textgen.data.corpus import Corpus, TextIdentity, read
 from textgen.data.encodings import TextFormat
 from textgen.data.source import Source
@@ -261,6 +262,18 @@ def large(tmp_path, monkeypatch):
     return path
 
 
+@pytest.fixture
+def blocks(monkeypatch):
+    """Read and count in pieces and blocks of a few bytes."""
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 7)
+    monkeypatch.setattr(corpus, "COUNTED_CHARS", 20)
+
+
+def reading_with(monkeypatch, workers):
+    """Make large texts be read with the help of so many processes."""
+    monkeypatch.setattr(corpus, "useful_workers", lambda size: workers)
+
+
 def passes(monkeypatch):
     """Count from now on how often a text is read."""
     count, whole = Counter(), Source.pieces
@@ -377,3 +390,125 @@ def test_how_a_text_was_read_is_reported(tmp_path):
     assert "read as" not in dict(read(tmp_path / "a.txt").report())
     report = dict(read(tmp_path / "a.txt", text_format=TextFormat(newlines="lf")).report())
     assert report["read as"] == "newlines lf"
+
+
+# Several processes, and counts of blocks
+
+
+def everything(text):
+    """All that is read of a text, as what can be compared."""
+    arrays = [text.codepoints, text.counts, text.char_indices]
+    if text.blocks is not None:
+        arrays += [text.blocks.edges, text.blocks.counts_NU]
+    return [(array.dtype, array.tolist()) for array in arrays], text.identity(), text.had_bom
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("in_memory", [10, 1 << 20])
+def test_any_number_of_workers_reads_the_same(
+    large, tmp_path, blocks, monkeypatch, workers, in_memory
+):
+    monkeypatch.setattr(corpus, "IN_MEMORY", in_memory)
+    names = ["large.txt", "empty.txt", "cr.txt", "end.txt"]
+    (tmp_path / "empty.txt").write_bytes(BOM)
+    (tmp_path / "cr.txt").write_bytes(BOM + BOM + "\U0001f917é\r".encode())
+    (tmp_path / "end.txt").write_bytes("né".encode())
+    paths = [tmp_path / name for name in names]
+    alone = everything(read(paths, verify=True))
+    monkeypatch.setenv("TEXTGEN_CACHE", str(tmp_path / "other"))
+    count = passes(monkeypatch)
+    reading_with(monkeypatch, workers)
+    found = read(paths, verify=True)
+    assert everything(found) == alone
+    assert found.text == "né €\r\n" * 50 + "\ufeff\U0001f917é\rné"
+    assert count["passes"] == 0  # of this process alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "bad", [b"\xff", b"\xe2\x82", b"\xed\xa0\x80"], ids=lambda data: data.hex()
+)
+def test_workers_leave_what_is_no_text_to_the_usual_error(tmp_path, monkeypatch, bad):
+    data = b"one\ntwo\n" * 20 + bad
+    expected = failing_bytes(tmp_path, data)
+    reading_with(monkeypatch, 2)
+    assert str(failing_bytes(tmp_path, data)) == str(expected)
+
+
+@pytest.mark.slow
+def test_a_file_that_changes_between_the_passes_of_workers_is_refused(large, monkeypatch):
+    reading_with(monkeypatch, 2)
+    whole = Source.undecoded
+    monkeypatch.setattr(
+        Source,
+        "undecoded",
+        lambda self, progress=None: (*whole(self, progress), large.write_bytes(b"other " * 99))[
+            :-1
+        ],
+    )
+    assert failing(large).problem == "changed while it was read"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="workers are for such systems")
+def test_workers_that_cannot_start_are_done_without(large, monkeypatch):
+    reading_with(monkeypatch, 2)
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    assert read(large).text == "né €\r\n" * 50
+
+
+@given(st.text(st.sampled_from("abé€\U0001f917\n"), min_size=50), st.data())
+def test_with_counts_of_blocks_any_stretch_is_counted_the_same(tmp_path_factory, text, data):
+    path = tmp_path_factory.getbasetemp() / "blocks.txt"
+    path.write_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXTGEN_CACHE", str(tmp_path_factory.getbasetemp() / "blocks"))
+        patch.setattr(corpus, "IN_MEMORY", 10)
+        patch.setattr(corpus, "COUNTED_CHARS", data.draw(st.integers(1, 30)))
+        patch.setattr(source_module, "BLOCK_BYTES", data.draw(st.integers(4, 9)))
+        found = [read(path, verify=True), read(path)]
+    start, end = sorted(data.draw(st.integers(0, len(text))) for _ in range(2))
+    for whole in found:
+        counts = dict(
+            zip(map(chr, whole.codepoints), whole.tally(start, end).tolist(), strict=True)
+        )
+        assert {char: n for char, n in counts.items() if n} == Counter(text[start:end])
+
+
+def test_a_start_counts_few_characters_of_a_text_whose_blocks_are_counted(
+    large, blocks, monkeypatch
+):
+    read(large)
+    whole, counted = read(large), []
+    assert len(whole.blocks.edges) > 10
+    bincount = np.bincount
+    monkeypatch.setattr(
+        np, "bincount", lambda ids, **more: counted.append(len(ids)) or bincount(ids, **more)
+    )
+    whole.tally(5, 277)
+    whole.alphabet_of(31, 290)
+    # Up to a block at each end, which is a piece longer than it must be.
+    assert sum(counted) <= 2 * 2 * (20 + 7)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"edges": None},
+        {"edges": [0, 300.0]},
+        {"edges": [0, 299]},
+        {"edges": [1, 300]},
+        {"edges": []},
+    ],
+    ids=str,
+)
+def test_counts_of_blocks_that_somebody_has_altered_are_made_again(
+    large, blocks, cached, monkeypatch, wrong
+):
+    text = read(large)
+    [path] = [path for path in cached.glob("*.json") if "edges" in path.read_text()]
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"about": record["about"] | wrong}))
+    count = passes(monkeypatch)
+    assert everything(read(large)) == everything(text)
+    assert count["passes"] == 2

@@ -167,6 +167,35 @@ def test_the_bytes_of_a_large_text_are_kept_too(monkeypatch):
     assert np.array_equal(again.val, small.val)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_any_number_of_workers_makes_the_same_ids(home, monkeypatch, kind):
+    monkeypatch.setattr(corpus, "IN_MEMORY", 100)
+    monkeypatch.setattr(corpus, "PIECE_CHARS", 170)
+    found = []
+    for workers in (0, 1, 3):
+        monkeypatch.setenv("TEXTGEN_CACHE", str(home / f"cache{workers}"))
+        monkeypatch.setattr(dataset, "useful_workers", lambda size, number=workers: number)
+        size = 300 if kind == "bpe" else None
+        loaded = load_dataset(["text.txt"], TrainConfig(tokenizer=kind, vocab_size=size))
+        counts = loaded.tokenizer.counts.tolist()
+        found.append((np.asarray(loaded.train).tolist(), np.asarray(loaded.val).tolist(), counts))
+        assert decoded(loaded, loaded.train) == parts(TEXT, "0.9", "0.05")[0]
+    assert found[0] == found[1] == found[2]
+
+
+def test_ids_in_the_cache_are_not_counted_again(monkeypatch):
+    monkeypatch.setattr(corpus, "IN_MEMORY", 100)
+    config = TrainConfig(tokenizer="bpe", vocab_size=300)
+    first = load_dataset(["text.txt"], config)
+    monkeypatch.setattr(np, "bincount", None)
+    monkeypatch.setattr(SentencePieceTokenizer, "encode", None)
+    again = load_dataset(["text.txt"], config, resumed=first.tokenizer)
+    assert np.array_equal(again.train, first.train)
+    fresh = load_dataset(["text.txt"], config)
+    assert fresh.tokenizer.counts.tolist() == first.tokenizer.counts.tolist()
+
+
 def test_other_units_of_the_same_text_are_not_taken_for_these(monkeypatch):
     monkeypatch.setattr(corpus, "IN_MEMORY", 100)
     for size in (300, 320, 300):
