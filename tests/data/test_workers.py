@@ -38,4 +38,4 @@ def test_what_cannot_be_made_is_told(maker):
 
 def test_a_small_text_is_read_alone():
     assert useful_workers(1000) == 0
-    assert useful_workers(1 << 40) in (0, *range(2, usable_cores() + 1))
+    assert useful_workers(1 << 40) in (0, *range(4, usable_cores() + 1))

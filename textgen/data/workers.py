@@ -28,8 +28,9 @@ from typing import IO
 
 # More would wait for the process that hands out the pieces.
 MOST_WORKERS = 16
-# Characters or bytes of a text from which workers are worth their start.
-FOR_WORKERS = 1 << 28
+# Characters or bytes of a text, and cores, from which workers are worth their start: on two cores,
+# with another program on one, they lose (docs/log.md, "large texts").
+FOR_WORKERS, FEWEST_CORES = 1 << 28, 4
 # What a pipe says: how many bytes there are, and 1 where they are an error.
 HEADER = struct.Struct("<QB")
 # Bytes for a piece, and for what is made of it behind that; only those that are used take memory.
@@ -64,7 +65,7 @@ def useful_workers(size: int) -> int:
     cores = usable_cores()
     # In a frozen program it is not Python.
     has_python = bool(sys.executable) and not hasattr(sys, "frozen")
-    if size < FOR_WORKERS or cores < 2 or not has_python or os.name != "posix":
+    if size < FOR_WORKERS or cores < FEWEST_CORES or not has_python or os.name != "posix":
         return 0
     return min(cores, MOST_WORKERS)
 
