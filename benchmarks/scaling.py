@@ -5,12 +5,12 @@ two processes of one thread each that torchrun starts, at the same total number 
 three times over, medians of all. Beside them how long the two take to add up arrays of several
 sizes. From these comes a model of the time of a step,
 
-    T(N, B) = c + k B / N + a + 2 (N - 1) / N * bytes / b
+    T(N, B) = c + k B / N + 2 a (N - 1) + 2 (N - 1) / N * bytes / b
 
 with c and k fitted to one process on one thread, and a (seconds) and b (bytes a second) to the
-sums; its figure stands beside each measured one. Last, what the model says of more machines, with
-the networks that they may have. Prints tables and writes results/scaling.json. Takes six minutes;
-nothing else should run.
+sums, of which a step has two, of gradients and of losses; its figure stands beside each measured
+one. Last, what the model says of more machines, with the networks that they may have. Prints tables
+and writes results/scaling.json. Takes six minutes; nothing else should run.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ SUMMED = (1_000, 30_000, 300_000, 3_000_000, 12_000_000)
 ROUNDS, UPDATES = 3, 7
 # What each process is started as: how many processes, how many threads each.
 SETTINGS = {"one": (1, 1), "threads": (1, 2), "two": (2, 1)}
+# Of gradients, and of losses and wishes.
+SUMS = 2
 # Networks between machines: seconds of a message, bytes a second.
 NETWORKS = {"10 Gbit/s Ethernet": (50e-6, 1.1e9), "200 Gbit/s InfiniBand": (10e-6, 22e9)}
 # Of cuDNN's LSTM of 768 units in float16 on an H100, forwards and backwards, 16 streams of 1,024
@@ -123,8 +125,8 @@ def step_seconds(
     """Return the seconds of a step by the model; line: (c, k); network: (a, b); rows: B / N."""
     seconds = line[0] + line[1] * rows
     if machines > 1:
-        # A ring sends 2 (N - 1) messages; a measured a is that of all of them between two.
-        messages = network[0] * (machines - 1)
+        # A ring sends 2 (N - 1) messages for each sum; a is that of all of them between two.
+        messages = SUMS * network[0] * (machines - 1)
         seconds += messages + 2 * (machines - 1) / machines * size / network[1]
     return seconds
 
