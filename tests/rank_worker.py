@@ -108,6 +108,11 @@ def poison(trainer):
         trainer.model.head.bias[0] = np.nan
 
 
+def run_out_of_memory(trainer):
+    """Say what torch says where there is no more memory, on this rank alone."""
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+
 def error_of(*arguments, **options):
     """Train, and return the error that ends it, and whether another rank tells it."""
     try:
@@ -126,7 +131,9 @@ def runs(folder):
     missing = error_of(folder / "missing.txt", out=str(folder / "missing"))
     before_update(5, poison)
     poisoned = error_of(corpus, out=str(folder / "poisoned"))
-    told = {"stopped": stopped, "missing": missing, "poisoned": poisoned}
+    before_update(2, run_out_of_memory)
+    full = error_of(corpus, out=str(folder / "full"))
+    told = {"stopped": stopped, "missing": missing, "poisoned": poisoned, "full": full}
     told["figures"] = [whole.val_nats, resumed.val_nats]
     (folder / f"rank-{RANK}.json").write_text(json.dumps(told))
 

@@ -97,6 +97,10 @@ def test_three_processes_train_as_one_and_stop_resume_and_fail_together(folder):
     assert_error_is_told_once([one["stopped"] for one in told], 143, "stopped at step 3 of 8, all")
     assert_error_is_told_once([one["missing"] for one in told], 3, "no such file")
     assert_error_is_told_once([one["poisoned"] for one in told], 7, "is not finite")
+    # It is rank 1 that lacks memory, and that tells it.
+    full = [one["full"] for one in told]
+    assert_error_is_told_once(full, 5, "not enough memory")
+    assert not full[1][2]
     last = Checkpoint.load(folder / "poisoned" / runs.LAST)
     assert last.resume.step == 5
     assert np.isfinite(last.weights["head.bias"]).all()

@@ -106,7 +106,7 @@ def train(
     started = time.monotonic() if started is None else started
     config = TrainConfig.of(config, **options)
     paths = [text] if isinstance(text, str | Path) else text
-    with memory_checked(), _disk_checked(), joined_ranks() as ranks:
+    with joined_ranks() as ranks, memory_checked(), _disk_checked():
         quiet = quiet or not ranks.leads
         stopped = ranks.agree(_folder_before_restart(paths, config))
         if stopped is not None:
