@@ -21,9 +21,14 @@ FUNCTIONS = {
     "pydoc.locate", "importlib.reload", "sys.path.append", "sys.path.insert",
 }  # fmt: skip
 MADE_NAME = "an import by a name that is not written out"
-# The names that `import textgen` offers, each found by a table of the same file; and pip, which
-# downloads a wheel of a corpus and does not install it.
-EXCEPTIONS = {"__init__.py": MADE_NAME, "data/download.py": "subprocess"}
+# The names that `import textgen` offers, each found by a table of the same file; pip, which
+# downloads a wheel of a corpus and does not install it; and Python itself, with programs that stand
+# in the module.
+EXCEPTIONS = {
+    "__init__.py": MADE_NAME,
+    "data/download.py": "subprocess",
+    "data/workers.py": "subprocess",
+}
 
 
 def dotted(node):

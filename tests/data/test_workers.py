@@ -7,13 +7,12 @@ from textgen.data.corpus import counter
 from textgen.data.workers import WorkerError, Workers, usable_cores, useful_workers
 
 pytestmark = pytest.mark.slow
-COUNTER = "textgen.data.corpus:counter"
 
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_results_come_in_the_order_of_the_pieces(number):
     pieces = [letter.encode() * count for letter in "zaé€\U0001f917" for count in (1, 2, 70)]
-    with Workers(COUNTER, b"", number) as workers:
+    with Workers("count", b"", number) as workers:
         found = list(workers.map(pieces))
     alone = counter(b"")
     assert found == [alone(piece) for piece in pieces]
@@ -21,18 +20,17 @@ def test_results_come_in_the_order_of_the_pieces(number):
 
 
 def test_without_pieces_there_are_no_results():
-    with Workers(COUNTER, b"", 2) as workers:
+    with Workers("count", b"", 2) as workers:
         assert list(workers.map([])) == []
 
 
 def test_a_piece_that_cannot_be_done_is_told():
-    with Workers(COUNTER, b"", 2) as workers, pytest.raises(WorkerError, match="utf-8"):
+    with Workers("count", b"", 2) as workers, pytest.raises(WorkerError, match="utf-8"):
         list(workers.map([b"good", b"\xff", b"good"]))
 
 
-@pytest.mark.parametrize("maker", ["textgen.data.corpus:missing", "textgen.missing:counter"])
-def test_what_cannot_be_made_is_told(maker):
-    with Workers(maker, b"", 1) as workers, pytest.raises(WorkerError):
+def test_what_cannot_be_made_of_the_setup_is_told():
+    with Workers("encode", b"no model", 1) as workers, pytest.raises(WorkerError):
         list(workers.map([b"good"]))
 
 

@@ -357,7 +357,7 @@ def _encode_with(source: Source, signature: object, quiet: bool, workers: int) -
     tally = _Tally()
     with _progress(source, "counting characters", quiet) as progress:
         if workers:
-            with Workers(f"{__name__}:counter", b"", workers) as counters:
+            with Workers("count", b"", workers) as counters:
                 for result in counters.map(source.undecoded(progress)):
                     tally.add(*np.frombuffer(result, "<u4").reshape(2, -1))
         else:
@@ -377,7 +377,7 @@ def _encode_with(source: Source, signature: object, quiet: bool, workers: int) -
         progress = stack.enter_context(_progress(source, "encoding", quiet))
         if workers:
             setup = dtype.char.encode() + table.tobytes()
-            encoders = stack.enter_context(Workers(f"{__name__}:encoder", setup, workers))
+            encoders = stack.enter_context(Workers("index", setup, workers))
             results = encoders.map(source.undecoded(progress))
             pieces = (np.frombuffer(result, dtype) for result in results)
         else:

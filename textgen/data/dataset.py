@@ -277,7 +277,7 @@ def _encode_pieces(part: Stretch, tokenizer: Tokenizer, workers: int) -> Iterato
         yield from map(tokenizer.encode, pieces)
         return
     model = tokenizer.model if isinstance(tokenizer, SentencePieceTokenizer) else b""
-    with Workers(f"{__name__}:unit_encoder", model, workers) as encoders:
+    with Workers("encode", model, workers) as encoders:
         for result in encoders.map(piece.encode("utf-8", "surrogatepass") for piece in pieces):
             yield np.frombuffer(result, tokenizer.dtype)
 

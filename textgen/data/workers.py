@@ -6,14 +6,13 @@ those of `multiprocessing` would: a library cannot ask for a guard in it. Pieces
 memory that two processes share, a file without a name, and pipes say how long they are: bytes that
 go through a pipe are copied twice, which took as long as the work.
 
-    >>> with Workers("textgen.data.corpus:counter", b"", 2) as workers:
+    >>> with Workers("count", b"", 2) as workers:
     ...     counts = list(workers.map([b"some", b"pieces"]))
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import mmap
 import os
@@ -42,11 +41,17 @@ SETTINGS = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 27),
     "OPENBLAS_NUM_THREADS": "1",
 }
-# What a worker runs. It finds textgen where its parent does.
+# What a worker runs, written out in full. It finds textgen where its parent does.
 MAIN = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from textgen.data.workers import work; work(sys.argv[2], int(sys.argv[3]))"
+    "from textgen.data.workers import work; {}; work(make, int(sys.argv[2]))"
 )
+# What makes of a setup the function that does a task.
+MAKERS = {
+    "count": "from textgen.data.corpus import counter as make",
+    "index": "from textgen.data.corpus import encoder as make",
+    "encode": "from textgen.data.dataset import unit_encoder as make",
+}
 
 
 class WorkerError(Exception):
@@ -74,20 +79,19 @@ class Workers:
     """Processes that do the same with every piece.
 
     Args:
-        maker: "module:function" of textgen; the function makes of `setup` what is done, which makes
-            bytes of the bytes of a piece.
+        task: one of MAKERS; what is made there of `setup` makes bytes of the bytes of a piece.
         setup: what it needs besides the pieces.
         number: of processes.
     """
 
-    def __init__(self, maker: str, setup: bytes, number: int) -> None:
-        self._maker, self._setup, self._number = maker, setup, number
+    def __init__(self, task: str, setup: bytes, number: int) -> None:
+        self._task, self._setup, self._number = task, setup, number
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Workers:
         try:
             for _ in range(self._number):
-                self._workers.append(_Worker(self._maker))
+                self._workers.append(_Worker(self._task))
                 self._workers[-1].send(self._setup)
         except BaseException as error:
             self.close()
@@ -131,14 +135,14 @@ class Workers:
 class _Worker:
     """A process, from the side of the one that started it."""
 
-    def __init__(self, maker: str) -> None:
+    def __init__(self, task: str) -> None:
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
         with _nameless_file() as file:
             file.truncate(PIECE_ROOM + RESULT_ROOM)
             self._memory = mmap.mmap(file.fileno(), PIECE_ROOM + RESULT_ROOM)
-            words = [json.dumps(sys.path), maker, str(file.fileno())]
+            words = [json.dumps(sys.path), str(file.fileno())]
             self._process = subprocess.Popen(
-                [sys.executable, "-c", MAIN, *words],
+                [sys.executable, "-c", MAIN.format(MAKERS[task]), *words],
                 stdin=pipe,
                 stdout=pipe,
                 stderr=nothing,
@@ -189,24 +193,23 @@ def _nameless_file() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def work(maker: str, descriptor: int) -> None:
+def work(make: Callable[[bytes], Callable[[bytes], bytes]], descriptor: int) -> None:
     """Do what a worker does, until there are no more pieces.
 
     Args:
-        maker: as for `Workers`.
+        make: makes of the setup, which comes first, what is done with each piece.
         descriptor: of the file whose memory is shared.
     """
     # Control-C reaches all processes of a terminal; the one that started this one ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     memory = mmap.mmap(descriptor, PIECE_ROOM + RESULT_ROOM)
-    module, _, name = maker.partition(":")
     function: Callable[[bytes], bytes] | None = None
     while len(header := sys.stdin.buffer.read(HEADER.size)) == HEADER.size:
         piece = memory[: HEADER.unpack(header)[0]]
         try:
             result, failed = b"", 0
             if function is None:
-                function = getattr(importlib.import_module(module), name)(piece)
+                function = make(piece)
             else:
                 result = function(piece)
             if len(result) > RESULT_ROOM:

@@ -67,11 +67,13 @@ class SortedContexts:
         """Return the contexts of a text.
 
         Args:
-            ids: (n,), n >= 1; of an unsigned type.
+            ids: (n,), perhaps none; of an unsigned type.
             vocab: V; all ids are below it.
             longest: K.
             threads: how many sort; by default as many as there are cores. They all give the same.
         """
+        if not len(ids):
+            return cls(ids, np.zeros(0, dtype=np.uint8), vocab, longest)
         order = sort_contexts(ids, vocab, longest, threads)
         next_ids = ids[order]
         shared = shared_lengths(ids, order, next_ids, vocab, longest, threads)
