@@ -542,20 +542,25 @@ class TestHelp:
 
 
 @pytest.mark.parametrize(
-    ("rank", "is_told", "silent"),
+    ("command", "rank", "is_told", "silent"),
     [
-        (None, None, False),
-        ("0", None, False),
-        ("1", None, True),
-        ("1", False, False),
-        ("0", True, True),
+        ("train", None, None, False),
+        ("train", "0", None, False),
+        ("train", "1", None, True),
+        ("train", "1", False, False),
+        ("train", "0", True, True),
+        # Nobody else does the same.
+        ("sample", "1", None, False),
     ],
 )
-def test_of_several_processes_one_tells_an_error(monkeypatch, capsys, rank, is_told, silent):
-    monkeypatch.delenv("RANK", raising=False)
-    if rank:
-        monkeypatch.setenv("RANK", rank)
+def test_of_several_processes_one_tells_an_error(
+    monkeypatch, capsys, command, rank, is_told, silent
+):
+    for name in ("RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+        if rank:
+            monkeypatch.setenv(name, rank)
     error = TextError("a.txt", "is empty", "write it")
     error.is_told = is_told
-    assert exit_code_of(error, []) == 3
+    assert exit_code_of(error, [], command) == 3
     assert capsys.readouterr().err == ("" if silent else f"textgen: error: {error}\n")

@@ -75,18 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = run_command(words, started)
             flush_stdout()
     except BaseException as error:
-        code = exit_code_of(error, received)
+        code = exit_code_of(error, received, words[0] if words else "")
     drop_unwritten()
     return code
 
 
-def exit_code_of(error: BaseException, received: Sequence[int]) -> int:
+def exit_code_of(error: BaseException, received: Sequence[int], command: str = "") -> int:
     """Return the exit code for what ended a command, and say what it was; raise what is a bug.
 
     received: the signals that came, which may have been turned into any exception.
     """
     if isinstance(error, TextgenError):
-        if not is_told_elsewhere(error):
+        if not (command == "train" and is_told_elsewhere(error)):
             say(str(error) if isinstance(error, Interrupted) else f"error: {error}")
         return error.exit_code
     if isinstance(error, BrokenPipeError):
@@ -109,7 +109,7 @@ def is_told_elsewhere(error: TextgenError) -> bool:
     """
     if error.is_told is not None:
         return error.is_told
-    return os.environ.get("RANK", "0") != "0"
+    return "LOCAL_WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
 def error_of_machine(error: MemoryError | OSError | ImportError) -> MachineError:

@@ -68,7 +68,7 @@ def catch_signals() -> Iterator[Callable[[], int | None]]:
         received.append(number)
         # torchrun passes a signal on to each of its processes, and stops the others of one that
         # ends.
-        if "WORLD_SIZE" not in os.environ:
+        if "LOCAL_WORLD_SIZE" not in os.environ:
             say("stopping after this step; once more to stop at once")
 
     with signals_taken_by(handle):
