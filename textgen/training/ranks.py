@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.nn.parallel import DistributedDataParallel
 
-from textgen.errors import MachineError, TextgenError, UsageError
+from textgen.errors import MachineError, TextgenError, UsageError, counted
 
 # While rank 0 measures or weighs, the others wait for it; that one of them is gone shows at once.
 MOST_WAITING = timedelta(days=30)
@@ -95,8 +95,9 @@ class Ranks:
     def require_rows(self, batch: int) -> None:
         """Raise UsageError where there are fewer streams than ranks."""
         if batch < self.size:
-            problem = f"{batch} streams cannot be shared by {self.size} processes"
-            raise UsageError("--batch", problem, "start fewer processes, or give a longer text")
+            problem = f"{counted(batch, 'stream')} cannot be shared by {self.size} processes"
+            fix = "start fewer processes, or give more streams or a longer text"
+            raise UsageError("--batch", problem, fix)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return what to call in training: the model, whose gradients become those of all ranks.
