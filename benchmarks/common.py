@@ -18,7 +18,7 @@ import torch
 from report import RESULTS
 
 import textgen
-from textgen.nn.device import available_cores
+from textgen.data.workers import available_cores
 
 ROOT = Path(__file__).parent.parent
 

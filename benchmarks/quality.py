@@ -35,10 +35,11 @@ from report import QUALITY, table
 from textgen.checkpoint.checkpoint import Checkpoint
 from textgen.data import corpus
 from textgen.data.splits import Split
+from textgen.data.workers import available_cores
 from textgen.engine.ngrams import NGrams
 from textgen.evaluation import protocols
 from textgen.nn.char_rnn import CharRNN, TorchStepper
-from textgen.nn.device import available_cores, cpu_settings
+from textgen.nn.device import cpu_settings
 from textgen.tokenizers.char import CharTokenizer
 
 # The figures of `textgen eval --adaptive`, without and with --dynamic.

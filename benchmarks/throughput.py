@@ -22,8 +22,9 @@ from torch import nn
 
 from textgen.config.model import ModelConfig
 from textgen.data.streams import Streams
+from textgen.data.workers import available_cores
 from textgen.nn.char_rnn import CharRNN
-from textgen.nn.device import available_cores, cpu_settings, multiplies_bfloat16
+from textgen.nn.device import cpu_settings, multiplies_bfloat16
 from textgen.training.trainer import Trainer
 
 VOCABULARY, EMBEDDING, WINDOW = 65, 64, 64

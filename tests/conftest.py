@@ -48,7 +48,7 @@ def small(tmp_path):
 @pytest.fixture
 def one_core(monkeypatch):
     """Evaluation on one thread: on a busy machine several of them are slower by far."""
-    monkeypatch.setattr("textgen.nn.available_cores", lambda: 1)
+    monkeypatch.setattr("textgen.evaluation.evaluator.available_cores", lambda: 1)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """Workers give what one process would, in its order, or say that they cannot."""
 
+import os
+
 import numpy as np
 import pytest
 
 from textgen.data.corpus import counter
-from textgen.data.workers import WorkerError, Workers, usable_cores, useful_workers
+from textgen.data.workers import WorkerError, Workers, available_cores, useful_workers
 
 pytestmark = pytest.mark.slow
 
@@ -36,4 +38,16 @@ def test_what_cannot_be_made_of_the_setup_is_told():
 
 def test_a_small_text_is_read_alone():
     assert useful_workers(1000) == 0
-    assert useful_workers(1 << 40) in (0, *range(4, usable_cores() + 1))
+    assert useful_workers(1 << 40) in (0, *range(4, available_cores() + 1))
+
+
+def test_available_cores_are_those_this_process_may_use(monkeypatch):
+    assert 1 <= available_cores() <= os.cpu_count()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2, 5, 7}, raising=False)
+    assert available_cores() == 3
+
+
+def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cores() == 1

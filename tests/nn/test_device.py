@@ -102,18 +102,6 @@ def test_cpu_settings_work_where_the_c_library_has_no_such_setting(monkeypatch):
         assert torch.get_num_threads() == 1
 
 
-def test_available_cores_are_those_this_process_may_use(monkeypatch):
-    assert 1 <= device.available_cores() <= os.cpu_count()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2, 5, 7}, raising=False)
-    assert device.available_cores() == 3
-
-
-def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert device.available_cores() == 1
-
-
 @pytest.mark.parametrize(
     ("kind", "abilities", "expected"),
     [

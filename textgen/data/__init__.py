@@ -32,7 +32,7 @@ from textgen.data.splits import Split as Split
 from textgen.data.streams import RecordStreams as RecordStreams
 from textgen.data.streams import Streams as Streams
 from textgen.data.unicode import joins_previous as joins_previous
-from textgen.data.workers import usable_cores as usable_cores
+from textgen.data.workers import available_cores as available_cores
 
 __all__ = [
     "BASE",
@@ -54,6 +54,7 @@ __all__ = [
     "Streams",
     "TextFormat",
     "TextIdentity",
+    "available_cores",
     "find_overlap",
     "frame_records",
     "joins_previous",
@@ -64,5 +65,4 @@ __all__ = [
     "read",
     "shuffle_records",
     "split_records",
-    "usable_cores",
 ]

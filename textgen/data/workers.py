@@ -58,7 +58,7 @@ class WorkerError(Exception):
     """A piece that no worker could do, for whatever reason; do all of it without them."""
 
 
-def usable_cores() -> int:
+def available_cores() -> int:
     """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -67,7 +67,7 @@ def usable_cores() -> int:
 
 def useful_workers(size: int) -> int:
     """Return how many processes work on a text of so many characters or bytes, 0 for none."""
-    cores = usable_cores()
+    cores = available_cores()
     # In a frozen program it is not Python.
     has_python = bool(sys.executable) and not hasattr(sys, "frozen")
     if size < FOR_WORKERS or cores < FEWEST_CORES or not has_python or os.name != "posix":

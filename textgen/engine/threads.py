@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from textgen.data import usable_cores
+from textgen.data import available_cores
 
 Produced = TypeVar("Produced")
 Share = TypeVar("Share")
@@ -92,7 +92,7 @@ def in_threads(
         shares: of the work.
         threads: how many at most; by default as many as there are cores to use.
     """
-    number = min(len(shares), usable_cores() if threads is None else threads)
+    number = min(len(shares), available_cores() if threads is None else threads)
     if number < 2:
         for share in shares:
             function(share)

@@ -19,6 +19,7 @@ from textgen.checkpoint import (
     with_ngrams,
 )
 from textgen.config import check_choice
+from textgen.data import available_cores
 from textgen.engine import Engine, Network, Scorer, Threads
 from textgen.errors import UsageError
 from textgen.evaluation.dynamic import choose_rule_for
@@ -98,7 +99,7 @@ def _evaluate_in_torch(
     adaptive: bool,
 ) -> Result:
     """Return the figures of a model whose network is computed by torch; see `evaluate`."""
-    from textgen.nn import AdaptiveStepper, TorchStepper, available_cores, cpu_settings
+    from textgen.nn import AdaptiveStepper, TorchStepper, cpu_settings
 
     network = network_of(model, device)
     # At one row a second thread gains little, and loses much beside other programs.

@@ -7,7 +7,6 @@ from textgen.nn.cells import can_pack as can_pack
 from textgen.nn.char_rnn import CharRNN as CharRNN
 from textgen.nn.char_rnn import State as State
 from textgen.nn.char_rnn import TorchStepper as TorchStepper
-from textgen.nn.device import available_cores as available_cores
 from textgen.nn.device import choose_device as choose_device
 from textgen.nn.device import cpu_settings as cpu_settings
 from textgen.nn.device import measure_gflops as measure_gflops
@@ -27,7 +26,6 @@ __all__ = [
     "CharRNN",
     "State",
     "TorchStepper",
-    "available_cores",
     "can_pack",
     "characters_needed",
     "choose_device",

@@ -122,13 +122,6 @@ def memory_of(device: torch.device) -> int:
         return 0
 
 
-def available_cores() -> int:
-    """Return the number of cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Tell whether a device is a CPU with instructions for products of bfloat16 numbers.
 

@@ -22,7 +22,15 @@ import torch
 
 from textgen.checkpoint import Checkpoint, Metadata, Plan, Progress, ResumeState, runs
 from textgen.config import ModelConfig, TrainConfig, option_name, to_json
-from textgen.data import Dataset, IdSource, RecordStreams, Streams, TextIdentity, load_dataset
+from textgen.data import (
+    Dataset,
+    IdSource,
+    RecordStreams,
+    Streams,
+    TextIdentity,
+    available_cores,
+    load_dataset,
+)
 from textgen.engine import usual_weights
 from textgen.errors import (
     CheckpointError,
@@ -35,7 +43,6 @@ from textgen.errors import (
 from textgen.files import RETRAIN
 from textgen.nn import (
     CharRNN,
-    available_cores,
     can_pack,
     choose_device,
     cpu_settings,
